@@ -1,0 +1,105 @@
+"""What a step is: its identity, as pure functions over declared values.
+
+A step is `(kind, version, fields, ids of inputs)`; its id is the sha256 of that in canonical JSON. Where and how a step
+runs (hosts, workers, threads, folders) is no part of it. Storing what a step made is left to `store`.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+
+class UnstableValueError(TypeError):
+    """A declared value has no stable canonical form, so it can bear no identity."""
+
+
+def canonical(value: object, where: str = "value") -> str:
+    """Return `value` as canonical JSON: sorted keys, no spaces, ASCII; equal values give equal text on every machine.
+
+    Raises:
+        UnstableValueError: for anything but None, bool, int, finite float, str, list, tuple or a mapping with str keys.
+    """
+    return json.dumps(_plain(value, where), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def _plain(value: object, where: str) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UnstableValueError(f"{where} is {value}; only finite numbers have a canonical form")
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise UnstableValueError(f"{where} has the key {key!r}; keys must be strings")
+        return {key: _plain(item, f"{where}.{key}") for key, item in value.items()}
+    raise UnstableValueError(
+        f"{where} is a {type(value).__name__}; declare it as JSON (a pydantic model: use model_dump(mode='json'))"
+    )
+
+
+@dataclass(frozen=True)
+class Step:
+    """One unit of work of a release, known before anything runs.
+
+    Attributes:
+        kind: what it makes, one noun: `corpus`, `tokens`, `checkpoint`.
+        name: for people and paths, such as `stage1-step400`; no part of the identity.
+        version: integer beside the step's code, raised by hand when its output changes.
+        fields: every declared value its output depends on, as plain JSON.
+        inputs: role -> the step whose artifact it reads.
+        work: `module:function` that does the work, called with a `Job`; no part of the identity.
+    """
+
+    kind: str
+    name: str
+    version: int
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, "Step"] = field(default_factory=dict)
+    work: str = ""
+
+    @cached_property
+    def payload(self) -> dict[str, Any]:
+        """What the id is the digest of."""
+        return {
+            "kind": self.kind,
+            "version": self.version,
+            "fields": json.loads(canonical(self.fields, f"{self.kind}/{self.name}.fields")),
+            "inputs": {role: step.id for role, step in sorted(self.inputs.items())},
+        }
+
+    @cached_property
+    def id(self) -> str:
+        """Sha256 of the canonical payload, 64 hex digits."""
+        return hashlib.sha256(canonical(self.payload).encode()).hexdigest()
+
+    @property
+    def folder(self) -> str:
+        """Where its artifact lies below the store's root: `<kind>/<name>-<id12>`."""
+        return f"{self.kind}/{self.name}-{self.id[:12]}"
+
+    @property
+    def label(self) -> str:
+        """How people and the command line call it: `<kind>/<name>`."""
+        return f"{self.kind}/{self.name}"
+
+    def closure(self) -> Iterator["Step"]:
+        """Yield every step this one rests on, inputs first, itself last, each id once."""
+        seen: set[str] = set()
+        yield from _closure(self, seen)
+
+
+def _closure(step: Step, seen: set[str]) -> Iterator[Step]:
+    if step.id in seen:
+        return
+    seen.add(step.id)
+    for _, source in sorted(step.inputs.items()):
+        yield from _closure(source, seen)
+    yield step
