@@ -1,0 +1,115 @@
+"""The shape of a model, what it costs, and the named presets of `presets.yaml`.
+
+Light on purpose: planning a release reads this file and never imports torch. The network itself is in `transformer`.
+"""
+
+import difflib
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
+
+
+class ModelConfig(BaseModel):
+    """An OLMo 2 transformer. Defaults are what all official sizes share (OLMo repository, configs/official-1124)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    d_model: int = Field(ge=2, description="Width of the residual stream.")
+    n_layers: int = Field(ge=1, description="Number of transformer blocks.")
+    n_heads: int = Field(ge=1, description="Query heads of attention; must divide d_model.")
+    n_kv_heads: int = Field(
+        ge=1, description="Key and value heads; must divide n_heads, which it equals when not given."
+    )
+    hidden_size: int = Field(ge=1, description="Width of the SwiGLU feed-forward layer.")
+    vocab_size: int = Field(ge=2, description="Number of token ids of the tokenizer, before padding.")
+    context_length: int = Field(ge=2, description="Longest sequence in tokens the model is meant for.")
+    rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
+    norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every RMSNorm.")
+    init_std: float = Field(0.02, gt=0, description="Deviation of the normal initialisation, cut at three deviations.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_kv_heads(cls, values: Any) -> Any:
+        # Filled in rather than left None: a default written out and one left out must be the same identity.
+        if isinstance(values, dict) and values.get("n_kv_heads") is None and "n_heads" in values:
+            return {**values, "n_kv_heads": values["n_heads"]}
+        return values
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> Self:
+        _must_divide("n_heads", self.n_heads, "d_model", self.d_model)
+        _must_divide("n_kv_heads", self.n_kv_heads, "n_heads", self.n_heads)
+        if self.head_dim % 2:
+            raise ValueError(
+                f"n_heads={self.n_heads} gives heads of odd width {self.head_dim}; rotary positions turn pairs, "
+                "so d_model / n_heads must be even"
+            )
+        return self
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one attention head."""
+        return self.d_model // self.n_heads
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding and of the head: the vocabulary rounded up to a multiple of 128."""
+        return -(-self.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+
+    @property
+    def parameters(self) -> int:
+        """All trained numbers, padding rows of embedding and head included (the official counts include them)."""
+        return self.non_embedding_parameters + 2 * self.padded_vocab_size * self.d_model
+
+    @property
+    def non_embedding_parameters(self) -> int:
+        """All trained numbers but those of the input embedding and of the head."""
+        norms = self.n_layers * (3 * self.d_model + self.n_kv_heads * self.head_dim) + self.d_model
+        return self._block_matrices + norms
+
+    @property
+    def _block_matrices(self) -> int:
+        attention = 2 * self.d_model * self.d_model + 2 * self.d_model * self.n_kv_heads * self.head_dim
+        return self.n_layers * (attention + 3 * self.d_model * self.hidden_size)
+
+    def flops_per_token(self, sequence_length: int, count: Literal["causal", "full"] = "causal") -> int:
+        """Floating point operations of forward and backward pass for one token of a sequence of this many tokens.
+
+        Two per multiply-add, three passes over every matrix (head included, embedding look-up not). `causal` counts the
+        half of the attention scores that the mask keeps, `full` counts them all (the convention of the PaLM report,
+        appendix B). Nothing is added for recomputation.
+        """
+        scores = {"causal": 6, "full": 12}[count] * self.n_layers * self.d_model * sequence_length
+        return 6 * (self._block_matrices + self.padded_vocab_size * self.d_model) + scores
+
+
+def preset(name: str, **changes: object) -> ModelConfig:
+    """Return the preset of this name, with fields replaced by `changes` and everything checked again.
+
+    Raises:
+        ValueError: no preset has this name; names the nearest ones.
+    """
+    shapes = presets()
+    if name not in shapes:
+        near = difflib.get_close_matches(name, shapes, n=1) or sorted(shapes)
+        raise ValueError(f"no model preset is called {name!r}; the nearest is {near[0]!r}, all are {sorted(shapes)}")
+    return ModelConfig.model_validate({**shapes[name], **changes})
+
+
+@cache
+def presets() -> dict[str, dict[str, Any]]:
+    """Return name -> fields of every model preset, as declared in `presets.yaml`."""
+    shapes: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+    return shapes
+
+
+def _must_divide(part: str, count: int, whole: str, total: int) -> None:
+    if total % count:
+        divisors = [n for n in range(1, total + 1) if total % n == 0]
+        nearest = min(divisors, key=lambda n: (abs(n - count), n))
+        raise ValueError(f"{part}={count} does not divide {whole}={total}; the nearest number that does is {nearest}")

@@ -1,0 +1,68 @@
+"""A model to and from a folder: `model.json` (its config) and `model.safetensors` (its weights, by our own names).
+
+Optimizer state and positions belong to `olmo_core.train.checkpoint`; other formats belong to the hub room.
+"""
+
+from pathlib import Path
+
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from olmo_core.model.config import ModelConfig
+from olmo_core.model.transformer import Transformer
+
+CONFIG_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+
+
+def load_model(folder: Path, device: str = "cpu") -> Transformer:
+    """Return the model a checkpoint or soup folder holds, in evaluation mode, weights as stored (fp32).
+
+    Raises:
+        ValueError: a file is missing, or its tensors are not those of the config; names the file and the tensor.
+    """
+    config = load_config(folder)
+    with torch.device("meta"):
+        model = Transformer(config)
+    weights = load_weights(folder, config, device)
+    model.load_state_dict(weights, assign=True)
+    return model.eval()
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """Return the config in `model.json`."""
+    path = _existing(folder / CONFIG_FILE)
+    try:
+        return ModelConfig.model_validate_json(path.read_text())
+    except ValidationError as error:
+        raise ValueError(f"{path} is not a model config: {error}") from error
+
+
+def load_weights(folder: Path, config: ModelConfig, device: str = "cpu") -> dict[str, Tensor]:
+    """Return name -> tensor of `model.safetensors`, every name and shape checked against `config`."""
+    path = _existing(folder / WEIGHTS_FILE)
+    weights = load_file(path, device=device)
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"{path}: tensor {name} has shape {found.get(name, 'none (missing)')}, the model config asks for "
+                f"{expected.get(name, 'no such tensor')}; weights and config are not of the same model"
+            )
+    return weights
+
+
+def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
+    """Write `model.json` and `model.safetensors` into an existing folder; equal weights give equal bytes."""
+    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise ValueError(f"{path.parent} holds no {path.name}; a checkpoint or soup folder holds one")
+    return path

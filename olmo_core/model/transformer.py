@@ -1,0 +1,127 @@
+"""The OLMo 2 network: token ids in, logits out. Reads top to bottom; what it costs and its shapes are in `config`.
+
+What sets it apart: each sublayer's *output* is normed before it joins the residual stream, queries and keys are normed
+over their full projection width before the rotary positions, nothing has a bias, embedding and head are not tied
+(OLMo 2 report, arXiv 2501.00656, section 3).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from olmo_core.model.config import ModelConfig
+
+
+class Transformer(nn.Module):
+    """Embedding, blocks, final norm, head. Weights are uninitialised until `initialize` or loading fills them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
+        self.norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+
+    def initialize(self, generator: torch.Generator) -> "Transformer":
+        """Draw every matrix from a normal cut at three deviations, in the order of `parameters()`; gains are one."""
+        std = self.config.init_std
+        for parameter in self.parameters():
+            if parameter.ndim == 1:
+                nn.init.ones_(parameter)
+            else:
+                nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std, generator=generator)
+        return self
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Map token ids (batch, seq) to logits (batch, seq, padded_vocab_size)."""
+        logits: Tensor = self.head(self.states(tokens))
+        return logits
+
+    def states(self, tokens: Tensor) -> Tensor:
+        """Map token ids (batch, seq) to the normed states the head reads, (batch, seq, d_model)."""
+        x: Tensor = self.embeddings(tokens)
+        rotation = rotary(tokens.shape[1], self.config.head_dim, self.config.rope_theta, tokens.device)
+        for block in self.blocks:
+            x = block(x, rotation)
+        x = self.norm(x)
+        return x
+
+
+class Block(nn.Module):
+    """Attention and feed-forward; the norm sits on what each adds to the stream, not on what it reads."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention = Attention(config)
+        self.attention_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.feed_forward = FeedForward(config)
+        self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Map (batch, seq, d_model) to the same shape."""
+        x = x + self.attention_norm(self.attention(x, rotation))
+        x = x + self.feed_forward_norm(self.feed_forward(x))
+        return x
+
+
+class Attention(nn.Module):
+    """Causal self-attention; several query heads may share one key and value head."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        kv_width = config.n_kv_heads * config.head_dim
+        self.head_dim = config.head_dim
+        self.group = config.n_heads // config.n_kv_heads
+        self.w_q = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.w_k = nn.Linear(config.d_model, kv_width, bias=False)
+        self.w_v = nn.Linear(config.d_model, kv_width, bias=False)
+        self.w_out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.q_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
+        self.k_norm = nn.RMSNorm(kv_width, eps=config.norm_eps)
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+        """Map (batch, seq, d_model) to the same shape; position i reads positions up to i."""
+        v = self.w_v(x)
+        q = rotate(self._heads(self.q_norm(self.w_q(x))), rotation).to(v.dtype)
+        k = rotate(self._heads(self.k_norm(self.w_k(x))), rotation).to(v.dtype)
+        v = self._heads(v)
+        if self.group > 1:
+            k, v = (t.repeat_interleave(self.group, dim=1) for t in (k, v))
+        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        out: Tensor = self.w_out(mixed.transpose(1, 2).flatten(2))
+        return out
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(batch, seq, heads * head_dim) -> (batch, heads, seq, head_dim)."""
+        return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
+
+
+class FeedForward(nn.Module):
+    """SwiGLU: `w1` is the gate, `w3` the value it gates, `w2` brings the product back to the stream's width."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(config.d_model, config.hidden_size, bias=False)
+        self.w2 = nn.Linear(config.hidden_size, config.d_model, bias=False)
+        self.w3 = nn.Linear(config.d_model, config.hidden_size, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (batch, seq, d_model) to the same shape."""
+        out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
+        return out
+
+
+def rotary(length: int, head_dim: int, theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine, each (length, head_dim) in fp32, of the angle each pair of a head is turned by."""
+    frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
+    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn x (batch, heads, seq, head_dim) by position; the pairs are (i, i + head_dim / 2). The result is fp32."""
+    cos, sin = rotation
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin

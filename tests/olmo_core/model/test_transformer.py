@@ -1,0 +1,102 @@
+import pytest
+import torch
+from transformers import Olmo2Config, Olmo2ForCausalLM
+
+from olmo_core.model.config import ModelConfig, preset
+from olmo_core.model.transformer import Transformer
+
+SHAPE = dict(d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=64)
+HF_NAMES = {  # Ours -> transformers', written out here so that the test does not share a mistake with the hub room.
+    "embeddings.": "model.embed_tokens.",
+    "blocks.": "model.layers.",
+    "attention_norm.": "post_attention_layernorm.",
+    "feed_forward_norm.": "post_feedforward_layernorm.",
+    "attention.w_q.": "self_attn.q_proj.",
+    "attention.w_k.": "self_attn.k_proj.",
+    "attention.w_v.": "self_attn.v_proj.",
+    "attention.w_out.": "self_attn.o_proj.",
+    "attention.q_norm.": "self_attn.q_norm.",
+    "attention.k_norm.": "self_attn.k_norm.",
+    "feed_forward.w1.": "mlp.gate_proj.",
+    "feed_forward.w2.": "mlp.down_proj.",
+    "feed_forward.w3.": "mlp.up_proj.",
+    "head.": "lm_head.",
+}
+
+
+def made(**changes: int) -> Transformer:
+    return Transformer(ModelConfig.model_validate({**SHAPE, **changes})).initialize(torch.Generator().manual_seed(3))
+
+
+def twin(model: Transformer) -> Olmo2ForCausalLM:
+    c = model.config
+    hf = Olmo2ForCausalLM(
+        Olmo2Config(
+            vocab_size=c.padded_vocab_size,
+            hidden_size=c.d_model,
+            intermediate_size=c.hidden_size,
+            num_hidden_layers=c.n_layers,
+            num_attention_heads=c.n_heads,
+            num_key_value_heads=c.n_kv_heads,
+            max_position_embeddings=c.context_length,
+            rms_norm_eps=c.norm_eps,
+            rope_parameters={"rope_type": "default", "rope_theta": c.rope_theta},
+            tie_word_embeddings=False,
+            pad_token_id=None,
+        )
+    ).eval()
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        for ours, theirs in HF_NAMES.items():
+            name = name.replace(ours, theirs)
+        weights["model.norm.weight" if name == "norm.weight" else name] = tensor
+    hf.load_state_dict(weights)
+    return hf
+
+
+@pytest.mark.parametrize("n_kv_heads", [6, 2, 1])
+def test_logits_and_gradients_equal_transformers(n_kv_heads: int) -> None:
+    model = made(n_kv_heads=n_kv_heads)
+    with torch.no_grad():  # Weights far from their small start, so that norms and rotation matter.
+        generator = torch.Generator().manual_seed(5)
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
+    hf = twin(model)
+    tokens = torch.randint(0, 300, (2, 64), generator=torch.Generator().manual_seed(1))
+    ours, theirs = model(tokens), hf(tokens).logits
+    assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    ours.logsumexp(-1).mean().backward()
+    theirs.logsumexp(-1).mean().backward()
+    assert torch.allclose(model.embeddings.weight.grad, hf.model.embed_tokens.weight.grad, rtol=1e-4, atol=1e-7)
+
+
+def test_a_later_token_changes_nothing_before_it() -> None:
+    model = made().eval()
+    tokens = torch.randint(0, 300, (1, 20), generator=torch.Generator().manual_seed(2))
+    changed = tokens.clone()
+    changed[0, 12] = (changed[0, 12] + 1) % 300
+    before, after = model(tokens), model(changed)
+    assert torch.equal(before[0, :12], after[0, :12])
+    assert not torch.equal(before[0, 12:], after[0, 12:])
+
+
+def test_initial_weights_follow_the_seed_and_the_cut() -> None:
+    first, again = made(), made()
+    other = Transformer(first.config).initialize(torch.Generator().manual_seed(4))
+    for (name, a), b, c in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        if a.ndim == 1:
+            assert torch.equal(a, torch.ones_like(a))
+        else:
+            assert not torch.equal(a, c), name
+            assert a.abs().max() <= 0.06
+    # A normal cut at three deviations keeps 0.9866 of its deviation.
+    assert first.head.weight.std().item() == pytest.approx(0.02 * 0.9866, rel=0.02)
+
+
+@pytest.mark.parametrize("name", ["tiny", "olmo2-32b"])
+def test_config_counts_what_the_network_holds(name: str) -> None:
+    with torch.device("meta"):
+        model = Transformer(preset(name))
+    assert sum(p.numel() for p in model.parameters()) == model.config.parameters
+    assert model.head.weight.shape[0] % 128 == 0
