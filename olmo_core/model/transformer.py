@@ -38,12 +38,18 @@ class Transformer(nn.Module):
         logits: Tensor = self.head(self.states(tokens))
         return logits
 
-    def states(self, tokens: Tensor) -> Tensor:
-        """Map token ids (batch, seq) to the normed states the head reads, (batch, seq, d_model)."""
+    def states(self, tokens: Tensor, positions: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """Map token ids (batch, seq) to the normed states the head reads, (batch, seq, d_model).
+
+        Rows are plain causal text unless `positions` (batch, seq) and `mask` (batch, 1, seq, seq; True where a query
+        may read a key) say otherwise: evaluation packs all answers to a question into one row with them.
+        """
         x: Tensor = self.embeddings(tokens)
         rotation = rotary(tokens.shape[1], self.config.head_dim, self.config.rope_theta, tokens.device)
+        if positions is not None:
+            rotation = (rotation[0][positions].unsqueeze(1), rotation[1][positions].unsqueeze(1))
         for block in self.blocks:
-            x = block(x, rotation)
+            x = block(x, rotation, mask)
         x = self.norm(x)
         return x
 
@@ -58,9 +64,9 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
         """Map (batch, seq, d_model) to the same shape."""
-        x = x + self.attention_norm(self.attention(x, rotation))
+        x = x + self.attention_norm(self.attention(x, rotation, mask))
         x = x + self.feed_forward_norm(self.feed_forward(x))
         return x
 
@@ -80,15 +86,15 @@ class Attention(nn.Module):
         self.q_norm = nn.RMSNorm(config.d_model, eps=config.norm_eps)
         self.k_norm = nn.RMSNorm(kv_width, eps=config.norm_eps)
 
-    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor]) -> Tensor:
-        """Map (batch, seq, d_model) to the same shape; position i reads positions up to i."""
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Map (batch, seq, d_model) to the same shape; position i reads positions up to i, or what `mask` allows."""
         v = self.w_v(x)
         q = rotate(self._heads(self.q_norm(self.w_q(x))), rotation).to(v.dtype)
         k = rotate(self._heads(self.k_norm(self.w_k(x))), rotation).to(v.dtype)
         v = self._heads(v)
         if self.group > 1:
             k, v = (t.repeat_interleave(self.group, dim=1) for t in (k, v))
-        mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         out: Tensor = self.w_out(mixed.transpose(1, 2).flatten(2))
         return out
 
