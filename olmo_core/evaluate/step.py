@@ -1,0 +1,41 @@
+"""Step `result`: the evaluation of one checkpoint or soup. Declared here without torch; the work is in `result`."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.artifact.identity import Step
+
+RESULT_VERSION = 1
+
+
+class EvaluationConfig(BaseModel):
+    """What of the held-out text is scored, and in which precision. The tasks are the suite's."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    heldout_bytes: int | None = Field(
+        None,
+        ge=1,
+        description="Most UTF-8 bytes scored of a held-out source, documents drawn by hash; all if not given.",
+    )
+    document_bytes: int | None = Field(
+        None, ge=1, description="Only this many first bytes of a document are scored; whole documents if not given."
+    )
+    precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
+
+
+def result_step(
+    config: EvaluationConfig,
+    model: Step,
+    tokenizer: Step,
+    suite: Step,
+    heldout: Mapping[str, Step],
+    name: str | None = None,
+) -> Step:
+    """Return the step that evaluates `model` on a suite and on the held-out documents of corpora (name -> step)."""
+    inputs = {"model": model, "tokenizer": tokenizer, "suite": suite}
+    inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
+    fields = config.model_dump(mode="json")
+    return Step("result", name or model.name, RESULT_VERSION, fields, inputs, "olmo_core.evaluate.result:evaluate")

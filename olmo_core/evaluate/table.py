@@ -1,0 +1,79 @@
+"""What a model made of every held-out document and every task item: the table all metrics are computed from.
+
+Kept as `documents.jsonl.gz`, so that a new metric needs no new pass of a model. Numbers are rounded when they enter the
+table; metrics are taken from the rounded ones, so a reader of the file gets the very same results.
+"""
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+DOCUMENTS_FILE = "documents.jsonl.gz"
+DIGITS = 7  # Significant digits kept: what fp32 scoring is good for.
+
+
+@dataclass(frozen=True)
+class HeldoutRow:
+    """One held-out document: `bits` to code its `bytes` (UTF-8) as `tokens` tokens."""
+
+    source: str
+    id: str
+    bits: float
+    bytes: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class ChoiceScore:
+    """One choice of an item: natural log-likelihood after its context, and the sizes to normalise it by.
+
+    `unconditional` is its log-likelihood without the question, where that was asked for.
+    """
+
+    loglikelihood: float
+    tokens: int
+    characters: int
+    bytes: int
+    unconditional: float | None = None
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One item of a task; `truncated` counts the tokens its context lost on the left to fit the model."""
+
+    task: str
+    id: int
+    gold: int
+    choices: tuple[ChoiceScore, ...]
+    truncated: int = 0
+
+
+Row = HeldoutRow | TaskRow
+
+
+def rounded(value: float) -> float:
+    """`value` to the significant digits the table keeps."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def write_table(path: Path, rows: Iterable[Row]) -> None:
+    """Write one JSON line per row; equal rows give equal bytes."""
+    with path.open("wb") as raw, gzip.GzipFile(filename="", fileobj=raw, mode="wb", mtime=0) as out:
+        for row in rows:
+            out.write(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n")
+
+
+def read_table(path: Path) -> Iterator[Row]:
+    """Yield the rows of a result's table in their order."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield _row(json.loads(line))
+
+
+def _row(fields: dict[str, Any]) -> Row:
+    if "source" in fields:
+        return HeldoutRow(**fields)
+    return TaskRow(**{**fields, "choices": tuple(ChoiceScore(**choice) for choice in fields["choices"])})
