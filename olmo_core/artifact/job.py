@@ -22,11 +22,11 @@ class Placement(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    device: Literal["cpu", "cuda"] = Field("cpu", description="Device that holds the model.")
-    threads: int = Field(2, ge=1, description="CPU threads of one worker.")
-    compile: bool = Field(True, description="Compile the training step with torch.compile.")
+    device: Literal["cpu", "cuda"] = Field(default="cpu", description="Device that holds the model.")
+    threads: int = Field(default=2, ge=1, description="CPU threads of one worker.")
+    compile: bool = Field(default=True, description="Compile the training step with torch.compile.")
     micro_batch: int | None = Field(
-        None, ge=1, description="Sequences of one forward pass; the whole share of a rank when not given."
+        default=None, ge=1, description="Sequences of one forward pass; the whole share of a rank when not given."
     )
 
 

@@ -1,0 +1,184 @@
+"""One try at making an artifact: the lease that allows it, the folder it fills, and the commit that makes it visible.
+
+Order of a commit: files made durable (and sent to a remote root), then the lease entry `commit` that holds the whole
+record, then `record.json`. A crash before the entry leaves nothing; after it, the artifact is complete, for whoever
+finds the entry can write `record.json` from it.
+"""
+
+import contextlib
+import shutil
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Any, Self
+
+from olmo_core.artifact.files import list_files, sha256_files, sync_tree
+from olmo_core.artifact.identity import Step, canonical
+from olmo_core.artifact.job import Artifact
+from olmo_core.artifact.lease import Lease, LeaseLog, Owner, SupersededError, acquire
+from olmo_core.artifact.objects import LocalObjects, RemoteObjects
+from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
+from olmo_core.artifact.source import code_state, environment, source_of
+from olmo_core.artifact.store import Store
+
+_SEND_THREADS = 4
+
+
+@dataclass(frozen=True)
+class Fence:
+    """Names the lease of an attempt, so that another process can ask whether it still holds; can be pickled."""
+
+    folder: str
+    number: int
+
+    def check(self, store: Store) -> None:
+        """Look into the lease log now.
+
+        Raises:
+            SupersededError: the lease was taken over or has ended.
+        """
+        if LeaseLog(store.objects, self.folder).taken(self.number + 1):
+            raise SupersededError(f"{self.folder}: attempt {self.number} no longer holds the lease")
+
+
+class Attempt:
+    """Holds the lease of one step; use it as a context manager. Left without a commit, it leaves nothing behind."""
+
+    def __init__(self, store: Store, step: Step, lease: Lease) -> None:
+        self.store = store
+        self.step = step
+        self.lease = lease
+        self.out = store.base / store.folder(step) / f"attempt-{lease.number}"
+        self._began = time.monotonic()
+        self._started = datetime.now(UTC)
+        self._open = True
+
+    @property
+    def fence(self) -> Fence:
+        """What a helper process needs to know to be stopped when this attempt is superseded."""
+        return Fence(self.step.folder, self.lease.number)
+
+    def __enter__(self) -> Self:
+        """Make `out` an empty folder."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(parents=True)
+        return self
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Release the lease and remove `out` unless it was committed."""
+        if self._open:
+            self._abandon(f"{type(error).__name__}: {error}" if error is not None else "left without a commit")
+
+    def commit(
+        self,
+        result: Mapping[str, Any],
+        inputs: Mapping[str, Record | None],
+        energy: Mapping[str, float] | None = None,
+        work: str | None = None,
+    ) -> Artifact:
+        """Make what lies in `out` the step's artifact.
+
+        Args:
+            result: small deterministic values kept in the record.
+            inputs: role -> record of each input as it was read; None for one that is not complete yet.
+            energy: readings kept in the record.
+            work: whose source is recorded, the step's own work when not given.
+
+        Raises:
+            SupersededError: the lease was taken over; nothing is visible.
+            UnsafePathError: `out` holds something other than plain files.
+            UnstableValueError: `result` is no plain JSON.
+        """
+        canonical(result, f"{self.step.label}.result")
+        sync_tree(self.out)
+        record = self._describe(result, inputs, energy, work or self.step.work)
+        if isinstance(self.store.objects, RemoteObjects):
+            self._send(self.store.objects, record)
+        self.lease.end("commit", record=record.sealed())
+        self._open = False
+        self.store.objects.write(f"{record.folder}/record.json", record.to_json())
+        self.store.remember(record)
+        self._sweep()
+        return Artifact(step=self.step, record=record, path=self.out)
+
+    def _describe(
+        self,
+        result: Mapping[str, Any],
+        inputs: Mapping[str, Record | None],
+        energy: Mapping[str, float] | None,
+        work: str,
+    ) -> Record:
+        step = self.step
+        listed = list_files(self.out)
+        files = [
+            FileEntry(path=name, size=path.stat().st_size, sha256=digest)
+            for (name, path), digest in zip(listed.items(), sha256_files(listed.values()), strict=True)
+        ]
+        return Record(
+            kind=step.kind,
+            name=step.name,
+            version=step.version,
+            id=step.id,
+            payload=step.payload,
+            inputs={
+                role: Input(kind=source.kind, name=source.name, id=source.id, digest=found.digest if found else None)
+                for role, source in sorted(step.inputs.items())
+                for found in [inputs[role]]
+            },
+            files=files,
+            result=dict(result),
+            digest=content_digest(step.kind, files, result),
+            attempt=self.lease.number,
+            started=self._started.isoformat(),
+            finished=datetime.now(UTC).isoformat(),
+            seconds=round(time.monotonic() - self._began, 3),
+            host=socket.gethostname(),
+            code=code_state(),
+            source=source_of(work),
+            environment=environment(),
+            energy=dict(energy) if energy else None,
+        )
+
+    def _send(self, objects: RemoteObjects, record: Record) -> None:
+        def send(entry: FileEntry) -> None:
+            objects.send(self.out / entry.path, f"{record.folder}/attempt-{record.attempt}/{entry.path}")
+
+        with ThreadPoolExecutor(_SEND_THREADS) as pool:
+            for _ in pool.map(send, record.files):
+                pass
+
+    def _abandon(self, reason: str) -> None:
+        self._open = False
+        shutil.rmtree(self.out, ignore_errors=True)
+        try:
+            self.store.objects.delete(f"{self.step.folder}/attempt-{self.lease.number}")
+            self.lease.end("release", reason=reason)
+        except (SupersededError, OSError) as error:
+            # The failure that led here is the one to report; the lease ends with this process or by its time-to-live.
+            self.store.warn(f"{self.step.label}: lease was not released: {error}")
+
+    def _sweep(self) -> None:
+        """Remove what earlier attempts that were superseded or killed left behind; what was set aside stays."""
+        folder = self.step.folder
+        objects = self.store.objects
+        kept = {name.removeprefix("set-aside-").removesuffix(".json") for name in objects.names(folder)}
+        scratch = [] if isinstance(objects, LocalObjects) else [LocalObjects(self.store.base)]
+        for base in (objects, *scratch):
+            for name in base.names(folder):
+                number = name.removeprefix("attempt-")
+                if name != number and number.isdigit() and int(number) < self.lease.number and number not in kept:
+                    base.delete(f"{folder}/{name}")
+        for name in objects.names(f"{folder}/lease"):
+            if name.startswith("heartbeat-"):
+                with contextlib.suppress(OSError):
+                    objects.delete(f"{folder}/lease/{name}")
+
+
+def begin(store: Store, step: Step, waiting: Callable[[Owner | None], None] | None = None) -> Attempt | None:
+    """Take the lease of a step, waiting for a living owner; None where somebody committed the artifact instead."""
+    lease = acquire(LeaseLog(store.objects, store.folder(step)), store.ttl, waiting)
+    return None if lease is None else Attempt(store, step, lease)

@@ -1,0 +1,79 @@
+"""Files of an artifact on local disk: which there are, their sizes and digests, and how they become durable.
+
+Nothing here knows about records, leases or remote roots.
+"""
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+_HASH_THREADS = 4
+
+
+class UnsafePathError(ValueError):
+    """A path would leave the folder it belongs to, or is something other than a plain file."""
+
+
+def safe_path(path: str) -> str:
+    """Return `path` when it is a plain relative POSIX path below its folder.
+
+    Raises:
+        UnsafePathError: for an absolute or empty path, `..`, a backslash or a NUL.
+    """
+    plain = PurePosixPath(path)
+    if not plain.parts or plain.is_absolute() or ".." in plain.parts or str(plain) != path or {"\\", "\0"} & set(path):
+        raise UnsafePathError(f"{path!r} is no plain relative path below its folder")
+    return path
+
+
+def list_files(folder: Path) -> dict[str, Path]:
+    """Return every file below `folder` by its relative POSIX path, sorted.
+
+    Raises:
+        UnsafePathError: for a link, a socket or anything else that is neither a plain file nor a folder.
+    """
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        mode = path.lstat().st_mode
+        if stat.S_ISREG(mode):
+            found[safe_path(path.relative_to(folder).as_posix())] = path
+        elif not stat.S_ISDIR(mode):
+            raise UnsafePathError(f"{path} is neither a plain file nor a folder; artifacts hold plain files only")
+    return dict(sorted(found.items()))
+
+
+def sha256_file(path: Path) -> str:
+    """Return the sha256 of a file as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
+    """Yield the sha256 of each file in order; large files are hashed side by side (hashing releases the GIL)."""
+    todo = list(paths)
+    if len(todo) < 2:
+        yield from map(sha256_file, todo)
+        return
+    with ThreadPoolExecutor(min(_HASH_THREADS, len(todo))) as pool:
+        yield from pool.map(sha256_file, todo)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_tree(folder: Path) -> None:
+    """Make every file below `folder` durable, bytes first, then names."""
+    for path in list_files(folder).values():
+        sync_folder(path)  # fsync takes a read-only handle of a file as well
+    for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
+        sync_folder(path)
+    sync_folder(folder)

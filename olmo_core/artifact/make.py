@@ -1,0 +1,219 @@
+"""Make a step's artifact, or reuse it: find, take the lease, resolve inputs, work, commit.
+
+One step, one call. Which steps to make, in which order and on which machine is left to the flows above.
+"""
+
+import importlib
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from olmo_core.artifact.attempt import Attempt, Fence, begin
+from olmo_core.artifact.files import list_files, sha256_files
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Artifact, Job, Placement, Progress, silent
+from olmo_core.artifact.lease import Owner
+from olmo_core.artifact.record import FileEntry, Record, content_digest
+from olmo_core.artifact.source import source_of
+from olmo_core.artifact.store import Store
+
+Metrics = Callable[[int, Mapping[str, float]], None]
+Meter = Callable[[], AbstractContextManager[dict[str, float]]]
+
+_HERE = Placement()
+
+
+class MissingInputError(LookupError):
+    """An input of a step is not in the store."""
+
+
+class DisagreementError(RuntimeError):
+    """A step was made twice with different content; its work is not deterministic or an input was left undeclared."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """What `make` came to."""
+
+    artifact: Artifact
+    reused: bool
+
+
+def make(
+    step: Step,
+    store: Store,
+    placement: Placement = _HERE,
+    progress: Progress = silent,
+    metrics: Metrics | None = None,
+    strict_code: bool = False,
+    waiting: Callable[[Owner | None], None] | None = None,
+    meter: Meter | None = None,
+) -> Made:
+    """Return a step's artifact, reused when it is complete and intact, else made now by this process.
+
+    Args:
+        step: what to make.
+        store: where it and its inputs lie.
+        placement: how to run.
+        progress: told how far the work is.
+        metrics: told live numbers by training step.
+        strict_code: make it again where the source of its work changed since.
+        waiting: called with the owner when another process is making the same step.
+        meter: context manager around the work; what it yields is filled with energy readings at its end.
+
+    Raises:
+        MissingInputError: an input is not in the store; names the step that makes it.
+        SupersededError: somebody took over the lease, because this process was silent for too long.
+    """
+    while True:
+        if (found := _reusable(step, store, strict_code)) is not None:
+            return Made(found, reused=True)
+        inputs = {role: _input(step, role, source, store) for role, source in sorted(step.inputs.items())}
+        if (attempt := begin(store, step, waiting)) is not None:
+            with attempt:
+                return Made(_work(attempt, inputs, placement, progress, metrics, meter), reused=False)
+
+
+def stale_inputs(record: Record, step: Step, store: Store) -> list[str]:
+    """Return the roles whose artifact was made again since with other content; what was made from it is stale."""
+    stale = []
+    for role, source in step.inputs.items():
+        read = record.inputs[role].digest
+        now = store.peek(source) if read is not None else None
+        if now is not None and now.digest != read:
+            stale.append(role)
+    return sorted(stale)
+
+
+def _reusable(step: Step, store: Store, strict_code: bool) -> Artifact | None:
+    found = store.find(step)
+    if found is None:
+        return None
+    if roles := stale_inputs(found.record, step, store):
+        reason = f"its input {', '.join(roles)} was made again with other content"
+    elif strict_code and step.work and (changed := found.record.source.changed(source_of(step.work))):
+        reason = f"code changed since in {', '.join(changed)}"
+    else:
+        return found
+    store.set_aside(found.record, reason)
+    return None
+
+
+def _input(step: Step, role: str, source: Step, store: Store) -> Artifact:
+    found = store.find(source)
+    if found is None:
+        raise MissingInputError(
+            f"{step.label} needs {source.label} (id {source.id[:12]}) as its input {role!r}, which is not in "
+            f"{store.root}; make the step {source.label} first"
+        )
+    return found
+
+
+def _work(
+    attempt: Attempt,
+    inputs: Mapping[str, Artifact],
+    placement: Placement,
+    progress: Progress,
+    metrics: Metrics | None,
+    meter: Meter | None,
+) -> Artifact:
+    step, store = attempt.step, attempt.store
+
+    def report(done: float, total: float, unit: str, **shown: float) -> None:
+        if attempt.lease.lost:  # work that can no longer be committed should not go on for hours
+            attempt.lease.check()
+        progress(done, total, unit, **shown)
+
+    options: dict[str, Any] = {} if metrics is None else {"metrics": metrics}
+    job = Job(
+        step=step,
+        inputs=inputs,
+        out=attempt.out,
+        placement=placement,
+        progress=report,
+        commit=ChildCommit(store, step, attempt.fence),
+        find=store.find,
+        **options,
+    )
+    function = _function(step)
+    try:
+        with (meter or _unmetered)() as energy:
+            result = function(job)
+    except Exception as error:
+        attempt.lease.check()  # a superseded owner fails in strange ways; say why
+        raise error
+    if not isinstance(result, dict):
+        raise TypeError(
+            f"{step.label}: {step.work} returned a {type(result).__name__}; it must return a dict of plain JSON"
+        )
+    return attempt.commit(result, {role: artifact.record for role, artifact in inputs.items()}, energy)
+
+
+def _unmetered() -> AbstractContextManager[dict[str, float]]:
+    return nullcontext({})
+
+
+def _function(step: Step) -> Callable[[Job], dict[str, Any]]:
+    module, separator, name = step.work.partition(":")
+    if not separator:
+        raise ValueError(
+            f"{step.label} has no work of its own ({step.work!r}); it is committed by the step that makes it"
+        )
+    function: Callable[[Job], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    return function
+
+
+@dataclass(frozen=True)
+class ChildCommit:
+    """Commits a folder as the artifact of another step while its parent still runs; can be pickled."""
+
+    store: Store
+    parent: Step
+    fence: Fence
+
+    def __call__(self, step: Step, folder: Path) -> Artifact:
+        """Move `folder` into the store as the artifact of `step`.
+
+        Where the artifact exists already (this is a rerun), it is kept, and the folder must agree with it.
+
+        Raises:
+            SupersededError: the parent's lease was taken over, so nothing more may be committed in its name.
+            DisagreementError: the artifact exists with other content.
+        """
+        while True:
+            self.fence.check(self.store)
+            if (found := self.store.find(step)) is not None:
+                self._agree(found.record, step, folder)
+                shutil.rmtree(folder)
+                return found
+            attempt = begin(self.store, step)
+            if attempt is None:
+                continue
+            with attempt:
+                attempt.out.rmdir()
+                shutil.move(folder, attempt.out)
+                self.fence.check(self.store)
+                inputs = {
+                    role: None if source.id == self.parent.id else _input(step, role, source, self.store).record
+                    for role, source in step.inputs.items()
+                }
+                return attempt.commit({}, inputs, work=step.work or self.parent.work)
+
+    def _agree(self, record: Record, step: Step, folder: Path) -> None:
+        listed = list_files(folder)
+        files = [
+            FileEntry(path=name, size=path.stat().st_size, sha256=digest)
+            for (name, path), digest in zip(listed.items(), sha256_files(listed.values()), strict=True)
+        ]
+        digest = content_digest(step.kind, files, {})
+        if digest != record.digest:
+            was = {entry.path: entry.sha256 for entry in record.files}
+            now = {entry.path: entry.sha256 for entry in files}
+            differing = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
+            raise DisagreementError(
+                f"{step.label}: made again with the digest {digest}, but the store holds {record.digest} "
+                f"(differing: {', '.join(differing)}); the same step must give the same bytes"
+            )

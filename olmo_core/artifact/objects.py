@@ -1,0 +1,199 @@
+"""The few storage operations an artifact store needs, on a local folder or on any allowed fsspec URL.
+
+Small objects are created exclusively or replaced atomically; files are sent and fetched. Keys are relative POSIX paths.
+What the objects mean is left to `lease` and `store`.
+"""
+
+import contextlib
+import os
+import shutil
+import threading
+import uuid
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from olmo_core.artifact.files import sync_folder
+
+SCHEMES = ("file", "memory", "s3")
+
+
+class RootError(ValueError):
+    """An artifact root is no allowed URL."""
+
+
+class Objects(Protocol):
+    """Objects below one root."""
+
+    root: str
+
+    def read(self, key: str) -> bytes | None:
+        """Return an object's bytes, None where there is none."""
+
+    def create(self, key: str, data: bytes) -> None:
+        """Write an object that must not exist yet, whole or not at all; FileExistsError where it does."""
+
+    def write(self, key: str, data: bytes) -> None:
+        """Write or replace an object, whole or not at all."""
+
+    def delete(self, key: str) -> None:
+        """Delete an object or everything below a prefix; nothing there is no error."""
+
+    def names(self, key: str) -> list[str]:
+        """Return the names directly below a prefix, sorted; none where there is no such prefix."""
+
+    def sizes(self, key: str) -> dict[str, int]:
+        """Return the bytes of every object below a prefix, by the path below it."""
+
+
+class LocalObjects:
+    """A folder of this machine or of a shared file system with hard links."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = str(folder)
+
+    def read(self, key: str) -> bytes | None:
+        """See `Objects.read`."""
+        try:
+            return (self.folder / key).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def create(self, key: str, data: bytes) -> None:
+        """See `Objects.create`: a durable temporary file is linked under its name, so no reader sees a torn one."""
+        target = self.folder / key
+        temporary = self._durable(target, data)
+        try:
+            os.link(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(target.parent)
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Objects.write`."""
+        target = self.folder / key
+        temporary = self._durable(target, data)
+        try:
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        sync_folder(target.parent)
+
+    def delete(self, key: str) -> None:
+        """See `Objects.delete`."""
+        target = self.folder / key
+        if target.is_dir():
+            shutil.rmtree(target, ignore_errors=True)
+        else:
+            target.unlink(missing_ok=True)
+
+    def names(self, key: str) -> list[str]:
+        """See `Objects.names`."""
+        try:
+            return sorted(os.listdir(self.folder / key))  # noqa: PTH208 (names are wanted, not paths)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def sizes(self, key: str) -> dict[str, int]:
+        """See `Objects.sizes`."""
+        base = self.folder / key
+        return {path.relative_to(base).as_posix(): path.stat().st_size for path in base.rglob("*") if path.is_file()}
+
+    def _durable(self, target: Path, data: bytes) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        return temporary
+
+
+class RemoteObjects:
+    """An object store that fsspec reaches: writes are whole, and creation is exclusive (S3: If-None-Match)."""
+
+    # The memory file system checks and writes in two steps.
+    _memory_lock = threading.Lock()
+
+    def __init__(self, filesystem: Any, prefix: str, root: str) -> None:
+        self.filesystem = filesystem
+        self.prefix = prefix.rstrip("/")
+        self.root = root
+
+    def read(self, key: str) -> bytes | None:
+        """See `Objects.read`."""
+        try:
+            return bytes(self.filesystem.cat_file(self._at(key)))
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, data: bytes) -> None:
+        """See `Objects.create`."""
+        guard = self._memory_lock if self.root.startswith("memory:") else contextlib.nullcontext()
+        with guard:
+            self.filesystem.pipe_file(self._at(key), data, mode="create")
+
+    def write(self, key: str, data: bytes) -> None:
+        """See `Objects.write`."""
+        self.filesystem.pipe_file(self._at(key), data)
+
+    def delete(self, key: str) -> None:
+        """See `Objects.delete`."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.rm(self._at(key), recursive=True)
+
+    def names(self, key: str) -> list[str]:
+        """See `Objects.names`."""
+        try:
+            found = self.filesystem.ls(self._at(key), detail=False)
+        except FileNotFoundError:
+            return []
+        return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in found})
+
+    def sizes(self, key: str) -> dict[str, int]:
+        """See `Objects.sizes`."""
+        base = self.filesystem._strip_protocol(self._at(key)).rstrip("/") + "/"
+        found = self.filesystem.find(base, detail=True)
+        return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
+
+    def send(self, source: Path, key: str) -> None:
+        """Upload a file."""
+        self.filesystem.put_file(str(source), self._at(key))
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Download an object to a local file; FileNotFoundError where there is none."""
+        self.filesystem.get_file(self._at(key), str(target))
+
+    def _at(self, key: str) -> str:
+        return f"{self.prefix}/{key}" if key else self.prefix
+
+
+def open_objects(root: str | Path) -> LocalObjects | RemoteObjects:
+    """Open an artifact root: a path, `file://`, `memory://` or `s3://`; credentials come from the environment only.
+
+    Raises:
+        RootError: for another scheme, a chain of file systems, credentials or `..` in the URL.
+    """
+    text = str(root)
+    scheme, separator, rest = text.partition("://")
+    if "::" in text or (separator and scheme not in SCHEMES):
+        raise RootError(f"artifact root {text!r}: use a path or one of {', '.join(s + '://' for s in SCHEMES)}")
+    if not text or (separator and not rest.strip("/")):
+        raise RootError(f"artifact root {text!r} names no folder or bucket")
+    if not separator:
+        return LocalObjects(Path(text).expanduser().absolute())
+    url = urlsplit(text)
+    if "@" in url.netloc:
+        raise RootError("artifact root holds credentials; give them in the environment instead")
+    if ".." in rest.split("/") or url.query or url.fragment:
+        raise RootError(f"artifact root {text!r} holds '..', a query or a fragment")
+    if scheme == "file":
+        if url.netloc:
+            raise RootError(f"artifact root {text!r}: a local URL has three slashes, file:///folder")
+        return LocalObjects(Path(unquote(url.path)))
+    options = {"use_listings_cache": False} if scheme == "s3" else {}
+    return RemoteObjects(fsspec.filesystem(scheme, **options), text.rstrip("/"), text.rstrip("/"))
