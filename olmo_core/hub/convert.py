@@ -1,0 +1,148 @@
+"""Between our checkpoint folders and the files transformers reads: weights, config, tokenizer; both directions.
+
+Names are in `mapping`, the writing of tensors in `weights`. Nothing here loads a model: `verify` does.
+"""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from olmo_core.artifact.job import Job
+from olmo_core.hub.mapping import CONSTANTS, FIELDS, hub_name, native_name
+from olmo_core.hub.weights import copy_weights
+from olmo_core.model.config import ModelConfig
+from olmo_core.model.load import CONFIG_FILE, load_config
+from olmo_core.model.transformer import Transformer
+
+ARCHITECTURE = "Olmo2ForCausalLM"
+
+
+class ConversionError(ValueError):
+    """A model cannot be said in the other form."""
+
+
+def export(job: Job) -> dict[str, Any]:
+    """Work of the step `export`; its inputs are `model` and `tokenizer`."""
+    model, tokenizer = job.inputs["model"].path, job.inputs["tokenizer"].path
+    write_hub_model(model, job.out, job.fields["dtype"], *write_tokenizer(model, tokenizer, job.out))
+    return {
+        "architecture": "Olmo2ForCausalLM",
+        "dtype": job.fields["dtype"],
+        "parameters": load_config(model).parameters,
+    }
+
+
+def write_hub_model(folder: Path, out: Path, dtype: str, eos_id: int, pad_id: int) -> None:
+    """Write config.json, generation_config.json and the weights of the checkpoint or soup in `folder` to `out`."""
+    config = load_config(folder)
+    shapes = {hub_name(name): shape for name, shape in _shapes(config).items()}
+    copy_weights(folder, out, hub_name, shapes, getattr(torch, dtype))
+    _write_json(out / "config.json", hub_config(config, dtype, eos_id, pad_id))
+    _write_json(out / "generation_config.json", {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id})
+
+
+def hub_config(config: ModelConfig, dtype: str, eos_id: int, pad_id: int) -> dict[str, Any]:
+    """Return config.json of a model. `rope_theta` stands twice: readers before and after transformers 5 differ."""
+    return {
+        "architectures": [ARCHITECTURE],
+        **CONSTANTS,
+        **{key: getattr(config, field) for field, key in FIELDS.items()},
+        "vocab_size": config.padded_vocab_size,
+        "rope_theta": config.rope_theta,
+        "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
+        "bos_token_id": None,
+        "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
+        "dtype": dtype,
+        "use_cache": True,
+    }
+
+
+def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
+    """Write the tokenizer files AutoTokenizer reads; return the ids of end of document and of padding.
+
+    Raises:
+        ConversionError: the tokenizer has ids the model has no rows for, or no token of a special id.
+    """
+    special = json.loads((tokenizer / "special_tokens.json").read_text())
+    config = load_config(model)
+    if special["vocab_size"] > config.padded_vocab_size:
+        raise ConversionError(
+            f"the tokenizer in {tokenizer} has {special['vocab_size']} ids, the model in {model} has rows for "
+            f"{config.padded_vocab_size}; export the model with the tokenizer it was trained with"
+        )
+    added = {
+        token["id"]: token["content"]
+        for token in json.loads((tokenizer / "tokenizer.json").read_text())["added_tokens"]
+    }
+    names = {}
+    for role in ("eos", "pad"):
+        if (number := special[f"{role}_id"]) not in added:
+            raise ConversionError(f"{tokenizer / 'tokenizer.json'} has no special token with the {role} id {number}")
+        names[f"{role}_token"] = added[number]
+    shutil.copyfile(tokenizer / "tokenizer.json", out / "tokenizer.json")
+    _write_json(out / "special_tokens_map.json", names)
+    _write_json(
+        out / "tokenizer_config.json",
+        {
+            **names,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "clean_up_tokenization_spaces": False,
+            "model_max_length": config.context_length,
+        },
+    )
+    return special["eos_id"], special["pad_id"]
+
+
+def read_hub_model(folder: Path, out: Path) -> ModelConfig:
+    """Write `model.json` and `model.safetensors` (fp32) of an `Olmo2ForCausalLM` folder to `out`; return the config.
+
+    The vocabulary is that of tokenizer.json where there is one, else the rows of the embedding.
+
+    Raises:
+        ConversionError: the model is no OLMo 2, or uses what ours has not (tied embeddings, scaled positions).
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ConversionError(f"{folder} holds no config.json; give a folder that transformers can load")
+    said = json.loads(path.read_text())
+    for key, value in CONSTANTS.items():
+        if said.get(key, value) != value:
+            raise ConversionError(f"{path}: {key} is {said[key]!r}, only {value!r} can be read")
+    rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
+    if rope.get("rope_type", rope.get("type", "default")) != "default":
+        raise ConversionError(f"{path}: positions are scaled ({rope}), only plain rotary positions can be read")
+    fields = {field: said[key] for field, key in FIELDS.items() if key in said}
+    try:
+        config = ModelConfig(
+            **fields,
+            vocab_size=_tokenizer_size(folder) or said["vocab_size"],
+            rope_theta=rope.get("rope_theta", said.get("rope_theta")),
+        )
+    except (ValidationError, KeyError) as error:
+        raise ConversionError(f"{path} does not describe an OLMo 2 model: {error}") from error
+    copy_weights(folder, out, native_name, _shapes(config), torch.float32)
+    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    return config
+
+
+def _tokenizer_size(folder: Path) -> int | None:
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        return None
+    said = json.loads(path.read_text())
+    ids = [*said["model"]["vocab"].values(), *(token["id"] for token in said["added_tokens"])]
+    return int(max(ids)) + 1
+
+
+def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")

@@ -1,0 +1,78 @@
+"""Publishing as a transaction: files first, then proof, then the name. Wherever it is cut off, calling again finishes.
+
+A name shows nothing, or the files it showed before, until its new files were loaded back by transformers and computed
+what the native model computes. How each place does its part is in `cache` and `endpoint`.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from olmo_core.hub.names import MAIN, in_order
+from olmo_core.hub.target import PublishError, Revision, Target
+
+LIST = "revisions.txt"
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A revision that is shown.
+
+    Attributes:
+        name: the revision.
+        commit: what it shows, 40 hex digits.
+        reused: it was shown with these very files already.
+        largest_difference: of a logit to the native model's; None where nothing was loaded.
+    """
+
+    name: str
+    commit: str
+    reused: bool
+    largest_difference: float | None = None
+
+
+def publish(revision: Revision, native: Path, target: Target) -> Publication:
+    """Show a revision at a target.
+
+    Args:
+        revision: name and files.
+        native: folder of the checkpoint or soup the revision was exported from.
+        target: where to.
+
+    Raises:
+        PublishError: a revision that `revisions.txt` among the files lists is not shown yet, or the target does not
+            hold what it was given.
+        ParityError: the files load, but compute something else than the native model.
+    """
+    shown = target.published()
+    _complete(revision, shown)
+    commit = shown.get(revision.name)
+    if commit is not None and target.holds(commit, revision):
+        return Publication(revision.name, target.show(commit, revision), reused=True)
+    commit = target.upload(revision)
+    if not target.holds(commit, revision):
+        raise PublishError(
+            f"{target.repo}: commit {commit} does not hold the files of {revision.name} after uploading them"
+        )
+    from olmo_core.hub.verify import verify
+
+    with target.cache(commit, revision) as cache:
+        parity = verify(target.repo, commit, cache, native)
+    commit = target.show(commit, revision)
+    return Publication(revision.name, commit, reused=False, largest_difference=parity.largest_difference)
+
+
+def published(target: Target) -> list[str]:
+    """Names of the revisions a target shows, by stage, ingredient and step, `main` last."""
+    return in_order(target.published())
+
+
+def _complete(revision: Revision, shown: dict[str, str]) -> None:
+    path = revision.folder / LIST
+    if not any(entry.path == LIST for entry in revision.files):
+        return
+    listed = [name for name in path.read_text().split() if name != revision.name]
+    if missing := [name for name in listed if name not in shown]:
+        raise PublishError(
+            f"{revision.name} lists {len(listed)} other revisions, {len(missing)} are not published yet, the first is "
+            f"{missing[0]}; publish them before {MAIN}"
+        )

@@ -1,0 +1,97 @@
+"""A tiny native model and tokenizer, and the revisions made of them, for every test of the hub room."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ["HF_HUB_DISABLE_XET"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+
+from olmo_core.artifact.files import list_files, sha256_file
+from olmo_core.artifact.record import FileEntry
+from olmo_core.hub.convert import write_hub_model, write_tokenizer
+from olmo_core.hub.target import Revision
+from olmo_core.model.config import ModelConfig
+from olmo_core.model.load import save_model
+from olmo_core.model.transformer import Transformer
+
+VOCAB = 300
+
+
+@pytest.fixture(scope="session")
+def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A byte-level tokenizer of 300 ids as the data room makes them."""
+    folder = tmp_path_factory.mktemp("tokenizer")
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {letter: number for number, letter in enumerate(letters)}
+    merges = []
+    for first in "thequickbrownfxjmpsvlazyd"[: VOCAB - 2 - len(letters)]:
+        merges.append(("Ġ", first))
+        vocab[f"Ġ{first}"] = len(vocab)
+    for first in "abcdefghijklmnopqrstuvwxyz"[: VOCAB - 2 - len(vocab)]:
+        merges.append(("e", first))
+        vocab[f"e{first}"] = len(vocab)
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(["<|endoftext|>", "<|pad|>"])
+    tokenizer.save(str(folder / "tokenizer.json"))
+    special = {"eos_id": tokenizer.token_to_id("<|endoftext|>"), "pad_id": tokenizer.token_to_id("<|pad|>")}
+    special["vocab_size"] = tokenizer.get_vocab_size()
+    assert special["vocab_size"] == VOCAB
+    (folder / "special_tokens.json").write_text(json.dumps(special))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Folder of a native model: grouped heads, vocabulary not a multiple of 128, gains other than one."""
+    made: dict[tuple[int, int], Path] = {}
+
+    def make(seed: int = 0, n_kv_heads: int = 2) -> Path:
+        if (seed, n_kv_heads) not in made:
+            config = ModelConfig(
+                d_model=32, n_layers=3, n_heads=4, n_kv_heads=n_kv_heads, hidden_size=48, vocab_size=VOCAB,
+                context_length=64, rope_theta=10_000.0, init_std=0.3,
+            )  # fmt: skip
+            generator = torch.Generator().manual_seed(seed)
+            model = Transformer(config).initialize(generator)
+            for parameter in model.parameters():
+                if parameter.ndim == 1:
+                    parameter.data.uniform_(0.5, 1.5, generator=generator)
+            folder = tmp_path_factory.mktemp(f"native{seed}")
+            save_model(folder, config, model.state_dict())
+            made[seed, n_kv_heads] = folder
+        return made[seed, n_kv_heads]
+
+    return make
+
+
+@pytest.fixture
+def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path) -> Callable[..., Revision]:
+    """Make a revision of the model with some seed, with further files as given."""
+
+    def make(name: str, seed: int = 0, dtype: str = "float32", **files: str) -> Revision:
+        folder = tmp_path / "revisions" / name
+        folder.mkdir(parents=True)
+        ids = write_tokenizer(native(seed), tokenizer_folder, folder)
+        write_hub_model(native(seed), folder, dtype, *ids)
+        (folder / "README.md").write_text(f"---\nlicense: apache-2.0\n---\n# {name}\n")
+        for path, text in files.items():
+            (folder / path.replace("_txt", ".txt")).write_text(text)
+        return Revision(name, folder, entries(folder))
+
+    return make
+
+
+def entries(folder: Path) -> tuple[FileEntry, ...]:
+    return tuple(
+        FileEntry(path=path, size=full.stat().st_size, sha256=sha256_file(full))
+        for path, full in list_files(folder).items()
+    )
