@@ -1,0 +1,136 @@
+"""Safetensors files read and written piece by piece, with numpy and without ever holding a tensor whole.
+
+The format: 8 bytes little-endian length, a JSON header of that length (name -> dtype, shape, data_offsets), then the
+bytes of all tensors back to back. What is done with the pieces is left to `average`.
+"""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+HEADER_LIMIT = 100_000_000  # Bytes; the limit of the safetensors library.
+_NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """Where a tensor lies: dtype, shape, and its first byte and size in the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+class TensorFile:
+    """A safetensors file open for reading; close it, or use it in a `with`."""
+
+    def __init__(self, path: Path) -> None:
+        """Open and check the file.
+
+        Raises:
+            ValueError: the file is missing or broken, or a tensor is not of floating point; names file and tensor.
+        """
+        if not path.is_file():
+            raise ValueError(f"{path.parent} holds no {path.name}; a checkpoint folder holds one")
+        self.path = path
+        self._descriptor = os.open(path, os.O_RDONLY)
+        try:
+            self.tensors = self._read_header(path.stat().st_size)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> "TensorFile":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        os.close(self._descriptor)
+
+    def read(self, name: str, offset: int, buffer: memoryview) -> None:
+        """Fill `buffer` with the bytes of a tensor from `offset` on."""
+        done = 0
+        while done < len(buffer):
+            got = os.preadv(self._descriptor, [buffer[done:]], self.tensors[name].start + offset + done)
+            if not got:
+                raise ValueError(f"{self.path}: the file ends within tensor {name}; it is truncated")
+            done += got
+
+    def _read_header(self, file_size: int) -> dict[str, Tensor]:
+        length = int.from_bytes(os.pread(self._descriptor, 8, 0), "little")
+        if not 2 <= length <= min(HEADER_LIMIT, file_size - 8):
+            raise ValueError(f"{self.path} is no safetensors file: its header would be {length} bytes long")
+        try:
+            header = json.loads(os.pread(self._descriptor, length, 8))
+            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
+            tensors = {name: _tensor(entry, 8 + length) for name, entry in sorted(entries.items())}
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{self.path} is no safetensors file that can be averaged: {error}") from error
+        for name, tensor in tensors.items():
+            if tensor.size != tensor.count * ITEM_BYTES[tensor.dtype] or tensor.start + tensor.size > file_size:
+                raise ValueError(f"{self.path}: tensor {name} does not fit its place; the file is damaged")
+        return tensors
+
+
+def header(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Tensor]]:
+    """Return the first bytes of a file of such tensors, and where each tensor lies in it.
+
+    Order and padding are those of the safetensors library: wide items first, then by name, data at a multiple of 8.
+    """
+    order = sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].dtype], name))
+    entries: dict[str, dict[str, Any]] = {}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].size
+        entries[name] = {"dtype": tensors[name].dtype, "shape": tensors[name].shape, "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    placed = {name: _tensor(entries[name], 8 + len(text)) for name in order}
+    return len(text).to_bytes(8, "little") + text, placed
+
+
+def widen(raw: memoryview, dtype: str) -> NDArray[Any]:
+    """View raw bytes as numbers numpy can add: bf16 becomes fp32, the others are what they are. Nothing is rounded."""
+    if dtype == "BF16":
+        return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(raw, _NUMPY_TYPES[dtype])
+
+
+def narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
+    """Round finite fp64 values once, to nearest even, to `dtype`; bf16 comes as its 16 bits."""
+    if dtype != "BF16":
+        return values.astype(_NUMPY_TYPES[dtype])
+    # Through fp32 rounded to odd (cut off, last bit set where anything was lost), which makes the second rounding right
+    # (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, IEEE Trans. Computers 2008).
+    single = values.astype(np.float32)
+    bits = single.view(np.uint32)
+    bits -= np.abs(single).astype(np.float64) > np.abs(values)
+    bits |= bits.view(np.float32).astype(np.float64) != values
+    bits += 0x7FFF + ((bits >> 16) & 1)
+    return (bits >> 16).astype(np.uint16)
+
+
+def _tensor(entry: Mapping[str, Any], data_start: int) -> Tensor:
+    start, end = entry["data_offsets"]
+    if entry["dtype"] not in ITEM_BYTES:
+        raise ValueError(f"dtype {entry['dtype']} has no mean; {', '.join(ITEM_BYTES)} have")
+    return Tensor(str(entry["dtype"]), tuple(entry["shape"]), data_start + start, end - start)
