@@ -16,12 +16,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Self
 
-from olmo_core.artifact.files import list_files, sha256_files, sync_tree
+from olmo_core.artifact.files import sync_tree
 from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.job import Artifact
 from olmo_core.artifact.lease import Lease, LeaseLog, Owner, SupersededError, acquire
 from olmo_core.artifact.objects import LocalObjects, RemoteObjects
-from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
+from olmo_core.artifact.record import FileEntry, Input, Record, content_digest, describe_files
 from olmo_core.artifact.source import code_state, environment, source_of
 from olmo_core.artifact.store import Store
 
@@ -101,7 +101,7 @@ class Attempt:
         self.lease.end("commit", record=record.sealed())
         self._open = False
         self.store.objects.write(f"{record.folder}/record.json", record.to_json())
-        self.store.remember(record)
+        self.store.verifier.remember(record)
         self._sweep()
         return Artifact(step=self.step, record=record, path=self.out)
 
@@ -113,11 +113,7 @@ class Attempt:
         work: str,
     ) -> Record:
         step = self.step
-        listed = list_files(self.out)
-        files = [
-            FileEntry(path=name, size=path.stat().st_size, sha256=digest)
-            for (name, path), digest in zip(listed.items(), sha256_files(listed.values()), strict=True)
-        ]
+        files = describe_files(self.out)
         return Record(
             kind=step.kind,
             name=step.name,
@@ -145,7 +141,7 @@ class Attempt:
 
     def _send(self, objects: RemoteObjects, record: Record) -> None:
         def send(entry: FileEntry) -> None:
-            objects.send(self.out / entry.path, f"{record.folder}/attempt-{record.attempt}/{entry.path}")
+            objects.send(self.out / entry.path, f"{record.files_folder}/{entry.path}")
 
         with ThreadPoolExecutor(_SEND_THREADS) as pool:
             for _ in pool.map(send, record.files):
@@ -153,29 +149,34 @@ class Attempt:
 
     def _abandon(self, reason: str) -> None:
         self._open = False
-        shutil.rmtree(self.out, ignore_errors=True)
         try:
-            self.store.objects.delete(f"{self.step.folder}/attempt-{self.lease.number}")
             self.lease.end("release", reason=reason)
-        except (SupersededError, OSError) as error:
-            # The failure that led here is the one to report; the lease ends with this process or by its time-to-live.
+        except SupersededError as error:
+            if self.lease.committed():
+                return  # the commit went through although its acknowledgement never came: the files are the artifact
+            self.store.warn(str(error))
+        except OSError as error:
+            # Whether the commit went through cannot be known now, so the files stay; the next commit sweeps them.
             self.store.warn(f"{self.step.label}: lease was not released: {error}")
+            return
+        self._remove(f"attempt-{self.lease.number}")
 
     def _sweep(self) -> None:
         """Remove what earlier attempts that were superseded or killed left behind; what was set aside stays."""
-        folder = self.step.folder
-        objects = self.store.objects
-        kept = {name.removeprefix("set-aside-").removesuffix(".json") for name in objects.names(folder)}
-        scratch = [] if isinstance(objects, LocalObjects) else [LocalObjects(self.store.base)]
-        for base in (objects, *scratch):
-            for name in base.names(folder):
-                number = name.removeprefix("attempt-")
-                if name != number and number.isdigit() and int(number) < self.lease.number and number not in kept:
-                    base.delete(f"{folder}/{name}")
-        for name in objects.names(f"{folder}/lease"):
+        names = {*self.store.objects.names(self.step.folder), *LocalObjects(self.store.base).names(self.step.folder)}
+        for name in sorted(names):
+            number = name.removeprefix("attempt-")
+            past = number != name and number.isdigit() and int(number) < self.lease.number
+            if past and f"set-aside-{number}.json" not in names:
+                self._remove(name)
+        for name in self.store.objects.names(f"{self.step.folder}/lease"):
             if name.startswith("heartbeat-"):
-                with contextlib.suppress(OSError):
-                    objects.delete(f"{folder}/lease/{name}")
+                self._remove(f"lease/{name}")
+
+    def _remove(self, name: str) -> None:
+        with contextlib.suppress(OSError):  # tidying up must not make a commit look like a failure
+            self.store.objects.delete(f"{self.step.folder}/{name}")
+            LocalObjects(self.store.base).delete(f"{self.step.folder}/{name}")
 
 
 def begin(store: Store, step: Step, waiting: Callable[[Owner | None], None] | None = None) -> Attempt | None:

@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 _HASH_THREADS = 4
+# Bytes below which starting threads costs more than hashing.
+_SMALL = 2**20
 
 
 class UnsafePathError(ValueError):
@@ -52,9 +54,9 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield the sha256 of each file in order; large files are hashed side by side (hashing releases the GIL)."""
+    """Yield the sha256 of each file in order; large ones are hashed side by side (hashing releases the GIL)."""
     todo = list(paths)
-    if len(todo) < 2:
+    if len(todo) < 2 or sum(path.stat().st_size for path in todo) < _SMALL:
         yield from map(sha256_file, todo)
         return
     with ThreadPoolExecutor(min(_HASH_THREADS, len(todo))) as pool:

@@ -9,6 +9,7 @@ observer's own monotonic clock.
 Entries live in `<folder>/lease/000001.json`, heartbeats in `<folder>/lease/heartbeat-<n>.json`.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -137,9 +138,9 @@ class LeaseLog:
                 self.objects.create(self._key(number), data)
                 return True
             except OSError:
-                found = self.objects.read(self._key(number))
-                if found is not None:
-                    return found == data
+                with contextlib.suppress(OSError):
+                    if (found := self.objects.read(self._key(number))) is not None:
+                        return found == data
                 if not tries_left:
                     raise
         raise AssertionError("unreachable")
@@ -196,7 +197,13 @@ class Lease:
         entry = self.entry.model_copy(update={"act": act, "reason": reason, "record": record})
         if not self.log.append(self.number + 1, entry):
             raise self._superseded()
-        self.log.objects.delete(self.log.heartbeat_key(self.number))
+        with contextlib.suppress(OSError):  # tidying up must not make an act that happened look like a failure
+            self.log.objects.delete(self.log.heartbeat_key(self.number))
+
+    def committed(self) -> bool:
+        """Look into the log whether the commit of this lease went through, whatever its caller was told."""
+        following = self.log.entry(self.number + 1)
+        return following is not None and following.act == "commit" and following.nonce == self.entry.nonce
 
     def _superseded(self) -> SupersededError:
         successor = self.log.entry(self.number + 1)

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from olmo_core.artifact.attempt import Attempt, Fence, begin
-from olmo_core.artifact.files import list_files, sha256_files
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job, Placement, Progress, silent
 from olmo_core.artifact.lease import Owner
-from olmo_core.artifact.record import FileEntry, Record, content_digest
+from olmo_core.artifact.record import Record, content_digest, describe_files
 from olmo_core.artifact.source import source_of
 from olmo_core.artifact.store import Store
 
@@ -105,11 +104,15 @@ def _reusable(step: Step, store: Store, strict_code: bool) -> Artifact | None:
 def _input(step: Step, role: str, source: Step, store: Store) -> Artifact:
     found = store.find(source)
     if found is None:
-        raise MissingInputError(
-            f"{step.label} needs {source.label} (id {source.id[:12]}) as its input {role!r}, which is not in "
-            f"{store.root}; make the step {source.label} first"
-        )
+        raise _missing(step, role, source, store)
     return found
+
+
+def _missing(step: Step, role: str, source: Step, store: Store) -> MissingInputError:
+    return MissingInputError(
+        f"{step.label} needs {source.label} (id {source.id[:12]}) as its input {role!r}, which is not in "
+        f"{store.root}; make the step {source.label} first"
+    )
 
 
 def _work(
@@ -142,9 +145,9 @@ def _work(
     try:
         with (meter or _unmetered)() as energy:
             result = function(job)
-    except Exception as error:
+    except Exception:
         attempt.lease.check()  # a superseded owner fails in strange ways; say why
-        raise error
+        raise
     if not isinstance(result, dict):
         raise TypeError(
             f"{step.label}: {step.work} returned a {type(result).__name__}; it must return a dict of plain JSON"
@@ -177,43 +180,45 @@ class ChildCommit:
     def __call__(self, step: Step, folder: Path) -> Artifact:
         """Move `folder` into the store as the artifact of `step`.
 
-        Where the artifact exists already (this is a rerun), it is kept, and the folder must agree with it.
+        Where the artifact exists already (the parent is run again), it is kept, and the folder must agree with it.
 
         Raises:
             SupersededError: the parent's lease was taken over, so nothing more may be committed in its name.
             DisagreementError: the artifact exists with other content.
+            MissingInputError: an input other than the parent is not in the store.
         """
+        inputs = {
+            role: None if source.id == self.parent.id else self._input(step, role, source)
+            for role, source in sorted(step.inputs.items())
+        }
         while True:
             self.fence.check(self.store)
             if (found := self.store.find(step)) is not None:
-                self._agree(found.record, step, folder)
+                _agree(found.record, folder)
                 shutil.rmtree(folder)
                 return found
-            attempt = begin(self.store, step)
-            if attempt is None:
-                continue
-            with attempt:
-                attempt.out.rmdir()
-                shutil.move(folder, attempt.out)
-                self.fence.check(self.store)
-                inputs = {
-                    role: None if source.id == self.parent.id else _input(step, role, source, self.store).record
-                    for role, source in step.inputs.items()
-                }
-                return attempt.commit({}, inputs, work=step.work or self.parent.work)
+            if (attempt := begin(self.store, step)) is not None:
+                with attempt:
+                    attempt.out.rmdir()
+                    shutil.move(folder, attempt.out)
+                    self.fence.check(self.store)
+                    return attempt.commit({}, inputs, work=step.work or self.parent.work)
 
-    def _agree(self, record: Record, step: Step, folder: Path) -> None:
-        listed = list_files(folder)
-        files = [
-            FileEntry(path=name, size=path.stat().st_size, sha256=digest)
-            for (name, path), digest in zip(listed.items(), sha256_files(listed.values()), strict=True)
-        ]
-        digest = content_digest(step.kind, files, {})
-        if digest != record.digest:
-            was = {entry.path: entry.sha256 for entry in record.files}
-            now = {entry.path: entry.sha256 for entry in files}
-            differing = sorted(name for name in was.keys() | now.keys() if was.get(name) != now.get(name))
-            raise DisagreementError(
-                f"{step.label}: made again with the digest {digest}, but the store holds {record.digest} "
-                f"(differing: {', '.join(differing)}); the same step must give the same bytes"
-            )
+    def _input(self, step: Step, role: str, source: Step) -> Record:
+        record = self.store.peek(source)
+        if record is None:
+            raise _missing(step, role, source, self.store)
+        return record
+
+
+def _agree(record: Record, folder: Path) -> None:
+    files = describe_files(folder)
+    if content_digest(record.kind, files, {}) == record.digest:
+        return
+    was = {entry.path: entry.sha256 for entry in record.files}
+    now = {entry.path: entry.sha256 for entry in files}
+    differing = [name for name in sorted(was.keys() | now.keys()) if was.get(name) != now.get(name)]
+    raise DisagreementError(
+        f"{record.label}: made again with the digest {content_digest(record.kind, files, {})}, but the store holds "
+        f"{record.digest}; {', '.join(differing)} differ, and the same step must give the same bytes"
+    )

@@ -6,10 +6,12 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from olmo_core.artifact.files import list_files, safe_path, sha256_files
 from olmo_core.artifact.identity import UnstableValueError, canonical
 from olmo_core.artifact.source import Code, Environment, Source
 
@@ -25,7 +27,9 @@ class FileEntry(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    path: str = Field(description="Relative POSIX path below the artifact's folder.")
+    path: Annotated[str, AfterValidator(safe_path)] = Field(
+        description="Relative POSIX path below the artifact's folder."
+    )
     size: int = Field(ge=0, description="Bytes.")
     sha256: str = Field(description="Digest of its bytes, 64 hex digits.")
 
@@ -81,6 +85,11 @@ class Record(BaseModel):
         """Where it lies below the store's root, the same as its step's."""
         return f"{self.kind}/{self.name}-{self.id[:12]}"
 
+    @property
+    def files_folder(self) -> str:
+        """Where its files lie below the store's root; each attempt has its own, so two owners never mix bytes."""
+        return f"{self.folder}/attempt-{self.attempt}"
+
     def sealed(self) -> dict[str, Any]:
         """Return the record as plain JSON with a digest over itself, so that any damage shows."""
         plain = self.model_dump(mode="json")
@@ -119,6 +128,15 @@ class Record(BaseModel):
         ):
             raise DamagedRecordError("record's id or digest does not follow from its content")
         return record
+
+
+def describe_files(folder: Path) -> list[FileEntry]:
+    """Hash every file below `folder`, sorted by path; see `list_files` for what is refused."""
+    listed = list_files(folder)
+    return [
+        FileEntry(path=name, size=path.stat().st_size, sha256=digest)
+        for (name, path), digest in zip(listed.items(), sha256_files(listed.values()), strict=True)
+    ]
 
 
 def content_digest(kind: str, files: Sequence[FileEntry], result: Mapping[str, Any]) -> str:
