@@ -1,0 +1,65 @@
+"""Reading files out of wheels, zips and source archives as data: nothing is unpacked to disk, nothing is imported."""
+
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+
+class ArchiveError(ValueError):
+    """An archive that cannot be read, holds an unsafe name, or lacks what was asked of it."""
+
+
+def read_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    """Yield `(name, content)` of every file of the archive whose name matches one of `patterns`, in archive order.
+
+    Args:
+        path: a `.whl`, `.zip`, `.tar.gz`, `.tgz` or `.tar.bz2` file.
+        patterns: shell patterns over the whole member name; `*` also matches `/`.
+
+    Raises:
+        ArchiveError: for another kind of file, a damaged one, an absolute or climbing (`..`) member name anywhere in
+            the archive, a link where a file is asked for, or a pattern that matches nothing.
+    """
+    kind = _zip_members if path.suffix in (".whl", ".zip") else _tar_members
+    if kind is _tar_members and not path.name.endswith((".tar.gz", ".tgz", ".tar.bz2")):
+        raise ArchiveError(f"{path.name} is no archive this project reads; give a .whl, .zip, .tar.gz or .tar.bz2")
+    missing = set(patterns)
+    try:
+        for name, content in kind(path, patterns):
+            missing -= {pattern for pattern in missing if fnmatchcase(name, pattern)}
+            yield name, content
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
+        raise ArchiveError(f"{path.name} is damaged: {error}; fetch the package again") from error
+    if missing:
+        raise ArchiveError(f"{path.name} holds no file that matches {sorted(missing)}; look at its listing")
+
+
+def _safe(path: Path, name: str) -> str:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or (len(name) > 1 and name[1] == ":"):
+        raise ArchiveError(f"{path.name} holds the unsafe name {name!r}; it is not read")
+    return name
+
+
+def _wanted(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _zip_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if _wanted(_safe(path, info.filename), patterns) and not info.is_dir():
+                yield info.filename, archive.read(info)
+
+
+def _tar_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
+    with tarfile.open(path, "r|*") as archive:
+        for member in archive:
+            if not _wanted(_safe(path, member.name), patterns) or member.isdir():
+                continue
+            file = archive.extractfile(member) if member.isreg() else None
+            if file is None:
+                raise ArchiveError(f"{path.name}: {member.name} is a link or device, not a file; it is not read")
+            yield member.name, file.read()
