@@ -32,7 +32,7 @@ def _plain(value: object, where: str) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise UnstableValueError(f"{where} is {value}; only finite numbers have a canonical form")
-        return int(value) if value.is_integer() and abs(value) < 2**53 else value
+        return int(value) if value.is_integer() else value
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]") for i, item in enumerate(value)]
     if isinstance(value, Mapping):

@@ -78,3 +78,12 @@ def _note(what: str) -> None:
     if log := os.environ.get("ARTIFACT_TEST_LOG"):
         with Path(log).open("a") as file:
             file.write(what + "\n")
+
+
+def gated(job: Job) -> dict[str, Any]:
+    """Say that the work has begun and wait to be let on, where the environment names a gate."""
+    (job.out / "words.txt").write_text("gated")
+    if gate := os.environ.get("ARTIFACT_TEST_GATE"):
+        Path(f"{gate}.begun").write_text("begun")
+        Path(gate).read_text()
+    return {}

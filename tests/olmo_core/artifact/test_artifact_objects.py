@@ -1,0 +1,91 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Barrier
+
+import pytest
+
+from olmo_core.artifact.objects import LocalObjects, RootError, open_objects
+
+
+def test_objects_are_created_once_and_replaced_whole(root: str) -> None:
+    objects = open_objects(root)
+    assert objects.read("a/b.json") is None
+    objects.create("a/b.json", b"one")
+    with pytest.raises(FileExistsError):
+        objects.create("a/b.json", b"two")
+    assert objects.read("a/b.json") == b"one"
+    objects.write("a/b.json", b"three")
+    objects.write("a/c/d.json", b"")
+    assert objects.read("a/b.json") == b"three"
+    assert objects.names("a") == ["b.json", "c"]
+    assert objects.sizes("a") == {"b.json": 5, "c/d.json": 0}
+    objects.delete("a/c")
+    objects.delete("a/nothing")
+    assert objects.names("a") == ["b.json"]
+    objects.delete("a/b.json")
+    assert objects.names("a") == []
+    assert objects.names("nothing") == []
+    assert objects.sizes("nothing") == {}
+
+
+def test_of_many_that_create_one_object_exactly_one_succeeds(root: str) -> None:
+    objects = open_objects(root)
+    barrier = Barrier(8)
+
+    def create(number: int) -> bool:
+        barrier.wait()
+        try:
+            objects.create("lease/000001.json", str(number).encode())
+        except FileExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        won = [number for number, success in enumerate(pool.map(create, range(8))) if success]
+    assert len(won) == 1
+    assert objects.read("lease/000001.json") == str(won[0]).encode()
+
+
+def test_a_folder_holds_no_temporary_files_afterwards(tmp_path: Path) -> None:
+    objects = open_objects(tmp_path)
+    objects.create("a/one", b"1")
+    with pytest.raises(FileExistsError):
+        objects.create("a/one", b"2")
+    objects.write("a/two", b"2")
+    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "root",
+    [
+        "",
+        "http://169.254.169.254/latest",
+        "https://example.org/x",
+        "simplecache::s3://bucket/x",
+        "filecache::file:///tmp/x",
+        "github://org:repo@main/x",
+        "hf://org/repo",
+        "ftp://host/x",
+        "zip://x::file:///tmp/a.zip",
+        "s3://",
+        "file://",
+        "memory://",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/../other",
+        "s3://bucket/x?versionId=1",
+        "file://host/share",
+        "gs://bucket/x",
+        "reference://x",
+    ],
+)
+def test_other_roots_are_refused(root: str) -> None:
+    with pytest.raises(RootError):
+        open_objects(root)
+
+
+def test_local_roots_are_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for root in ("store", "./store", "x/../store", f"file://{tmp_path}/store", tmp_path / "store"):
+        objects = open_objects(root)
+        assert isinstance(objects, LocalObjects)
+        assert objects.folder == tmp_path / "store"
