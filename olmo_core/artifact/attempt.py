@@ -69,9 +69,16 @@ class Attempt:
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Release the lease and remove `out` unless it was committed."""
-        if self._open:
-            self._abandon(f"{type(error).__name__}: {error}" if error is not None else "left without a commit")
+        """Release the lease and remove `out` unless it was committed.
+
+        Raises:
+            SupersededError: the lease was taken over, which explains whatever else went wrong since.
+        """
+        if not self._open:
+            return
+        superseded = self._abandon(f"{type(error).__name__}: {error}" if error is not None else "left without a commit")
+        if superseded is not None and isinstance(error, Exception) and not isinstance(error, SupersededError):
+            raise superseded from error
 
     def commit(
         self,
@@ -147,19 +154,21 @@ class Attempt:
             for _ in pool.map(send, record.files):
                 pass
 
-    def _abandon(self, reason: str) -> None:
+    def _abandon(self, reason: str) -> SupersededError | None:
         self._open = False
+        superseded = None
         try:
             self.lease.end("release", reason=reason)
         except SupersededError as error:
             if self.lease.committed():
-                return  # the commit went through although its acknowledgement never came: the files are the artifact
-            self.store.warn(str(error))
+                return None  # the commit went through although its acknowledgement never came: the files are in use
+            superseded = error
         except OSError as error:
             # Whether the commit went through cannot be known now, so the files stay; the next commit sweeps them.
             self.store.warn(f"{self.step.label}: lease was not released: {error}")
-            return
+            return None
         self._remove(f"attempt-{self.lease.number}")
+        return superseded
 
     def _sweep(self) -> None:
         """Remove what earlier attempts that were superseded or killed left behind; what was set aside stays."""

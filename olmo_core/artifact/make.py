@@ -142,12 +142,8 @@ def _work(
         **options,
     )
     function = _function(step)
-    try:
-        with (meter or _unmetered)() as energy:
-            result = function(job)
-    except Exception:
-        attempt.lease.check()  # a superseded owner fails in strange ways; say why
-        raise
+    with (meter or _unmetered)() as energy:
+        result = function(job)
     if not isinstance(result, dict):
         raise TypeError(
             f"{step.label}: {step.work} returned a {type(result).__name__}; it must return a dict of plain JSON"

@@ -11,6 +11,7 @@ import subprocess
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
+from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -79,13 +80,23 @@ def source_of(work: str) -> Source:
     return Source(digest=hashlib.sha256(canonical(modules).encode()).hexdigest(), modules=modules)
 
 
-@lru_cache(maxsize=4096)
 def _module_file(module: str) -> Path | None:
-    try:
-        spec = find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    """Return the file of a module, None where the name is no module. Looks at files only: nothing is executed."""
+    top, *below = module.split(".")
+    spec = _top_level(top)
+    if spec is None or not below:
+        return Path(spec.origin) if spec is not None and spec.origin and spec.origin.endswith(".py") else None
+    for location in spec.submodule_search_locations or ():
+        stem = Path(location, *below)
+        for path in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+@lru_cache(maxsize=64)
+def _top_level(name: str) -> ModuleSpec | None:
+    return find_spec(name)
 
 
 @lru_cache(maxsize=4096)

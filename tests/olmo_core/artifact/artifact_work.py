@@ -28,7 +28,7 @@ def join(job: Job) -> dict[str, Any]:
 
 def random_bytes(job: Job) -> dict[str, Any]:
     """Break the rule that the same step gives the same bytes."""
-    (job.out / "words.txt").write_bytes(os.urandom(16))
+    (job.out / "words.txt").write_text(os.urandom(16).hex())
     return {}
 
 

@@ -1,3 +1,4 @@
+import itertools
 import json
 import subprocess
 import sys
@@ -228,7 +229,7 @@ def test_any_history_has_one_owner_and_commits_only_by_it(history: list[tuple[st
                 except SupersededError:
                     assert worker != owner
     entries = [json.loads(log.objects.read(f"corpus/a/lease/{n:06d}.json") or b"") for n in range(1, log.last()[0] + 1)]
-    for before, after in zip(entries, entries[1:], strict=False):
+    for before, after in itertools.pairwise(entries):
         if after["act"] in ("commit", "release"):
             assert (before["act"], before["nonce"]) == ("own", after["nonce"])
         if before["act"] == "commit":
