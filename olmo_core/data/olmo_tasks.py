@@ -89,11 +89,25 @@ def _document(task: str, number: int, row: _Request, part: str) -> Document:
     query = row.doc.query if row.doc.query is not None else row.request.context.rpartition("\n\n")[2]
     if not row.request.context.endswith(query):
         raise ValueError(f"line {number}: the context does not end with the query")
+    group = _group(task, query, row.doc)
+    if part == "item":
+        return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group)
     passage = query.rpartition("\nQuestion:")[0]
-    if part == "passage":
-        if not passage:
-            raise ValueError(f"line {number}: {task} has no passage; read it with part: item")
-        return Document(f"{task}/{row.doc_id}/passage", passage, passage)
-    names = f"{row.doc.option1}\n{row.doc.option2}" if row.doc.option1 is not None else ""
-    group = passage or row.doc.goal or row.doc.context or names
-    return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group)
+    if not passage:
+        raise ValueError(f"line {number}: {task} has no passage; read it with part: item")
+    return Document(f"{task}/{row.doc_id}/passage", passage, group)
+
+
+def _group(task: str, query: str, doc: _Doc) -> str:
+    """What items with common text have in common; held-out items must not have a sibling in the training part.
+
+    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, as clips of one video continue each
+    other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names, which its twin sentences share.
+    """
+    if task == "boolq":
+        return query.partition(" -- ")[0]
+    if task == "hellaswag":
+        label, _, text = query.partition(": ")
+        return f"{label}: {text.partition('.')[0]}" if text.startswith("How to") else label
+    shared = {"piqa": doc.goal, "socialiqa": doc.context, "winogrande": f"{doc.option1}\n{doc.option2}"}
+    return shared.get(task) or query
