@@ -1,0 +1,118 @@
+"""The `olmo` command: plan, run, why, status. Arguments only; what they do is in the flows and below."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from olmo_core.recipe.overrides import ConfigError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
+OVER_BUDGET = 3
+
+RecipeArgument = Annotated[str, typer.Argument(help="Built-in recipe (tiny, micro, small) or path of a YAML file.")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="Built-in profile or path of a YAML file.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again what older code made.")]
+
+
+def main() -> None:
+    """Run the command; a user's error is one line on standard error and exit code 2."""
+    from olmo_core.artifact.make import MissingInputError
+
+    try:
+        app()
+    except (ConfigError, MissingInputError, KeyError) as error:
+        message = error.args[0] if error.args else str(error)
+        Console(stderr=True).print(f"olmo: {message}", style="red", highlight=False, markup=False)
+        raise SystemExit(2) from None
+
+
+@app.command(context_settings=FREE)
+def plan(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    profile: ProfileOption = "laptop",
+    as_json: JsonOption = False,
+    strict_code: StrictOption = False,
+) -> None:
+    """Show what would run, what is reused and why, and what it would cost; exit code 3 above the profile's budget."""
+    from flows.display import print_json
+    from flows.planning import print_plan, survey
+
+    found = survey(recipe, profile, _overrides(context), strict_code)
+    if as_json:
+        print_json(found)
+    else:
+        print_plan(Console(), found)
+    if found["over_budget"]:
+        raise typer.Exit(OVER_BUDGET)
+
+
+@app.command(context_settings=FREE)
+def run(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    profile: ProfileOption = "laptop",
+    only: Annotated[str | None, typer.Option(help="Run this part alone; its inputs come from the store.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Run this part and those after it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a release, or a part of it: data, a stage by name, soup, evaluate, publish."""
+    from flows.running import run_release
+
+    run_release(recipe, profile, _overrides(context), only, start, as_json)
+
+
+@app.command(context_settings=FREE)
+def why(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    step: Annotated[str, typer.Argument(help="Step: kind/name, a name, or the beginning of its id.")],
+    profile: ProfileOption = "laptop",
+    as_json: JsonOption = False,
+    strict_code: StrictOption = False,
+) -> None:
+    """Say whether a step would be reused, and if not, which field differs from the nearest record."""
+    from flows.display import print_json
+    from flows.planning import explain, print_why
+
+    found = explain(recipe, profile, _overrides(context), step, strict_code)
+    if as_json:
+        print_json(found)
+    else:
+        print_why(Console(), found)
+
+
+@app.command()
+def status(
+    recipe: Annotated[str | None, typer.Argument(help="Recipe whose revisions are listed; all by default.")] = None,
+    profile: ProfileOption = "laptop",
+    as_json: JsonOption = False,
+) -> None:
+    """List what is in the store, step by step, and what is published."""
+    from flows.display import print_json, print_table
+    from flows.planning import state
+
+    found = state(recipe, profile)
+    if as_json:
+        print_json(found)
+        return
+    for title, rows in found.items():
+        print_table(Console(), title, rows)
+
+
+def _overrides(context: typer.Context) -> list[str]:
+    """Return what is left on the command line, each as `a.b=value`; `--a.b value` is taken too."""
+    left: list[str] = []
+    words = iter(context.args)
+    for word in words:
+        if not word.startswith("--"):
+            raise ConfigError(f"argument {word!r}: expected an override of a recipe field, --a.b=value")
+        left.append(word if "=" in word else f"{word}={next(words, '')}")
+    return left
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,17 @@
+"""Flow `data`: packages, corpora, tokenizer, token files, mixes and the evaluation suite."""
+
+from prefect import flow
+
+from flows.opening import release_session
+from flows.parameters import Overrides, ProfileName, RecipeName
+from olmo_core.report.tables import mix_rows
+from tasks.shown import show_table
+from tasks.steps import make_steps
+
+
+@flow(name="data", flow_run_name="data {recipe}", validate_parameters=True)
+def data(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
+    """Make everything that training and evaluation read, and show the mixes."""
+    with release_session(recipe, profile, list(overrides)) as session:
+        make_steps(session.plan.steps_of("data"))
+        show_table(f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), "What each mix is made of")

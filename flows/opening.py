@@ -1,0 +1,42 @@
+"""Opening a release: from names given on a command line or a form to the session that flows and tasks work in."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.profile import Profile, load_profile
+from olmo_core.recipe.recipe import load_recipe
+from tasks.outbox import Outbox
+from tasks.session import Session, hold, opened
+
+
+def read_plan(recipe: str, overrides: list[str]) -> Plan:
+    """Return the plan of a recipe.
+
+    Raises:
+        ConfigError: the recipe is not known or does not make a plan; names field and remedy.
+    """
+    loaded = load_recipe(recipe, overrides)
+    try:
+        return lay_out(loaded)
+    except ValueError as error:
+        raise ConfigError(f"recipe {recipe}: {error}") from error
+
+
+def open_store(profile: Profile) -> Store:
+    """Return the artifact store of a profile."""
+    return Store(profile.store_root, scratch=profile.folder / "scratch")
+
+
+@contextmanager
+def release_session(recipe: str, profile: str, overrides: list[str]) -> Iterator[Session]:
+    """Hold the session of a release, the one that is open already where a flow is called by another."""
+    if (session := opened()) is not None:
+        yield session
+        return
+    plan, loaded = read_plan(recipe, overrides), load_profile(profile)
+    outbox = Outbox(loaded.folder / "outbox", plan.recipe.name, plan.id)
+    with hold(Session(plan, loaded, open_store(loaded), outbox)) as session:
+        yield session

@@ -1,0 +1,14 @@
+"""Flow `publish`: every checkpoint in Hugging Face form under its name, `main` when it is decided."""
+
+from prefect import flow
+
+from flows.opening import release_session
+from flows.parameters import Overrides, ProfileName, RecipeName
+from tasks.publishing import publish_revisions
+
+
+@flow(name="publish", flow_run_name="publish {recipe}")
+def publish(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
+    """Publish every revision, each as soon as its checkpoint is there."""
+    with release_session(recipe, profile, list(overrides)):
+        publish_revisions()

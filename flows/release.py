@@ -1,0 +1,93 @@
+"""Flow `release`: the whole graph. Data, then stages and soups in order; evaluation and publishing beside training.
+
+Every part is a flow of its own that can be run alone; here they share one session, so that checkpoints are evaluated
+and published as they appear. What fails later takes nothing away from what is finished.
+"""
+
+import contextvars
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+
+from prefect import flow
+
+from flows.data import data
+from flows.evaluate import evaluate
+from flows.opening import release_session
+from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.publish import publish
+from flows.soup import soup
+from flows.stage import stage
+from olmo_core.report.tables import plan_rows
+from tasks.failures import root_message
+from tasks.session import Session
+from tasks.shown import show_table
+
+BESIDE = ("evaluate", "publish")
+
+
+@flow(name="release", flow_run_name="release {recipe}")
+def release(
+    recipe: RecipeName = "tiny",
+    profile: ProfileName = "laptop",
+    overrides: Overrides = (),
+    parts: tuple[str, ...] | None = None,
+) -> None:
+    """Run a release, or only some parts of it; what the others make is taken from the store."""
+    with release_session(recipe, profile, list(overrides)) as session:
+        plan = session.plan
+        chosen = [part for part in plan.parts if parts is None or part in parts]
+        session.outbox.release(plan.recipe.model_dump(mode="json"), plan.steps)
+        show_table(f"{plan.recipe.name}-plan", plan_rows(plan, session.store), "What would run, and why")
+        arguments = {"recipe": recipe, "profile": profile, "overrides": overrides}
+        calls: dict[str, Callable[[], None]] = {
+            "data": lambda: data(**arguments),
+            **{name: lambda name=name: stage(stage=name, **arguments) for name in plan.runs},
+            "soup": lambda: soup(**arguments),
+            "evaluate": lambda: evaluate(**arguments),
+            "publish": lambda: publish(**arguments),
+        }
+        try:
+            _run(session, {part: calls[part] for part in chosen})
+        except BaseException as error:
+            session.outbox.failed(root_message(error))
+            raise
+        session.outbox.finished()
+
+
+def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
+    """Call the parts in order, those of `BESIDE` in threads; raise the first failure when all have ended."""
+    failures: list[BaseException] = []
+    with ExitStack() as everything, ThreadPoolExecutor(len(BESIDE)) as threads:
+        expected = {part: ExitStack() for part in calls}
+        for part, stack in expected.items():
+            everything.enter_context(stack)
+            stack.enter_context(session.expect(session.plan.steps_of(part)))
+        beside = [_in_thread(threads, calls[part], expected[part]) for part in BESIDE if part in calls]
+        for part in calls:
+            if part not in BESIDE and not failures:
+                _attempt(calls[part], expected[part], failures)
+        for part in calls:  # nothing more will come of parts that failed or were not reached
+            if part not in BESIDE:
+                expected[part].close()
+        failures += [error for future in beside if (error := future.exception()) is not None]
+    if failures:
+        raise failures[0]
+
+
+def _attempt(call: Callable[[], None], expected: ExitStack, failures: list[BaseException]) -> None:
+    with expected:
+        try:
+            call()
+        except Exception as error:
+            failures.append(error)
+
+
+def _in_thread(threads: ThreadPoolExecutor, call: Callable[[], None], expected: ExitStack) -> "Future[None]":
+    """Call a flow in a thread that sees this flow's context, so that it becomes its subflow."""
+
+    def run() -> None:
+        with expected:
+            call()
+
+    return threads.submit(contextvars.copy_context().run, run)

@@ -1,0 +1,16 @@
+"""Flow `stage`: every seeded run of one training stage, side by side as far as the profile's resources allow."""
+
+from prefect import flow
+
+from flows.opening import release_session
+from flows.parameters import Overrides, ProfileName, RecipeName, StageName
+from tasks.steps import make_steps
+
+
+@flow(name="stage", flow_run_name="{stage} {recipe}")
+def stage(
+    recipe: RecipeName = "tiny", stage: StageName = "stage1", profile: ProfileName = "laptop", overrides: Overrides = ()
+) -> None:
+    """Train a stage; its checkpoints appear in the store while it goes on."""
+    with release_session(recipe, profile, list(overrides)) as session:
+        make_steps([run.step for run in session.plan.runs[stage]])

@@ -1,0 +1,142 @@
+"""Reading a YAML file and laying `--a.b=c` overrides over it, with errors that name the field and the remedy.
+
+Knows nothing of what the fields mean: that is said by the pydantic model it is given.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+Model = TypeVar("Model", bound=BaseModel)
+
+MAX_BYTES = 1 << 20  # a recipe is a page, not a data file; also bounds what YAML aliases can expand to
+
+
+class ConfigError(ValueError):
+    """A recipe, profile or override that cannot be used; the message names file, field, value and remedy."""
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Return the mapping in a YAML file of at most 1 MiB, without aliases."""
+    if path.stat().st_size > MAX_BYTES:
+        raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a recipe holds settings, not data")
+    text = path.read_text()
+    try:
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
+            raise ConfigError(f"{path}: YAML aliases are not read; write the value out")
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path}: holds {type(value).__name__}, expected a mapping of fields")
+    return value
+
+
+def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return `values` with each `--a.b=c` (leading dashes optional) laid over it; the value is read as YAML."""
+    result = _copy(values)
+    for override in overrides:
+        path, equals, text = override.lstrip("-").partition("=")
+        if not equals or not path:
+            raise ConfigError(f"override {override!r}: expected --field.subfield=value")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"override {override!r}: the value is not YAML; quote it") from error
+        _put(result, path.split("."), value, override)
+    return result
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list) else value
+
+
+def _put(target: Any, path: list[str], value: Any, override: str) -> None:
+    key, rest = path[0], path[1:]
+    if isinstance(target, list):
+        if not key.isdigit() or int(key) >= len(target):
+            raise ConfigError(f"override {override!r}: {key!r} is no place in a list of {len(target)} items")
+        index = int(key)
+        if rest:
+            _put(target[index], rest, value, override)
+        else:
+            target[index] = value
+    elif isinstance(target, dict):
+        if rest:
+            _put(target.setdefault(key, {}), rest, value, override)
+        else:
+            target[key] = value
+    else:
+        raise ConfigError(f"override {override!r}: {key!r} lies below a plain value; override that value itself")
+
+
+def validate(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
+    """Return `values` as `model`.
+
+    Raises:
+        ConfigError: one line a fault: origin, dotted field, value, what is wrong, and the nearest valid name.
+    """
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [f"{origin}: {_fault(model, dict(fault))}" for fault in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(lines))) from error
+
+
+def _fault(model: type[BaseModel], fault: dict[str, Any]) -> str:
+    where = [part for part in fault["loc"] if not str(part).startswith(("function-", "tagged-"))]
+    name = ".".join(str(part) for part in where) or "the file as a whole"
+    value = fault.get("input")
+    shown = "" if isinstance(value, dict | list) or value is None else f" (value {value!r})"
+    if fault["type"] == "extra_forbidden":
+        valid = _fields_at(model, where[:-1])
+        near = difflib.get_close_matches(str(where[-1]), valid, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"valid here: {', '.join(sorted(valid)) or 'nothing'}"
+        return f"{name}{shown}: no such field; {hint}"
+    if fault["type"] == "missing":
+        return f"{name}: required, and not given"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{name}{shown}: {message[0].lower()}{message[1:]}"
+
+
+def _fields_at(model: type[BaseModel], path: Sequence[object]) -> list[str]:
+    """Names of the fields below `path`, followed through containers and unions of models."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        below: list[type[BaseModel]] = []
+        for candidate in models:
+            info = candidate.model_fields.get(str(part))
+            below += _models_in(info.annotation) if info else []
+        models = below or models  # a key of a mapping or a place in a list: same models
+    return sorted({name for candidate in models for name in candidate.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for argument in get_args(annotation) for model in _models_in(argument)]
+
+
+def find_yaml(name: str, folder: Path, noun: str) -> Path:
+    """Return the file of a built-in by its name, or the path itself where `name` is one.
+
+    Raises:
+        ConfigError: neither exists; names the nearest built-in.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        if Path(name).is_file():
+            return Path(name)
+        raise ConfigError(f"{noun} {name}: no such file")
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(each.stem for each in folder.glob("*.yaml"))
+        near = difflib.get_close_matches(name, known, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"built in are {', '.join(known)}"
+        raise ConfigError(f"{noun} {name!r}: not known; {hint}, or give the path of a YAML file")
+    return path

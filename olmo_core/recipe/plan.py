@@ -1,0 +1,270 @@
+"""The plan of a release: every step that follows from a recipe, with its id, before anything runs.
+
+Which of them have to run is told by the store; in which order and where they run is left to the flows.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from olmo_core.artifact.identity import Step, canonical
+from olmo_core.data.corpus import corpus_step
+from olmo_core.data.mix import mix_step
+from olmo_core.data.package import package_step
+from olmo_core.data.tokenizer import BpeConfig, tokenizer_step
+from olmo_core.data.tokens import tokens_step
+from olmo_core.evaluate.step import result_step
+from olmo_core.evaluate.suite import suite_step
+from olmo_core.hub.export import export_step
+from olmo_core.hub.names import MAIN, revision_name
+from olmo_core.recipe.profile import Profile, Workers
+from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
+from olmo_core.soup.decision import decision_step
+from olmo_core.soup.step import soup_step
+from olmo_core.train.config import TrainingConfig
+from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
+
+
+# Kinds of step that belong to each part; those of a stage are its runs and their checkpoints.
+KINDS = {
+    "data": {"package", "corpus", "tokenizer", "tokens", "mix", "suite"},
+    "soup": {"soup", "decision"},
+    "evaluate": {"result"},
+    "publish": {"export", "revision"},
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seeded run of a stage, with the checkpoints it will commit by training step."""
+
+    stage: str
+    ingredient: int | None
+    seed: int
+    group: SeedGroup
+    config: TrainingConfig
+    step: Step
+    checkpoints: dict[int, Step]
+
+    @property
+    def end(self) -> Step:
+        """Its last checkpoint."""
+        return self.checkpoints[max(self.checkpoints)]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """One name on the Hub: what it shows, and the checkpoint or soup its weights are; None where `main` is to be chosen."""
+
+    name: str
+    step: Step
+    native: Step | None
+
+
+@dataclass
+class Plan:
+    """All steps of a release. Built by `lay_out`."""
+
+    recipe: Recipe
+    packages: dict[str, Step] = field(default_factory=dict)
+    corpora: dict[str, Step] = field(default_factory=dict)
+    tokens: dict[str, Step] = field(default_factory=dict)
+    mixes: dict[tuple[str, int, int], Step] = field(default_factory=dict)
+    runs: dict[str, list[Run]] = field(default_factory=dict)
+    soups: dict[str, Step] = field(default_factory=dict)
+    results: dict[str, Step] = field(default_factory=dict)
+    exports: dict[str, Step] = field(default_factory=dict)
+    revisions: list[Revision] = field(default_factory=list)
+    tokenizer: Step = field(init=False)
+    suite: Step = field(init=False)
+    decision: Step = field(init=False)
+
+    @cached_property
+    def id(self) -> str:
+        """Identity of the release: what its revisions are."""
+        return hashlib.sha256(canonical(sorted(each.step.id for each in self.revisions)).encode()).hexdigest()
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """Every step once, inputs before what is made from them."""
+        found: dict[str, Step] = {}
+        for last in [self.decision, *(each.step for each in self.revisions), *self.results.values()]:
+            for step in last.closure():
+                found.setdefault(step.id, step)
+        return list(found.values())
+
+    @cached_property
+    def _by_label(self) -> dict[str, Step]:
+        return {step.label: step for step in self.steps}
+
+    def step(self, label: str) -> Step:
+        """Return the step with this label, or with this beginning of its id.
+
+        Raises:
+            KeyError: there is none, or several; names the nearest.
+        """
+        if label in self._by_label:
+            return self._by_label[label]
+        import difflib
+
+        found = [step for step in self.steps if len(label) >= 6 and step.id.startswith(label)]
+        found = found or [step for step in self.steps if step.name == label]
+        if len(found) == 1:
+            return found[0]
+        near = difflib.get_close_matches(label, [*self._by_label, *(step.name for step in self.steps)], 3, 0.4)
+        raise KeyError(f"no step is called {label!r}; near are {', '.join(near) or ', '.join(sorted(self._by_label))}")
+
+    @property
+    def parts(self) -> list[str]:
+        """The parts of a release in the order they follow from each other; each has a flow of its own."""
+        return ["data", *self.runs, "soup", "evaluate", "publish"]
+
+    def steps_of(self, part: str) -> list[Step]:
+        """Return the steps that a part adds to the store, inputs first."""
+        if part in self.runs:
+            return [each for run in self.runs[part] for each in (run.step, *run.checkpoints.values())]
+        return [step for step in self.steps if step.kind in KINDS[part]]
+
+    def checkpoints(self) -> list[Step]:
+        """Every checkpoint of every run, in the order of stages, ingredients and steps."""
+        return [step for runs in self.runs.values() for run in runs for step in run.checkpoints.values()]
+
+    def candidates(self) -> list[Step]:
+        """The checkpoints and soups that may become main."""
+        return [step for role, step in self.decision.inputs.items() if role.startswith("candidate/")]
+
+    def run_of(self, step: Step) -> Run:
+        """Return the run that a `run` or `checkpoint` step belongs to."""
+        source = step.inputs["run"] if step.kind == "checkpoint" else step
+        return next(run for runs in self.runs.values() for run in runs if run.step.id == source.id)
+
+    def workers(self, step: Step, profile: Profile) -> Workers:
+        """Return the workers of a `run` step."""
+        alone = len(self.runs[self.run_of(step).stage]) == 1
+        return profile.training.single if alone else profile.training.seeds
+
+    def tags(self, step: Step) -> list[str]:
+        """Return what a dashboard should be able to find a step by: stage and seed of what a run made."""
+        if step.kind in {"run", "checkpoint"}:
+            run = self.run_of(step)
+            return [run.stage, f"seed {run.seed}"]
+        model = step.inputs.get("model")
+        return self.tags(model) if model is not None else []
+
+
+def lay_out(recipe: Recipe) -> Plan:
+    """Return the plan of a release.
+
+    Raises:
+        ValueError: the recipe's graph has a loop, names a checkpoint that a run does not make, or asks a room for what
+            it cannot do.
+    """
+    plan = Plan(recipe)
+    plan.packages = {name: package_step(config) for name, config in recipe.packages.items()}
+    plan.corpora = {name: corpus_step(name, config, plan.packages) for name, config in recipe.corpora.items()}
+    plan.tokenizer = _tokenizer(plan)
+    for name, config in recipe.corpora.items():
+        for shard in range(config.shards):
+            plan.tokens[f"{name}/{shard:05d}"] = tokens_step(plan.corpora[name], shard, plan.tokenizer)
+    _lay_out_graph(plan)
+    _lay_out_evaluation(plan)
+    _lay_out_revisions(plan)
+    return plan
+
+
+def _tokenizer(plan: Plan) -> Step:
+    config = plan.recipe.tokenizer
+    if isinstance(config, BpeConfig):
+        names = plan.recipe.tokenizer_corpora or tuple(plan.recipe.corpora)
+        return tokenizer_step("bpe", config, {name: plan.corpora[name] for name in names})
+    return tokenizer_step("dolma2", config, plan.packages)
+
+
+def _lay_out_graph(plan: Plan) -> None:
+    """Add stages and soups, each after what it starts from."""
+    recipe = plan.recipe
+    waiting: dict[str, set[str]] = {
+        name: {reference(stage.start)[0]} if stage.start else set() for name, stage in recipe.stages.items()
+    }
+    waiting |= {name: {reference(each)[0] for each in soup.ingredients} for name, soup in recipe.soups.items()}
+    while waiting:
+        ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
+        if not ready:
+            raise ValueError(f"stages and soups wait for each other in a loop: {', '.join(sorted(waiting))}")
+        for name in ready:
+            del waiting[name]
+            if name in recipe.stages:
+                plan.runs[name] = list(_runs(plan, name, recipe.stages[name]))
+            else:
+                soup = recipe.soups[name]
+                sources = [step for each in soup.ingredients for step in _resolve(plan, each)]
+                config = type(soup).__bases__[0].model_validate(soup.model_dump(exclude={"ingredients"}))
+                plan.soups[name] = soup_step(config, {f"ingredient{i}": s for i, s in enumerate(sources, 1)}, name)
+
+
+def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
+    several = sum(len(group.seeds) for group in stage.all_groups) > 1
+    start = None
+    if stage.start is not None:
+        found = _resolve(plan, stage.start)
+        if len(found) != 1:
+            raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, as in stage/1")
+        start = found[0]
+    for number, seed, group in stage.runs():
+        config = stage.training(seed, group)
+        label = f"{name}-ingredient{number}" if several else name
+        mix = _mix(plan, group, stage.sequence_length)
+        run = run_step(label, config, plan.recipe.shape, mix, start)
+        checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
+        yield Run(name, number if several else None, seed, group, config, run, checkpoints)
+
+
+def _mix(plan: Plan, group: SeedGroup, sequence_length: int) -> Step:
+    key = (group.mix, group.tokens, sequence_length)
+    if key not in plan.mixes:
+        config = plan.recipe.mixes[group.mix]
+        inputs = {role: step for role, step in plan.tokens.items() if role.rpartition("/")[0] in config.weights}
+        same = [each for each in plan.mixes if each[0] == group.mix]
+        name = group.mix if not same else f"{group.mix}-{len(same) + 1}"
+        plan.mixes[key] = mix_step(name, config, group.tokens, sequence_length, plan.recipe.mix_seed, inputs)
+    return plan.mixes[key]
+
+
+def _resolve(plan: Plan, text: str) -> list[Step]:
+    """Return the checkpoints or the soup that a reference names."""
+    name, ingredient, at = reference(text)
+    if name in plan.soups:
+        return [plan.soups[name]]
+    runs = plan.runs[name]
+    if ingredient is not None:
+        if ingredient > len(runs):
+            raise ValueError(f"{text}: stage {name} has {len(runs)} runs; name one of 1 to {len(runs)}")
+        runs = [runs[ingredient - 1]]
+    if at is None:
+        return [run.end for run in runs]
+    for run in runs:
+        if at not in run.checkpoints:
+            raise ValueError(f"{text}: no checkpoint at step {at}; there are {', '.join(map(str, run.checkpoints))}")
+    return [run.checkpoints[at] for run in runs]
+
+
+def _lay_out_evaluation(plan: Plan) -> None:
+    evaluation = plan.recipe.evaluation
+    plan.suite = suite_step(evaluation.suite, plan.packages[evaluation.package] if evaluation.package else None)
+    names = evaluation.heldout or tuple(plan.recipe.corpora)
+    heldout = {name: plan.corpora[name] for name in names}
+    for model in [*plan.checkpoints(), *plan.soups.values()]:
+        plan.results[model.id] = result_step(evaluation.scoring, model, plan.tokenizer, plan.suite, heldout)
+    candidates: dict[str, Step] = {}
+    for each in plan.recipe.release.candidates:
+        for step in _resolve(plan, each):
+            ingredients = list(step.inputs.values()) if step.kind == "soup" else []
+            candidates |= {source.name: source for source in [step, *ingredients]}
+    results = {name: plan.results[step.id] for name, step in candidates.items()}
+    plan.decision = decision_step(plan.recipe.release.decision, candidates, results)
+
+
+def _lay_out_revisions(plan: Plan) -> None:
+    """Add an export of every checkpoint and soup and a revision of every checkpoint, `main` last."""
+    return

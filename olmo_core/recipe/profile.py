@@ -1,0 +1,111 @@
+"""Profile: where and how a release runs. Nothing in it bears identity; changing it changes no id.
+
+What is made is said by `recipe`. Secrets are never in a profile: they come from the environment or from a file.
+"""
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.artifact.job import Placement
+from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.quantity import Count
+
+BUILTIN = Path(__file__).parent / "profiles"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RayCluster(_Section):
+    """The Ray cluster that the work runs on."""
+
+    address: str | None = Field(None, description="Address of a running cluster; one is started when not given.")
+    cpus: int | None = Field(
+        None, ge=1, description="Logical CPUs of the cluster that is started; as many as the machine has when not given."
+    )
+
+
+class Workers(_Section):
+    """Workers of one training run."""
+
+    count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
+    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
+    gpus: float = Field(0, ge=0, description="GPUs of one worker.")
+    placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
+    restarts: int = Field(2, ge=0, description="Restarts of a run whose worker died, before the run counts as failed.")
+
+
+class Training(_Section):
+    """Workers of training runs, for stages of one run and for stages whose seeds run side by side."""
+
+    single: Workers = Field(default_factory=Workers, description="For a stage with one seed.")
+    seeds: Workers = Field(default_factory=Workers, description="For each run of a stage with several seeds.")
+
+
+class Hub(_Section):
+    """Where revisions are published."""
+
+    repo: str = Field("{recipe}", description="Repository; `{recipe}` stands for the recipe's name.")
+    endpoint: str | None = Field(
+        None, description="A Hub's address; published into a local folder of the Hub's cache layout when not given."
+    )
+
+
+class Budget(_Section):
+    """What a release may cost; `olmo plan` ends with exit code 3 above it."""
+
+    minutes: float | None = Field(None, gt=0, description="Wall-clock minutes.")
+    kwh: float | None = Field(None, gt=0, description="Kilowatt hours.")
+    flops: Count | None = Field(None, gt=0, description="Floating point operations of training.")
+
+
+class Speed(_Section):
+    """What this machine is expected to do, until records of its own tell better."""
+
+    flops_per_second: Count = Field(
+        200_000_000_000, gt=0, description="Training FLOP/s of one worker, where no record tells."
+    )
+    watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
+
+
+class Profile(_Section):
+    """Where and how a release runs."""
+
+    name: str = Field(description="Name of the profile.")
+    home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, unless said otherwise below.")
+    artifacts: str | None = Field(None, description="Root of the artifact store, any fsspec URL; below home if not given.")
+    mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
+    prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
+    ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
+    placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
+    beside: int = Field(
+        2, ge=1, description="Low-priority workers that evaluate and publish beside training, on what it leaves over."
+    )
+    training: Training = Field(default_factory=Training, description="Workers of training runs.")
+    hub: Hub = Field(default_factory=Hub, description="Where revisions go.")
+    budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
+    speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
+
+    @property
+    def store_root(self) -> str:
+        """Root of the artifact store."""
+        return self.artifacts or str(self.folder / "artifacts")
+
+    @property
+    def folder(self) -> Path:
+        """Absolute home folder; `OLMO_HOME` in the environment comes first."""
+        return Path(os.environ.get("OLMO_HOME") or self.home).absolute()
+
+
+def load_profile(name: str, overrides: list[str] | None = None) -> Profile:
+    """Return a built-in profile by name, or one from a YAML file by path.
+
+    Raises:
+        ConfigError: there is no such profile, or it does not validate.
+    """
+    path = find_yaml(name, BUILTIN, "profile")
+    values = apply_overrides({"name": path.stem, **read_yaml(path)}, overrides or [])
+    return validate(Profile, values, f"profile {name}")

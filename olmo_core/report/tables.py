@@ -1,0 +1,62 @@
+"""Tables of a release as rows of plain values, from the plan and the records alone.
+
+How they are shown (terminal, Prefect, a page) is left to whoever asks.
+"""
+
+import json
+from typing import Any
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.store import Store
+from olmo_core.artifact.why import why
+from olmo_core.recipe.plan import Plan
+
+Row = dict[str, Any]
+
+
+def plan_rows(plan: Plan, store: Store, strict_code: bool = False) -> list[Row]:
+    """Return what would happen to every step: `reuse` or `run`, and why."""
+    rows = []
+    for step in plan.steps:
+        verdict = why(step, store, strict_code)
+        action = "reuse" if verdict.hit else "run"
+        rows.append({"step": step.label, "id": step.id[:12], "action": action, "why": verdict.reason})
+    return rows
+
+
+def mix_rows(plan: Plan, store: Store) -> list[Row]:
+    """Return corpora by share, tokens and passes for every mix that is made."""
+    rows: list[Row] = []
+    for step in plan.mixes.values():
+        record = store.peek(step)
+        for source in record.result["sources"] if record is not None else []:
+            rows.append({"mix": step.name, **source})
+    return rows
+
+
+def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
+    """Return one row a checkpoint or soup that was evaluated: held-out bits per byte and the tasks' numbers."""
+    rows = []
+    for model in [*plan.checkpoints(), *plan.soups.values()]:
+        results = read_json(store, plan.results[model.id], "results.json")
+        if results is None:
+            continue
+        row: Row = {"model": model.name}
+        for source, found in sorted(results["heldout"].items()):
+            row[source] = found["bits_per_byte"]
+        for task, found in sorted(results["tasks"].items()):
+            row[task] = found["accuracy"]
+            row[f"{task} bpb"] = found["gold_bits_per_byte"]
+        rows.append(row)
+    return rows
+
+
+def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
+    """Return the decision what `main` is, if it has been made."""
+    return read_json(store, plan.decision, "decision.json")
+
+
+def read_json(store: Store, step: Step, file: str) -> Any:
+    """Return a JSON file of a step's artifact, None where the artifact is not complete."""
+    found = store.find(step) if store.peek(step) is not None else None
+    return json.loads((found.path / file).read_text()) if found is not None else None

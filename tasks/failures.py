@@ -1,0 +1,83 @@
+"""Which failures are worth another try: infrastructure and preemption are, a user's error is not.
+
+A user's error (bad value, missing input, work that disagrees with itself) fails the same way every time; retrying it
+only hides it. The classes decide Prefect's retries; nothing else in the project retries a step.
+"""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+RETRY_SECONDS = (2.0, 10.0, 60.0)
+
+
+class FailureClass(StrEnum):
+    """Why a step failed."""
+
+    USER = "user"
+    INFRASTRUCTURE = "infrastructure"
+    PREEMPTION = "preemption"
+
+
+def classify(error: BaseException) -> FailureClass:
+    """Return the class of a failure, judged by the exception and every exception inside or behind it."""
+    from olmo_core.artifact.lease import SupersededError
+
+    found = FailureClass.USER
+    for each in _chain(error):
+        name = type(each).__name__
+        if isinstance(each, SystemExit) or "Preempt" in name:
+            return FailureClass.PREEMPTION
+        if isinstance(each, SupersededError | ConnectionError | TimeoutError) or name in _LOST:
+            found = FailureClass.INFRASTRUCTURE
+    return found
+
+
+# Ray's names for a process, actor, node or object that went away under the work.
+_LOST = {
+    "ActorDiedError",
+    "ActorUnavailableError",
+    "ClientError",
+    "EndpointConnectionError",
+    "LocalRayletDiedError",
+    "NodeDiedError",
+    "ObjectLostError",
+    "OutOfMemoryError",
+    "OwnerDiedError",
+    "RayActorError",
+    "RayChannelError",
+    "WorkerCrashedError",
+    "WorkerHealthCheckFailedError",
+    "WorkerHealthCheckTimeoutError",
+}
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, what caused it, and the worker failures a Ray Train error carries."""
+    todo: list[Any] = [error]
+    seen: set[int] = set()
+    while todo:
+        each = todo.pop()
+        if not isinstance(each, BaseException) or id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        todo += [each.__cause__, each.__context__, getattr(each, "cause", None)]
+        failures = getattr(each, "worker_failures", None)
+        todo += list(failures.values()) if isinstance(failures, dict) else []
+
+
+def root_message(error: BaseException) -> str:
+    """Return the message of the innermost failure, on one line: what a person wants to read first."""
+    innermost = list(_chain(error))[-1]
+    text = " ".join(str(innermost).split()) or type(innermost).__name__
+    return f"{type(innermost).__name__}: {text}"
+
+
+async def worth_retrying(_task: Any, _run: Any, state: Any) -> bool:
+    """Prefect's retry condition: true for failures that are not the user's."""
+    try:
+        await state.aresult()
+    except Exception as error:
+        return classify(error) is not FailureClass.USER
+    return False

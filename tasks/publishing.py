@@ -1,0 +1,68 @@
+"""One revision as Prefect sees it: exported, written up, published, and only then named."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import wait
+from prefect.states import Completed, State
+
+from olmo_core.artifact.identity import Step
+from olmo_core.report.tables import decision
+from tasks.failures import RETRY_SECONDS, worth_retrying
+from tasks.session import Session, current
+from tasks.steps import StepsFailedError, make_step, reason
+
+
+@task(
+    name="publish",
+    task_run_name="publish {name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=list(RETRY_SECONDS),
+    retry_condition_fn=worth_retrying,
+)
+def publish_revision(name: str) -> State[Any]:
+    """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
+    session = current()
+    revision = next(each for each in session.plan.revisions if each.name == name)
+    native = revision.native or _main(session)
+    shown = session.publish(revision.step, native)
+    root, main = session.store.root, revision.native is None
+    session.outbox.revision(session.target.repo, name, shown.commit, revision.step, native, root, main)
+    if shown.reused:
+        return Completed(name="Cached", message=f"{name} shows {shown.commit}")
+    return Completed(message=f"{name} shows {shown.commit}; logits differ by at most {shown.largest_difference:.1e}")
+
+
+def publish_revisions() -> None:
+    """Export, write up and publish every revision of the plan, `main` after all others.
+
+    Raises:
+        StepsFailedError: names every revision that was not published and why.
+    """
+    plan = current().plan
+    futures: dict[str, Any] = {}
+    published: list[Any] = []
+    for revision in plan.revisions:
+        for step in revision.step.closure():
+            if step.kind in {"export", "revision"} and step.id not in futures:
+                before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
+                tags = [step.kind, plan.recipe.name]
+                futures[step.id] = make_step.with_options(tags=tags).submit(step.label, wait_for=before)
+        last = revision is plan.revisions[-1]
+        before = [futures[revision.step.id], *(published if last else [])]
+        tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
+        published.append(tagged.submit(revision.name, wait_for=before))
+    wait([*futures.values(), *published])
+    names = [revision.name for revision in plan.revisions]
+    failed = [(name, each.state) for name, each in zip(names, published, strict=True) if not each.state.is_completed()]
+    if failed:
+        raise StepsFailedError("; ".join(f"{name}: {reason(state)}" for name, state in failed))
+
+
+def _main(session: Session) -> Step:
+    found = decision(session.plan, session.store)
+    assert found is not None, "the revision main rests on the decision, so it has been made"
+    return next(step for step in session.plan.candidates() if step.name == found["main"])

@@ -1,0 +1,164 @@
+"""The session of a release: its plan, store, workers and outbox, shared by every flow and task of one process.
+
+Flows and tasks pass only labels and ids to each other; what these stand for is looked up here. Ray is started when the
+first step has to be made, so a release that is all there never pays for it.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Progress
+from olmo_core.artifact.store import Store
+from olmo_core.hub.cache import LocalCache
+from olmo_core.hub.endpoint import HubEndpoint
+from olmo_core.hub.publish import Publication
+from olmo_core.hub.target import Revision, Target
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile
+from tasks.board import Report
+from tasks.outbox import Outbox
+from tasks.workers import Workers
+
+
+@dataclass
+class Session:
+    """What a release works with."""
+
+    plan: Plan
+    profile: Profile
+    store: Store
+    outbox: Outbox
+    made: list[str] = field(default_factory=list)
+    reused: list[str] = field(default_factory=list)
+    _workers: Workers | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _steps: dict[str, threading.Lock] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _expected: set[str] = field(default_factory=set)
+    _own: dict[str, Report] = field(default_factory=dict)
+
+    @property
+    def workers(self) -> Workers:
+        """The cluster, connected or started on first use."""
+        with self._lock:
+            if self._workers is None:
+                self._workers = Workers(self.profile, self.store, self.outbox)
+            return self._workers
+
+    def start_workers(self) -> None:
+        """Begin to start the cluster, in a thread of its own."""
+        threading.Thread(target=lambda: self.workers, name="cluster", daemon=True).start()
+
+    @property
+    def target(self) -> Target:
+        """Where revisions are published."""
+        return target_of(self.profile, self.plan.recipe.name)
+
+    def publish(self, revision: Step, native: Step) -> Publication:
+        """Publish the artifact of a revision, unless the target shows these very files already."""
+        artifact = self.store.find(revision)
+        if artifact is not None:
+            shown = Revision.of(artifact)
+            commit = self.target.published().get(shown.name)
+            if commit is not None and self.target.holds(commit, shown):
+                return Publication(shown.name, commit, reused=True)
+        return self.workers.publish(revision, native, self.target)
+
+    @contextmanager
+    def expect(self, steps: Iterable[Step]) -> Iterator[None]:
+        """While the block runs, other tasks may wait for these steps to appear in the store."""
+        ids = {step.id for step in steps}
+        with self._changed:
+            self._expected |= ids
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._expected -= ids
+                self._changed.notify_all()
+
+    def await_inputs(self, step: Step) -> None:
+        """Return when every input of a step that is still expected has been committed, or no longer is expected."""
+        for source in step.inputs.values():
+            while source.id in self._expected and self.store.peek(source) is None:
+                with self._changed:
+                    self._changed.wait(POLL_SECONDS)
+
+    @contextmanager
+    def making(self, step: Step) -> Iterator[None]:
+        """Hold a step within this process: flows that share a step make it once and do not fill workers with waiting."""
+        with self._lock:
+            lock = self._steps.setdefault(step.id, threading.Lock())
+        with lock:
+            yield
+
+    def announce(self, step: Step, reused: bool) -> None:
+        """Note what became of a step and wake those who wait for it."""
+        (self.reused if reused else self.made).append(step.label)
+        with self._changed:
+            self._changed.notify_all()
+
+    def reporter(self, step: Step) -> Progress:
+        """Return where a step made in this process reports how far it is."""
+
+        def report(done: float, total: float, unit: str, **shown: float) -> None:
+            self._own[step.label] = Report(done, total, unit, shown, time.time())
+
+        return report
+
+    def reports(self) -> dict[str, Report]:
+        """Return how far every step is that goes on, here or on the cluster."""
+        cluster = self._workers.reports() if self._workers is not None else {}
+        return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
+
+    def close(self) -> None:
+        """Let go of the cluster and the outbox."""
+        self.outbox.close()
+        if self._workers is not None:
+            self._workers.stop()
+
+
+def target_of(profile: Profile, recipe: str) -> Target:
+    """Return where a profile publishes the revisions of a recipe: a local folder of the Hub cache layout, or a Hub."""
+    repo = profile.hub.repo.format(recipe=recipe)
+    if profile.hub.endpoint is not None:
+        return HubEndpoint(repo, profile.hub.endpoint)
+    return LocalCache(profile.folder / "hub", repo)
+
+
+POLL_SECONDS = 0.5
+_session: Session | None = None
+
+
+def current() -> Session:
+    """Return the session of this process.
+
+    Raises:
+        RuntimeError: a task was called outside of a flow of a release.
+    """
+    if _session is None:
+        raise RuntimeError("no release is open in this process; call one of the flows")
+    return _session
+
+
+@contextmanager
+def hold(session: Session) -> Iterator[Session]:
+    """Make `session` the one of this process while the block runs, and close it afterwards."""
+    global _session
+    if _session is not None:
+        raise RuntimeError("a release is open in this process already")
+    _session = session
+    try:
+        yield session
+    finally:
+        _session = None
+        session.close()
+
+
+def opened() -> Session | None:
+    """Return the session of this process, None outside of a release."""
+    return _session

@@ -1,0 +1,85 @@
+"""One step as Prefect sees it: a task run with the step's name and tags, `Cached` when it was there, retried by class."""
+
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, State
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.make import make, stale_inputs
+from olmo_core.artifact.record import Record
+from tasks import training
+from tasks.failures import RETRY_SECONDS, root_message, worth_retrying
+from tasks.session import Session, current
+
+IN_PROCESS_KINDS = frozenset({"package", "decision"})  # little work of their own: a download, a comparison of tables
+
+
+@task(
+    name="step",
+    task_run_name="{label}",
+    cache_policy=NO_CACHE,  # the artifact store decides what is reused
+    persist_result=False,
+    retries=len(RETRY_SECONDS),
+    retry_delay_seconds=list(RETRY_SECONDS),
+    retry_condition_fn=worth_retrying,
+)
+def make_step(label: str) -> State[Any]:
+    """Make the artifact of the step with this label, or end in the state `Cached`."""
+    session = current()
+    step = session.plan.step(label)
+    session.await_inputs(step)
+    with session.making(step):
+        found = session.store.find(step)
+        if found is not None and not stale_inputs(found.record, step, session.store):
+            record, reused = found.record, True
+        else:
+            record, reused = _make(step, session)
+    session.announce(step, reused)
+    session.outbox.step(session.store.root, record, reused=reused)
+    if reused:
+        return Completed(name="Cached", message=f"{step.folder} is complete and intact")
+    return Completed(message=f"{step.folder} made in {record.seconds:.1f} s")
+
+
+def _make(step: Step, session: Session) -> tuple[Record, bool]:
+    if step.kind in IN_PROCESS_KINDS:
+        made = make(step, session.store, session.profile.placement, session.reporter(step))
+        return made.artifact.record, made.reused
+    if step.kind == "run":
+        spec = session.plan.workers(step, session.profile)
+        folder = session.profile.folder / "ray-train"
+        return training.train(step, session.store, spec, session.workers.board, folder), False
+    return session.workers.make(step)
+
+
+def make_steps(steps: list[Step]) -> None:
+    """Make steps side by side as their inputs allow; what does not depend on a failed one is still made.
+
+    Raises:
+        StepsFailedError: names every step that failed and why.
+    """
+    futures: dict[str, PrefectFuture[Any]] = {}
+    plan = current().plan
+    for step in steps:
+        before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
+        tags = {step.kind, plan.recipe.name, *plan.tags(step)}
+        futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, wait_for=before)
+    wait(list(futures.values()))
+    failed = [(step, futures[step.id].state) for step in steps if not futures[step.id].state.is_completed()]
+    if failed:
+        raise StepsFailedError("; ".join(f"{step.label}: {reason(state)}" for step, state in failed))
+
+
+class StepsFailedError(RuntimeError):
+    """Some steps of a flow failed; the message names each with its reason."""
+
+
+def reason(state: State[Any]) -> str:
+    """Return why a task run did not complete, on one line."""
+    if state.name == "NotReady":
+        return "not made, because a step it rests on failed"
+    error = state.result(raise_on_failure=False)
+    return root_message(error) if isinstance(error, BaseException) else str(state.message)

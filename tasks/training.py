@@ -1,0 +1,70 @@
+"""One training run as a Ray Train job: the workers call the library, rank 0 holds the step's lease and commits.
+
+Ray restarts nothing by itself and keeps no checkpoints of ours: a run that is started again goes on from the last
+checkpoint in the artifact store, whoever starts it.
+"""
+
+import tempfile
+import uuid
+from pathlib import Path
+from typing import Any
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Job
+from olmo_core.artifact.make import MissingInputError, make
+from olmo_core.artifact.record import Record
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.profile import Workers as WorkerSpec
+from tasks.board import Pins
+
+
+def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path) -> Record:
+    """Make the artifact of a `run` step with `spec.count` workers; returns its record.
+
+    Raises:
+        ray.train.TrainingFailedError: a worker failed; it carries each worker's exception.
+    """
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"step": step, "store": store, "placement": spec.placement, "board": board},
+        torch_config=TorchConfig(backend="nccl" if spec.gpus else "gloo"),
+        scaling_config=ScalingConfig(num_workers=spec.count, use_gpu=spec.gpus > 0, resources_per_worker=resources),
+        run_config=RunConfig(
+            name=f"{step.name}-{step.id[:12]}-{uuid.uuid4().hex[:8]}",  # a name seen before would make Ray resume it
+            storage_path=str(folder),
+            failure_config=FailureConfig(max_failures=0),  # retries belong to Prefect, by class of failure
+        ),
+    )
+    trainer.fit()
+    found = store.find(step)
+    if found is None:
+        raise RuntimeError(f"{step.label}: its workers ended without a record in {store.root}")
+    return found.record
+
+
+def _worker(config: dict[str, Any]) -> None:
+    """What every rank runs."""
+    import ray.train
+
+    step, store, placement = config["step"], config["store"], config["placement"]
+    if ray.train.get_context().get_world_rank() == 0:
+        pins = Pins(config["board"], step.label, step.id)
+        try:
+            make(step, store, placement, pins.progress, pins.metrics)
+        finally:
+            pins.close()
+        return
+    from olmo_core.train.run import train as work
+
+    inputs = {}
+    for role, source in step.inputs.items():
+        found = store.find(source)
+        if found is None:
+            raise MissingInputError(f"{step.label} needs {source.label} ({role}), which is not in {store.root}")
+        inputs[role] = found
+    with tempfile.TemporaryDirectory() as out:
+        work(Job(step=step, inputs=inputs, out=Path(out), placement=placement, find=store.find))
