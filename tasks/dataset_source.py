@@ -1,0 +1,51 @@
+"""Where a dataset of a release lies: an artifact of a store, named so that MLflow can keep it and give it back."""
+
+from pathlib import Path
+from typing import Any, Self
+
+from mlflow.data.dataset_source import DatasetSource
+
+from olmo_core.artifact.store import Store
+
+
+class ArtifactSource(DatasetSource):
+    """A corpus, mix or suite in an artifact store."""
+
+    def __init__(self, root: str, kind: str, name: str, id: str, digest: str) -> None:
+        self.root, self.kind, self.name, self.id, self.digest = root, kind, name, id, digest
+
+    def load(self) -> Path:
+        """Return the folder of the artifact's verified files on local disk.
+
+        Raises:
+            LookupError: the store does not hold it with this content.
+        """
+        store = Store(self.root)
+        for record in store.records(self.kind):
+            if record.id == self.id and record.digest == self.digest:
+                problem = store.verifier.sizes(record) or store.verifier.digests(record)
+                if problem:
+                    raise LookupError(f"{record.label}: {problem}")
+                return store.verifier.path(record)
+        raise LookupError(f"{self.root} does not hold {self.kind}/{self.name} with the digest {self.digest}")
+
+    def to_dict(self) -> dict[Any, Any]:
+        """Everything the source is."""
+        return {"root": self.root, "kind": self.kind, "name": self.name, "id": self.id, "digest": self.digest}
+
+    @classmethod
+    def from_dict(cls, source_dict: dict[Any, Any]) -> Self:
+        """The source that `to_dict` described."""
+        return cls(**source_dict)
+
+    @staticmethod
+    def _get_source_type() -> str:
+        return "olmo_artifact"
+
+    @staticmethod
+    def _can_resolve(raw_source: Any) -> bool:
+        return False
+
+    @classmethod
+    def _resolve(cls, raw_source: Any) -> Self:
+        raise NotImplementedError(f"{raw_source!r} names no artifact of a store")

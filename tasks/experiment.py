@@ -1,0 +1,222 @@
+"""One MLflow experiment: its runs and logged models found again by artifact id, its metrics never logged twice.
+
+Every call may have happened although its answer never came, so each looks before it makes. What the runs mean is left
+to `lineage`. Only the shipper's process imports this.
+"""
+
+import fcntl
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Read when MLflow is imported and at its calls: no telemetry; no retries of its own, because a repeated write that may
+# have happened needs a look first; no call longer than a shipper may take to end.
+os.environ.update(
+    DO_NOT_TRACK="1",
+    MLFLOW_DISABLE_TELEMETRY="true",
+    MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
+    MLFLOW_HTTP_REQUEST_TIMEOUT="15",
+)
+
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+ARTIFACT = "olmo.artifact_id"
+RELEASE = "olmo.release_id"
+DIGEST = "olmo.digest"  # Of the record; set by the last call about a step, so it also says that all was told.
+STEP = "olmo.training_step"
+
+_METRICS_A_CALL = 1000  # MLflow: MAX_METRICS_PER_BATCH.
+_PARAMS_A_CALL = 100  # MLflow: MAX_PARAMS_TAGS_PER_BATCH.
+_PAGE = 1000
+
+
+def connect(uri: str) -> MlflowClient:
+    """Open a tracking server or database; a fresh database is migrated by one process at a time."""
+    with _migration_lock(uri):
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        client.search_experiments(max_results=1)
+        return client
+
+
+@contextmanager
+def _migration_lock(uri: str) -> Any:
+    if not uri.startswith("sqlite:///"):
+        with nullcontext():
+            yield
+        return
+    database = Path(uri.removeprefix("sqlite:///"))
+    database.parent.mkdir(parents=True, exist_ok=True)
+    with database.with_name(f"{database.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@dataclass
+class Known:
+    """A run of the experiment as far as it matters here."""
+
+    id: str
+    status: str
+    tags: dict[str, str]
+    fresh: bool  # Made by this process, so no metric of it can be in MLflow unseen.
+
+
+class Experiment:
+    """The experiment `name`; there must be one process at a time that writes to it."""
+
+    def __init__(self, client: MlflowClient, name: str, artifacts: str | None) -> None:
+        """Find or make it.
+
+        Args:
+            client: of the tracking server.
+            name: of the recipe.
+            artifacts: URI for files of its runs; the server's own choice when None.
+        """
+        self.client = client
+        self.name = name
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            self.id = client.create_experiment(name, artifact_location=artifacts)
+        else:
+            self.id = found.experiment_id
+            if found.lifecycle_stage == "deleted":
+                client.restore_experiment(self.id)
+        self._runs: dict[tuple[str, str], Known] = {}
+        self._by_id: dict[str, Known] = {}
+        self._models: dict[str, LoggedModel] = {}
+        self._seen: dict[str, dict[str, _Steps]] = defaultdict(dict)
+
+    def run(self, tag: str, key: str, name: str, started: int, parent: str | None = None) -> Known:
+        """The run whose tag `tag` is `key`, made when there is none; `started` in ms since 1970."""
+        known = self._runs.get((tag, key)) or self._find_run(tag, key)
+        if known is None:
+            tags = {tag: key} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
+            made = self.client.create_run(self.id, start_time=started, tags=tags, run_name=name)
+            known = self._by_id[made.info.run_id] = Known(made.info.run_id, "RUNNING", tags, fresh=True)
+        self._runs[tag, key] = known
+        return known
+
+    def log(self, run: Known, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
+        """Set parameters and tags; both may have been set to the same before."""
+        rest = [Param(key, value) for key, value in params.items()]
+        first, rest = rest[: _PARAMS_A_CALL // 2], rest[_PARAMS_A_CALL // 2 :]
+        self.client.log_batch(run.id, params=first, tags=[RunTag(key, value) for key, value in tags.items()])
+        for start in range(0, len(rest), _PARAMS_A_CALL):
+            self.client.log_batch(run.id, params=rest[start : start + _PARAMS_A_CALL])
+        run.tags.update(tags)
+
+    def metrics(self, run: Known, metrics: Iterable[Metric]) -> None:
+        """Log what MLflow does not have yet: one value for each key and step of a run, the first one counts."""
+        new = [metric for metric in metrics if self._steps(run, metric.key).add(metric.step)]
+        try:
+            for start in range(0, len(new), _METRICS_A_CALL):
+                self.client.log_batch(run.id, metrics=new[start : start + _METRICS_A_CALL])
+        except BaseException:
+            self._seen.pop(run.id, None)
+            run.fresh = False
+            raise
+
+    def end(self, run: Known, status: str, ended: int) -> None:
+        """Close a run; `ended` in ms since 1970."""
+        self.client.set_terminated(run.id, status=status, end_time=ended)
+        run.status = status
+
+    def reopen(self, run: Known) -> None:
+        """Show a run that ended as running again."""
+        if run.status != "RUNNING":
+            self.client.update_run(run.id, status="RUNNING")
+            run.status = "RUNNING"
+
+    def unfinished(self, parent: Known) -> list[Known]:
+        """The runs below `parent` that still count as running."""
+        wanted = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.id}' and attributes.status = 'RUNNING'"
+        return [self._know(run) for run in self._search_runs(wanted)]
+
+    def maker(self, model: LoggedModel) -> Known:
+        """The run that a logged model is an output of."""
+        run_id = str(model.source_run_id)
+        return self._by_id.get(run_id) or self._know(self.client.get_run(run_id))
+
+    def find_model(self, artifact: str) -> LoggedModel | None:
+        """The logged model of a checkpoint or soup."""
+        if artifact not in self._models:
+            wanted = f"tags.`{ARTIFACT}` = '{artifact}'"
+            found = self.client.search_logged_models([self.id], filter_string=wanted, max_results=_PAGE)
+            if not found:
+                return None
+            first, *others = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
+            for model in others:  # a request that was given up as lost and carried out later
+                self.client.delete_logged_model(model.model_id)
+            self._models[artifact] = first
+        return self._models[artifact]
+
+    def model(self, artifact: str, name: str, source: Known, step: int, tags: Mapping[str, str]) -> LoggedModel:
+        """The logged model of a checkpoint or soup, made when there is none, as an output of the run `source`."""
+        found = self.find_model(artifact)
+        if found is None:
+            found = self.client.create_logged_model(
+                self.id, name=name, source_run_id=source.id, tags={**tags, ARTIFACT: artifact, STEP: str(step)}
+            )
+            outputs = set()
+        else:
+            known = self.client.get_run(source.id).outputs
+            outputs = {output.model_id for output in known.model_outputs} if known else set()
+        if found.model_id not in outputs:
+            self.client.log_outputs(source.id, [LoggedModelOutput(found.model_id, step)])
+        self._models[artifact] = self.client.finalize_logged_model(found.model_id, "READY")
+        return self._models[artifact]
+
+    def settle(self) -> None:
+        """Look again at every run this process knows: a create that was given up as lost may have made a second one."""
+        for (tag, key), known in list(self._runs.items()):
+            for run in self._search_runs(f"tags.`{tag}` = '{key}'"):
+                if run.info.run_id != known.id:
+                    self.client.delete_run(run.info.run_id)
+
+    def _find_run(self, tag: str, key: str) -> Known | None:
+        found = sorted(self._search_runs(f"tags.`{tag}` = '{key}'"), key=_fullest_first)
+        for run in found[1:]:
+            self.client.delete_run(run.info.run_id)
+        return self._know(found[0]) if found else None
+
+    def _know(self, run: Run) -> Known:
+        known = Known(run.info.run_id, run.info.status, dict(run.data.tags), fresh=False)
+        return self._by_id.setdefault(known.id, known)
+
+    def _search_runs(self, wanted: str) -> list[Run]:
+        return list(self.client.search_runs([self.id], filter_string=wanted, max_results=_PAGE))
+
+    def _steps(self, run: Known, key: str) -> "_Steps":
+        seen = self._seen[run.id]
+        if key not in seen:
+            logged: Sequence[Metric] = [] if run.fresh else self.client.get_metric_history(run.id, key)
+            seen[key] = _Steps()
+            for metric in logged:
+                seen[key].add(metric.step)
+        return seen[key]
+
+
+class _Steps:
+    """A set of training steps, one bit each."""
+
+    def __init__(self) -> None:
+        self._bits = bytearray()
+
+    def add(self, step: int) -> bool:
+        """Add a step; False when it was there."""
+        byte, bit = step >> 3, 1 << (step & 7)
+        if byte >= len(self._bits):
+            self._bits.extend(bytes(byte + 1 - len(self._bits)))
+        new = not self._bits[byte] & bit
+        self._bits[byte] |= bit
+        return new
+
+
+def _fullest_first(run: Run) -> tuple[bool, bool, int, str]:
+    return DIGEST not in run.data.tags, not run.data.metrics, run.info.start_time, run.info.run_id

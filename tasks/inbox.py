@@ -1,0 +1,126 @@
+"""The outbox as its reader sees it: complete lines in order, how far each file was shipped, what was refused.
+
+How far is kept per address, so that another tracking server gets everything from the start. Writing lines is left to
+`outbox`, sending them to `shipper`.
+"""
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+READ_BYTES = 4 << 20  # Of one file at a time.
+
+
+@dataclass(frozen=True)
+class Letter:
+    """One line of the outbox and where it ends; `event` is None where the line is no JSON object."""
+
+    file: str
+    end: int
+    event: dict[str, Any] | None
+
+
+class Inbox:
+    """The outbox of `folder`, read for one address."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.folder = folder
+        key = hashlib.sha256(address.encode()).hexdigest()[:12]
+        self._shipped = folder / f"shipped-{key}.json"
+        self._refused = folder / f"refused-{key}.jsonl"
+        self._lock = folder / f"shipper-{key}.lock"
+
+    @contextmanager
+    def only_reader(self, blocking: bool = True) -> Iterator[None]:
+        """Hold the right to ship to this address; a dead holder loses it at once.
+
+        Raises:
+            BlockingIOError: another process has it, and `blocking` is False.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            yield
+
+    def read(self) -> list[Letter]:
+        """Return complete lines that were not shipped yet, oldest file first; `[]` when there is nothing new."""
+        shipped = self._offsets()
+        for file in self._files():
+            start = shipped.get(file.name, 0)
+            if file.stat().st_size > start and (letters := _letters(file, start)):
+                return letters
+        return []
+
+    def done(self, letter: Letter) -> None:
+        """Remember that everything up to and with `letter` was shipped."""
+        self._save({**self._offsets(), letter.file: letter.end})
+
+    def refuse(self, letter: Letter, reason: str) -> None:
+        """Keep an event that the server will not take beside the outbox, with the reason; it counts as done."""
+        with self._refused.open("a") as file:
+            file.write(json.dumps({"file": letter.file, "end": letter.end, "reason": reason}) + "\n")
+        self.done(letter)
+
+    def forget(self) -> None:
+        """Start over: every line counts as not shipped, and what was refused gets another chance."""
+        for path in (self._shipped, self._refused):
+            path.unlink(missing_ok=True)
+
+    def left(self) -> int:
+        """Count the complete lines that were not shipped yet."""
+        shipped = self._offsets()
+        return sum(_lines(file, shipped.get(file.name, 0)) for file in self._files())
+
+    def refused(self) -> Sequence[dict[str, Any]]:
+        """What was refused: file, where the line ends, reason."""
+        with suppress(FileNotFoundError):
+            return [json.loads(line) for line in self._refused.read_text().splitlines()]
+        return []
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*.jsonl"))
+
+    def _offsets(self) -> dict[str, int]:
+        try:
+            offsets: dict[str, int] = json.loads(self._shipped.read_text())
+        except FileNotFoundError:
+            return {}
+        return offsets
+
+    def _save(self, offsets: dict[str, int]) -> None:
+        new = self._shipped.with_suffix(".new")
+        new.write_text(json.dumps(offsets, sort_keys=True))
+        new.replace(self._shipped)
+
+
+def _letters(file: Path, start: int) -> list[Letter]:
+    """Complete lines of one file from `start`, at least one if there is any, about `READ_BYTES` at most."""
+    letters = []
+    with file.open("rb") as lines:
+        lines.seek(start)
+        for line in iter(lines.readline, b""):
+            if not line.endswith(b"\n"):
+                break  # still being written, or its writer died in the middle of it
+            letters.append(Letter(file.name, lines.tell(), _event(line)))
+            if lines.tell() - start > READ_BYTES:
+                break
+    return letters
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return event if isinstance(event, dict) else None
+
+
+def _lines(file: Path, start: int) -> int:
+    with file.open("rb") as lines:
+        lines.seek(start)
+        return sum(chunk.count(b"\n") for chunk in iter(lambda: lines.read(READ_BYTES), b""))

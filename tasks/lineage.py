@@ -1,0 +1,280 @@
+"""What the events of a release mean in MLflow: runs, datasets, logged models, registered versions, curves.
+
+An experiment is a recipe, its parent runs are releases, each of its child runs is one artifact, whichever release made
+it. Models and datasets join the child runs, so the lineage can be walked from a soup back to its corpora. Events may
+come twice and in any order. Only the shipper's process imports this.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, LoggedModelInput, Metric
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
+
+from olmo_core.artifact.record import Input, Record
+from olmo_core.artifact.store import Store
+from tasks.dataset_source import ArtifactSource
+from tasks.experiment import ARTIFACT, DIGEST, RELEASE, STEP, Experiment, Known
+from tasks.flatten import TAG_LENGTH, cut, key, numbers, params, unused
+from tasks.registry import Registry
+
+ORIGIN = "olmo.origin"
+MODELS = ("checkpoint", "soup")
+DATASETS = ("corpus", "mix", "suite")
+_DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the whole digest.
+_CONTEXTS = {"run": "training", "result": "evaluation"}
+
+
+class Lineage:
+    """Tells MLflow what the outbox holds; one at a time may write to a tracking server."""
+
+    def __init__(self, client: MlflowClient, artifacts: str | None) -> None:
+        """Nothing is told yet.
+
+        Args:
+            client: of the tracking server.
+            artifacts: URI of a folder for the files of runs; the server's own choice when None.
+        """
+        self._client = client
+        self._artifacts = artifacts
+        self._experiments: dict[str, Experiment] = {}
+        self._labels: dict[str, str] = {}
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        """Tell one event.
+
+        Raises:
+            MlflowException: MLflow cannot be reached or does not take it.
+            LookupError, ValueError, TypeError: the event is not what it should be.
+        """
+        experiment = self._experiment(event["recipe"])
+        match event["event"]:
+            case "release":
+                self._release(experiment, event)
+            case "step":
+                record = Record.model_validate(event["record"])
+                self._step(experiment, event["release"], record, event["root"], event["reused"])
+            case "metrics":
+                self._metrics(experiment, event)
+            case "revision":
+                self._revision(experiment, event)
+            case "finished" | "failed":
+                self._end(experiment, event)
+            case other:
+                raise ValueError(f"unknown event {other!r}")
+
+    def settle(self) -> None:
+        """Remove runs that a create made which was given up as lost; to be called after failed calls."""
+        for experiment in self._experiments.values():
+            experiment.settle()
+
+    def probe(self, recipe: str) -> None:
+        """Write something harmless.
+
+        Raises:
+            MlflowException: nothing can be written at all now.
+        """
+        experiment = Experiment(self._client, recipe, self._artifacts)
+        self._client.set_experiment_tag(experiment.id, "olmo.recipe", recipe)
+
+    def forget(self) -> None:
+        """Look everything up again: a call failed, so what is in MLflow is not certain."""
+        self._experiments.clear()
+
+    def _experiment(self, recipe: str) -> Experiment:
+        if recipe not in self._experiments:
+            self._experiments[recipe] = Experiment(self._client, recipe, self._artifacts)
+        return self._experiments[recipe]
+
+    def _parent(self, experiment: Experiment, release: str, started: int) -> Known:
+        return experiment.run(RELEASE, release, release, started)
+
+    def _child(self, experiment: Experiment, release: str, artifact: str, label: str, started: int) -> Known:
+        parent = self._parent(experiment, release, started)
+        return experiment.run(ARTIFACT, artifact, label, started, parent.id)
+
+    def _release(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
+        self._labels |= {step["id"]: step["label"] for step in event["plan"]}
+        parent = self._parent(experiment, event["release"], _ms(event["time"]))
+        experiment.reopen(parent)
+        tags = {"olmo.recipe": event["recipe"], "olmo.steps": str(len(event["plan"])), **_code_tags(event["code"])}
+        experiment.log(parent, params(event["values"]), {**tags, MLFLOW_RUN_NOTE: _plan_table(event["plan"])})
+
+    def _metrics(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
+        points = event["points"]
+        artifact, (_, started, _) = event["id"], points[0]
+        label = self._labels.get(artifact, f"run/{artifact[:12]}")
+        run = self._child(experiment, event["release"], artifact, label, _ms(started))
+        if run.status in ("FAILED", "KILLED"):
+            experiment.reopen(run)
+        experiment.metrics(
+            run,
+            [
+                Metric(key(name), float(value), _ms(now), _training_step(step))
+                for step, now, values in points
+                for name, value in sorted(values.items())
+            ],
+        )
+
+    def _step(self, experiment: Experiment, release: str, record: Record, root: str, reused: bool) -> None:
+        run = self._child(experiment, release, record.id, record.label, _iso_ms(record.started))
+        if run.tags.get(DIGEST) == record.digest:
+            if not reused and run.tags.get(ORIGIN) != "made":
+                experiment.log(run, {}, {ORIGIN: "made"})
+            return
+        tags = {**_record_tags(record), ORIGIN: "reused" if reused else "made"}
+        experiment.log(run, params(record.payload["fields"]), tags)
+        at = _iso_ms(record.finished)
+        measured = {"seconds": record.seconds, **numbers(record.energy or {}, "energy/")}
+        if record.kind != "result":
+            measured |= {unused(name, measured): value for name, value in numbers(record.result, "result/").items()}
+        experiment.metrics(run, [Metric(name, value, at, 0) for name, value in measured.items()])
+        self._inputs(experiment, release, run, record, root)
+        if record.kind in MODELS:
+            self._model_made(experiment, release, run, record, root)
+        elif record.kind == "result":
+            self._evaluated(experiment, release, run, record, root)
+        experiment.end(run, "FINISHED", at)
+        experiment.log(run, {}, {DIGEST: record.digest})
+
+    def _inputs(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
+        context = [InputTag(MLFLOW_DATASET_CONTEXT, _CONTEXTS.get(record.kind, "preparation"))]
+        datasets = [
+            DatasetInput(_dataset(source, root), context)
+            for source in record.inputs.values()
+            if source.kind in DATASETS and source.digest
+        ]
+        models = [
+            LoggedModelInput(self._model(experiment, release, source, root).model_id)
+            for source in record.inputs.values()
+            if source.kind in MODELS
+        ]
+        if datasets or models:
+            self._client.log_inputs(run.id, datasets=datasets, models=models)
+
+    def _model(self, experiment: Experiment, release: str, source: Input, root: str) -> LoggedModel:
+        """The logged model of an input; where nobody told of it yet, it is told now from its record in the store."""
+        if (found := experiment.find_model(source.id)) is None:
+            self._step(experiment, release, _record_of(source, root), root, reused=True)
+            found = experiment.find_model(source.id)
+        if found is None:
+            raise LookupError(f"{source.kind}/{source.name} has no logged model after its record was told")
+        return found
+
+    def _model_made(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
+        """Make the logged model of a checkpoint, an output of its training run, or of a soup, an output of its own."""
+        if record.kind == "checkpoint":
+            source = record.inputs["run"]
+            label = f"{source.kind}/{source.name}"
+            maker = self._child(experiment, release, source.id, label, _iso_ms(record.started))
+            step = _training_step(record.payload["fields"]["step"])
+        else:
+            maker = run
+            step = max(
+                int(self._model(experiment, release, source, root).tags[STEP])
+                for source in record.inputs.values()
+                if source.kind in MODELS
+            )
+        name = key(record.name).replace("/", "_").replace(":", "_").replace(".", "_")
+        experiment.model(record.id, name, maker, step, _record_tags(record))
+
+    def _evaluated(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
+        """Put scores on the curve of the run that made the model, at its training step, and beside the model itself."""
+        model = self._model(experiment, release, record.inputs["model"], root)
+        step, at = int(model.tags[STEP]), _iso_ms(record.finished)
+        scores = numbers(record.result.get("heldout", {}), "eval/heldout/")
+        scores |= numbers(record.result.get("tasks", {}), "eval/")
+        experiment.metrics(
+            run, [Metric(name, value, at, step, model_id=model.model_id) for name, value in scores.items()]
+        )
+        maker = experiment.maker(model)
+        experiment.metrics(maker, [Metric(name, value, at, step) for name, value in scores.items()])
+
+    def _revision(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
+        source = Input(**event["model"], digest=None)
+        model = self._model(experiment, event["release"], source, event["root"])
+        tags = {"olmo.revision": event["name"], "olmo.commit": event["commit"], "olmo.repo": event["repo"]}
+        Registry(self._client).version(
+            event["repo"].rpartition("/")[2],
+            model,
+            {**tags, ARTIFACT: event["id"], RELEASE: event["release"]},
+            alias="main" if event["main"] else None,
+        )
+        if event["main"]:
+            parent = self._parent(experiment, event["release"], _ms(event["time"]))
+            experiment.log(parent, {}, {"olmo.main": f"{source.kind}/{source.name}", "olmo.main_model": model.model_id})
+
+    def _end(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
+        at = _ms(event["time"])
+        parent = self._parent(experiment, event["release"], at)
+        counts = {f"olmo.steps_{name}": str(count) for name, count in event["steps"].items()}
+        experiment.log(parent, {}, counts)
+        if event["event"] == "finished":
+            experiment.end(parent, "FINISHED", at)
+            return
+        for run in experiment.unfinished(parent):
+            experiment.end(run, "FAILED", at)
+        experiment.log(parent, {}, {"olmo.failure": cut(event["reason"], TAG_LENGTH)})
+        experiment.end(parent, "FAILED", at)
+
+
+def _record_of(source: Input, root: str) -> Record:
+    for record in Store(root).records(source.kind):
+        if record.id == source.id:
+            return record
+    raise LookupError(f"{root} holds no {source.kind}/{source.name} with the id {source.id}")
+
+
+def _dataset(source: Input, root: str) -> Dataset:
+    digest = str(source.digest)
+    where = ArtifactSource(root, source.kind, source.name, source.id, digest)
+    return Dataset(
+        f"{source.kind}/{source.name}", digest[:_DATASET_DIGEST], ArtifactSource._get_source_type(), where.to_json()
+    )
+
+
+def _record_tags(record: Record) -> dict[str, str]:
+    inputs = {role: source.id for role, source in record.inputs.items()}
+    tags = {
+        "olmo.kind": record.kind,
+        "olmo.name": record.name,
+        "olmo.version": str(record.version),
+        "olmo.host": record.host,
+        "olmo.environment": record.environment.digest,
+        **_code_tags(record.code.model_dump()),
+    }
+    for role, artifact in inputs.items():
+        tags[unused(key(f"olmo.input.{role}"), tags)] = artifact
+    return tags
+
+
+def _code_tags(code: Mapping[str, Any]) -> dict[str, str]:
+    known = {"mlflow.source.git.commit": code["commit"], "olmo.dirty": code["dirty"]}
+    return {name: str(value).lower() for name, value in known.items() if value is not None}
+
+
+def _plan_table(plan: Sequence[Mapping[str, str]]) -> str:
+    """The plan as Markdown, as many steps as a tag can hold."""
+    text = "| step | artifact |\n|---|---|\n"
+    for number, step in enumerate(plan):
+        row = f"| {step['label']} | `{step['id'][:12]}` |\n"
+        if len(text) + len(row) > TAG_LENGTH - 50:
+            return f"{text}\nand {len(plan) - number} more steps"
+        text += row
+    return text
+
+
+def _training_step(step: Any) -> int:
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"training step {step!r} is no whole number from 0 on")
+    return step
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)
+
+
+def _iso_ms(text: str) -> int:
+    return _ms(datetime.fromisoformat(text).timestamp())
