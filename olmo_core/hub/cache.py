@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from olmo_core.artifact.files import safe_path, sha256_file, sync_folder
+from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync_folder
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
 from olmo_core.hub.target import PublishError, Revision
@@ -55,14 +55,14 @@ class LocalCache:
         return commit
 
     def holds(self, commit: str, revision: Revision) -> bool:
-        """Whether the commit consists of exactly these files: sizes of all, digests of all but the weights.
-
-        Digests of the weights are checked whenever they are copied or linked.
-        """
-        if commit != commit_id(revision):
-            return False
+        """Whether the commit consists of exactly these files, by size and digest."""
         snapshot = self.root / "snapshots" / commit
-        return all(_intact(snapshot / entry.path, entry) for entry in revision.files)
+        paths = [snapshot / entry.path for entry in revision.files]
+        if commit != commit_id(revision) or not all(path.is_file() for path in paths):
+            return False
+        if any(path.stat().st_size != entry.size for path, entry in zip(paths, revision.files, strict=True)):
+            return False
+        return list(sha256_files(paths)) == [entry.sha256 for entry in revision.files]
 
     @contextmanager
     def cache(self, commit: str, revision: Revision) -> Iterator[Path]:
@@ -125,9 +125,3 @@ def commit_id(revision: Revision) -> str:
     """Return the id of a revision's content: sha1 over its sorted paths, sizes and digests, 40 hex digits."""
     lines = sorted(f"{entry.path} {entry.size} {entry.sha256}\n" for entry in revision.files)
     return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()
-
-
-def _intact(path: Path, entry: FileEntry) -> bool:
-    if not path.is_file() or path.stat().st_size != entry.size:
-        return False
-    return path.suffix == ".safetensors" or sha256_file(path) == entry.sha256

@@ -94,7 +94,7 @@ class HubEndpoint:
 
         The parent of each commit is the head that was read, so a commit whose answer was lost is seen, not repeated.
         """
-        error: Exception | None = None
+        error: BaseException | None = None
         for attempt in range(ATTEMPTS):
             if error is not None:
                 self._wait(_delay(error, attempt))
@@ -115,10 +115,11 @@ class HubEndpoint:
                     parent_commit=head,
                 )
                 error = None
-            except (HfHubHTTPError, TransportError) as raised:
-                if not (_transient(raised) or _status(raised) == 412):
+            except (HfHubHTTPError, TransportError, RuntimeError) as raised:
+                # The client wraps what broke the upload of a large file into a RuntimeError.
+                error = raised.__cause__ if isinstance(raised, RuntimeError) else raised
+                if not (_transient(error) or _status(error) == 412):
                     raise
-                error = raised
         raise PublishError(
             f"{self.repo}: branch {branch} does not hold its files after {ATTEMPTS} attempts; last error: {error}"
         ) from error
@@ -159,16 +160,16 @@ def _same(found: RepoFile, entry: FileEntry, path: Path) -> bool:
     return found.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException | None) -> int | None:
     return error.response.status_code if isinstance(error, HfHubHTTPError) else None
 
 
-def _transient(error: Exception) -> bool:
+def _transient(error: BaseException | None) -> bool:
     status = _status(error)
-    return status is None or status in (408, 429) or status >= 500
+    return isinstance(error, TransportError) if status is None else status in (408, 429) or status >= 500
 
 
-def _delay(error: Exception, attempt: int) -> float:
+def _delay(error: BaseException, attempt: int) -> float:
     """Seconds to wait: what the server asks for, else doubling from one."""
     asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
     if asked.isdecimal():

@@ -45,7 +45,7 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
 
     Raises:
         ParityError: it cannot be loaded, tensors are missing or left over, logits differ beyond `RTOL` and `ATOL`, an
-            argmax differs, or the tokenizer gives other ids than its tokenizer.json.
+            argmax differs, the tokenizer gives other ids than its tokenizer.json, or special ids are not the config's.
     """
     from transformers import AutoModelForCausalLM
 
@@ -54,11 +54,11 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     try:
         ours = load_model(native)
         model, loading = loader.from_pretrained(repo, dtype=torch.float32, output_loading_info=True, **where)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # Loaders raise all sorts of errors over broken files.
         raise ParityError(f"{repo} at {revision} cannot be loaded: {error}") from error
     if left := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
         raise ParityError(f"{repo} at {revision}: tensors do not fit the model: {left}")
-    _same_tokens(repo, where)
+    _same_tokens(repo, where, model.config)
     stored = json.loads(_file(repo, revision, cache, "config.json").read_text())["dtype"]
     if stored != "float32":
         for parameter in ours.parameters():
@@ -102,12 +102,18 @@ def compare(native: torch.Tensor, loaded: torch.Tensor, name: str) -> Parity:
     return Parity(native.shape[0] * native.shape[1], difference.max().item(), agreement)
 
 
-def _same_tokens(repo: str, where: dict[str, Any]) -> None:
+def _same_tokens(repo: str, where: dict[str, Any], config: Any) -> None:
     from transformers import AutoTokenizer
 
-    loaded = AutoTokenizer.from_pretrained(repo, **where)
+    loaded: Any = AutoTokenizer.from_pretrained(repo, **where)
+    for key in ("eos_token_id", "pad_token_id"):
+        if getattr(loaded, key) != getattr(config, key):
+            raise ParityError(
+                f"{repo} at {where['revision']}: {key} is {getattr(config, key)} in config.json and "
+                f"{getattr(loaded, key)} in the tokenizer"
+            )
     plain = Tokenizer.from_file(str(_file(repo, where["revision"], where["cache_dir"], "tokenizer.json")))
-    expected, found = plain.encode(SAMPLE).ids, loaded(SAMPLE)["input_ids"]
+    expected, found = plain.encode(SAMPLE).ids, loaded(SAMPLE, verbose=False)["input_ids"]
     if found != expected:
         raise ParityError(
             f"{repo} at {where['revision']}: AutoTokenizer gives {found[:8]}..., its file {expected[:8]}..."

@@ -8,7 +8,6 @@ import hashlib
 import json
 import re
 import threading
-from collections import Counter
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -30,7 +29,7 @@ class Fault:
     times: int = 1
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     def __init__(self, status: int, code: str = "", body: Any = None) -> None:
         super().__init__(status, code)
         self.status, self.code, self.body = status, code, body or {"error": code}
@@ -50,7 +49,7 @@ class Repo:
     def resolve(self, revision: str) -> str:
         commit = self.branches.get(revision, revision)
         if commit not in self.commits:
-            raise Refused(404, "RevisionNotFound")
+            raise RefusedError(404, "RevisionNotFound")
         return commit
 
 
@@ -71,6 +70,8 @@ class FakeHub:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+            wbufsize = -1
 
             def log_message(self, *args: Any) -> None: ...
 
@@ -82,7 +83,7 @@ class FakeHub:
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -108,7 +109,7 @@ class FakeHub:
             if not fault or fault.after:
                 try:
                     status, headers, data = self.route(request, body)
-                except Refused as refused:
+                except RefusedError as refused:
                     status, headers = refused.status, {"X-Error-Code": refused.code}
                     data = json.dumps(refused.body).encode()
             if fault:
@@ -123,13 +124,14 @@ class FakeHub:
         request.end_headers()
         if request.command != "HEAD":
             request.wfile.write(data)
+        request.wfile.flush()
 
     def route(self, request: BaseHTTPRequestHandler, body: bytes) -> tuple[int, dict[str, str], bytes]:
         url = urlsplit(request.path)
         parts = [unquote(part) for part in url.path.strip("/").split("/")]
-        if self.token and "resolve" not in parts and parts[0] != "lfs":
-            if request.headers.get("Authorization") != f"Bearer {self.token}":
-                raise Refused(401, "Unauthorized")
+        secret = self.token and "resolve" not in parts and parts[0] != "lfs"
+        if secret and request.headers.get("Authorization") != f"Bearer {self.token}":
+            raise RefusedError(401, "Unauthorized")
         match parts:
             case ["api", "repos", "create"]:
                 return self.create(json.loads(body))
@@ -137,7 +139,7 @@ class FakeHub:
                 return as_json({"errors": [], "warnings": []})
             case ["lfs", oid]:
                 if hashlib.sha256(body).hexdigest() != oid:
-                    raise Refused(400, "BadDigest")
+                    raise RefusedError(400, "BadDigest")
                 self.blobs[oid] = body
                 self.lfs.add(oid)
                 return as_json({})
@@ -147,18 +149,18 @@ class FakeHub:
                 return self.resolve(self.repo(f"{org}/{name}"), revision, "/".join(path), request)
             case ["api", "models", org, name, *rest]:
                 return self.model(request.command, f"{org}/{name}", rest, parse_qs(url.query), body)
-        raise Refused(404, "NoRoute")
+        raise RefusedError(404, "NoRoute")
 
     def repo(self, name: str) -> Repo:
         if name not in self.repos:
-            raise Refused(404, "RepoNotFound")
+            raise RefusedError(404, "RepoNotFound")
         return self.repos[name]
 
     def create(self, asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
         said = {"url": f"{self.url}/{name}", "id": name}
         if name in self.repos:
-            raise Refused(409, "Conflict", said)
+            raise RefusedError(409, "Conflict", said)
         repo = self.repos[name] = Repo()
         repo.branches["main"] = repo.commit({".gitattributes": self.blob(b"*.safetensors filter=lfs\n")}, "")
         return as_json(said)
@@ -186,19 +188,19 @@ class FakeHub:
                 return as_json({"branches": refs, "tags": [], "converts": []})
             case ["POST", "branch", branch]:
                 if branch in repo.branches:
-                    raise Refused(409, "Conflict")
+                    raise RefusedError(409, "Conflict")
                 repo.branches[branch] = repo.resolve(json.loads(body).get("startingPoint", "main"))
                 return as_json({})
             case ["DELETE", "branch", branch]:
                 if branch == "main" or branch not in repo.branches:
-                    raise Refused(404, "RevisionNotFound")
+                    raise RefusedError(404, "RevisionNotFound")
                 del repo.branches[branch]
                 return as_json({})
             case ["POST", "preupload", revision]:
                 tree = repo.commits[repo.resolve(revision)]
                 return as_json({"files": [self.mode(file, tree) for file in json.loads(body)["files"]]})
             case ["POST", "commit", branch]:
-                return self.commit(repo, branch, [json.loads(line) for line in body.splitlines()])
+                return self.commit(name, branch, [json.loads(line) for line in body.splitlines()])
             case ["GET", "tree", revision, *_]:
                 tree = repo.commits[repo.resolve(revision)]
                 return as_json([self.entry(path, key) for path, key in sorted(tree.items())])
@@ -206,7 +208,7 @@ class FakeHub:
                 commit = repo.resolve(rest[1] if rest else "main")
                 files = [{"rfilename": path} for path in sorted(repo.commits[commit])]
                 return as_json({"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": files, "tags": []})
-        raise Refused(404, "NoRoute")
+        raise RefusedError(404, "NoRoute")
 
     def mode(self, file: dict[str, Any], tree: dict[str, str]) -> dict[str, Any]:
         lfs = file["path"].endswith(".safetensors") or file["size"] > LFS_ABOVE
@@ -218,35 +220,34 @@ class FakeHub:
         said = {"type": "file", "path": path, "size": size, "oid": key[:40]}
         return {**said, "lfs": {"oid": key, "size": size, "pointerSize": 130}} if key in self.lfs else said
 
-    def commit(
-        self, repo: Repo, branch: str, lines: list[dict[str, Any]]
-    ) -> tuple[int, dict[str, str], bytes]:
+    def commit(self, name: str, branch: str, lines: list[dict[str, Any]]) -> tuple[int, dict[str, str], bytes]:
+        repo = self.repo(name)
         if branch not in repo.branches:
-            raise Refused(404, "RevisionNotFound")
+            raise RefusedError(404, "RevisionNotFound")
         head = repo.branches[branch]
         files = dict(repo.commits[head])
         for line in lines:
             value = line["value"]
             match line["key"]:
                 case "header" if value.get("parentCommit", head) != head:
-                    raise Refused(412, "PreconditionFailed")
+                    raise RefusedError(412, "PreconditionFailed")
                 case "file":
                     files[value["path"]] = self.blob(base64.b64decode(value["content"]))
                 case "lfsFile":
                     if value["oid"] not in self.lfs:
-                        raise Refused(400, "LfsNotUploaded")
+                        raise RefusedError(400, "LfsNotUploaded")
                     files[value["path"]] = value["oid"]
                 case "deletedFile":
                     del files[value["path"]]
         repo.branches[branch] = commit = repo.commit(files, head)
-        return as_json({"commitUrl": f"{self.url}/commit/{commit}", "commitOid": commit, "hookOutput": ""})
+        return as_json({"commitUrl": f"{self.url}/{name}/commit/{commit}", "commitOid": commit, "hookOutput": ""})
 
     def resolve(
         self, repo: Repo, revision: str, path: str, request: BaseHTTPRequestHandler
     ) -> tuple[int, dict[str, str], bytes]:
         commit = repo.resolve(revision)
         if path not in repo.commits[commit]:
-            raise Refused(404, "EntryNotFound")
+            raise RefusedError(404, "EntryNotFound")
         key = repo.commits[commit][path]
         data = self.blobs[key]
         headers = {"X-Repo-Commit": commit, "ETag": f'"{key}"', "Accept-Ranges": "bytes"}
@@ -261,7 +262,3 @@ class FakeHub:
 
 def as_json(value: Any) -> tuple[int, dict[str, str], bytes]:
     return 200, {}, json.dumps(value).encode()
-
-
-def duplicates(values: list[str]) -> list[str]:
-    return [value for value, times in Counter(values).items() if times > 1]
