@@ -18,15 +18,16 @@ StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again wh
 
 
 def main() -> None:
-    """Run the command; a user's error is one line on standard error and exit code 2."""
+    """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed."""
     from olmo_core.artifact.make import MissingInputError
+    from tasks.failures import StepsFailedError
 
     try:
         app()
-    except (ConfigError, MissingInputError, KeyError) as error:
-        message = error.args[0] if error.args else str(error)
+    except (ConfigError, MissingInputError, StepsFailedError, KeyError) as error:
+        message = str(error.args[0] if error.args else error)
         Console(stderr=True).print(f"olmo: {message}", style="red", highlight=False, markup=False)
-        raise SystemExit(2) from None
+        raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
 
 
 @app.command(context_settings=FREE)

@@ -72,7 +72,8 @@ def _run_flow(
     overrides: list[str],
     parts: list[str],
 ) -> None:
-    if any(session.store.peek(step) is None or _stale(session.store, step) for step in session.plan.steps):
+    steps = [step for part in parts for step in session.plan.steps_of(part)]
+    if any(session.store.peek(step) is None or _stale(session.store, step) for step in steps):
         session.start_workers()
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 

@@ -11,6 +11,10 @@ from typing import Any
 RETRY_SECONDS = (2.0, 10.0, 60.0)
 
 
+class StepsFailedError(RuntimeError):
+    """Some steps of a flow failed; the message names each with its reason."""
+
+
 class FailureClass(StrEnum):
     """Why a step failed."""
 

@@ -9,9 +9,9 @@ from prefect.states import Completed, State
 
 from olmo_core.artifact.identity import Step
 from olmo_core.report.tables import decision
-from tasks.failures import RETRY_SECONDS, worth_retrying
+from tasks.failures import RETRY_SECONDS, StepsFailedError, worth_retrying
 from tasks.session import Session, current
-from tasks.steps import StepsFailedError, make_step, reason
+from tasks.steps import make_step, reason
 
 
 @task(

@@ -7,6 +7,7 @@ first step has to be made, so a release that is all there never pays for it.
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -34,7 +35,9 @@ class Session:
     outbox: Outbox
     made: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
-    _workers: Workers | None = None
+    _workers: "Future[Workers] | None" = None
+    # Ray's processes die with the thread that started them, so that thread lives as long as the session.
+    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _steps: dict[str, threading.Lock] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -44,14 +47,14 @@ class Session:
     @property
     def workers(self) -> Workers:
         """The cluster, connected or started on first use."""
+        return self.start_workers().result()
+
+    def start_workers(self) -> "Future[Workers]":
+        """Begin to connect to the cluster or to start it, if that has not begun yet."""
         with self._lock:
             if self._workers is None:
-                self._workers = Workers(self.profile, self.store, self.outbox)
+                self._workers = self._thread.submit(Workers, self.profile, self.store, self.outbox)
             return self._workers
-
-    def start_workers(self) -> None:
-        """Begin to start the cluster, in a thread of its own."""
-        threading.Thread(target=lambda: self.workers, name="cluster", daemon=True).start()
 
     @property
     def target(self) -> Target:
@@ -112,14 +115,16 @@ class Session:
 
     def reports(self) -> dict[str, Report]:
         """Return how far every step is that goes on, here or on the cluster."""
-        cluster = self._workers.reports() if self._workers is not None else {}
+        started = self._workers is not None and self._workers.done()
+        cluster = self.workers.reports() if started else {}
         return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
 
     def close(self) -> None:
         """Let go of the cluster and the outbox."""
         self.outbox.close()
-        if self._workers is not None:
-            self._workers.stop()
+        if self._workers is not None and self._workers.exception() is None:
+            self.workers.stop()
+        self._thread.shutdown()
 
 
 def target_of(profile: Profile, recipe: str) -> Target:

@@ -11,7 +11,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, stale_inputs
 from olmo_core.artifact.record import Record
 from tasks import training
-from tasks.failures import RETRY_SECONDS, root_message, worth_retrying
+from tasks.failures import RETRY_SECONDS, StepsFailedError, root_message, worth_retrying
 from tasks.session import Session, current
 
 IN_PROCESS_KINDS = frozenset({"package", "decision"})  # little work of their own: a download, a comparison of tables
@@ -71,10 +71,6 @@ def make_steps(steps: list[Step]) -> None:
     failed = [(step, futures[step.id].state) for step in steps if not futures[step.id].state.is_completed()]
     if failed:
         raise StepsFailedError("; ".join(f"{step.label}: {reason(state)}" for step, state in failed))
-
-
-class StepsFailedError(RuntimeError):
-    """Some steps of a flow failed; the message names each with its reason."""
 
 
 def reason(state: State[Any]) -> str:
