@@ -1,0 +1,160 @@
+"""The model card of a revision, from its lineage alone; the words are in `card.md.j2`.
+
+This file brings what the lineage holds into rows a reader can take in. Light: jinja2 is imported when a card is made.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.hub.lineage import Lineage, step_of, steps_of
+from olmo_core.hub.names import MAIN
+
+TEMPLATE = "card.md.j2"
+
+
+class CardConfig(BaseModel):
+    """What a model card says that does not follow from the release itself."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    repo: str = Field(
+        description="`organisation/name` on the Hub, in the lines that load the model.",
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+    )
+    title: str = Field(description="Name of the model for people.", min_length=1)
+    license: str = Field("apache-2.0", description="Licence of the weights, by its identifier on the Hub.")
+    languages: tuple[str, ...] = Field(("en",), description="Languages of the text, ISO 639-1.")
+    description: str = Field("", description="A paragraph about the release, in Markdown.")
+
+
+def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
+    """Return README.md of a revision.
+
+    Args:
+        config: what does not follow from the release.
+        candidate: name of the export the revision shows.
+        lineage: of the revision.
+    """
+    import yaml
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"cell": _cell, "count": _count, "short": _short, "share": _share, "plusminus": _plus_minus}
+    model = step_of(lineage, lineage["model"])
+    revision = step_of(lineage, lineage["id"])
+    result_id = revision["inputs"].get(f"result/{candidate}")
+    decision_id = revision["inputs"].get("decision")
+    return environment.get_template(TEMPLATE).render(
+        metadata=yaml.safe_dump(_metadata(config), sort_keys=False, allow_unicode=True).strip(),
+        config=config,
+        main=MAIN,
+        lineage=lineage,
+        shape=_shape(lineage, model),
+        model=model,
+        origin=_origin(lineage, model),
+        runs=[_run(lineage, run, model) for run in steps_of(lineage, "run")],
+        mixes=[{"name": mix["name"], **mix["result"]} for mix in steps_of(lineage, "mix")],
+        sources=[_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")],
+        result=step_of(lineage, result_id)["result"] if result_id else None,
+        decision=step_of(lineage, decision_id)["result"] if decision_id else None,
+        revisions=revision["fields"]["revisions"],
+    )
+
+
+def _metadata(config: CardConfig) -> dict[str, Any]:
+    return {
+        "license": config.license,
+        "language": list(config.languages),
+        "library_name": "transformers",
+        "pipeline_tag": "text-generation",
+        "tags": ["olmo2", "base-model", "open-training"],
+    }
+
+
+def _shape(lineage: Lineage, model: dict[str, Any]) -> dict[str, Any]:
+    (export,) = (entry for entry in steps_of(lineage, "export") if entry["inputs"]["model"] == model["id"])
+    runs = steps_of(lineage, "run")
+    return {**runs[0]["fields"]["model"], **export["result"]}
+
+
+def _origin(lineage: Lineage, model: dict[str, Any]) -> dict[str, Any]:
+    """Where the weights come from: a run and how far it was, or the ingredients of a soup."""
+    if model["kind"] == "checkpoint":
+        run = step_of(lineage, model["inputs"]["run"])
+        step = model["fields"]["step"]
+        return {"run": run["name"], "step": step, "steps": _steps(run), "tokens": step * _tokens_per_step(run)}
+    return {"ingredients": [step_of(lineage, source)["name"] for _, source in sorted(model["inputs"].items())]}
+
+
+def _run(lineage: Lineage, run: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+    """A row of the training table."""
+    fields = run["fields"]
+    start = run["inputs"].get("start")
+    return {
+        "name": run["name"],
+        "start": step_of(lineage, start)["name"] if start else None,
+        "steps": _steps(run),
+        "tokens": _steps(run) * _tokens_per_step(run),
+        "batch": _tokens_per_step(run),
+        "seed": fields["seed"],
+        "mix": step_of(lineage, run["inputs"]["mix"])["name"],
+        "schedule": fields["schedule"],
+        "precision": fields["precision"],
+    }
+
+
+def _tokens_per_step(run: dict[str, Any]) -> int:
+    return int(run["fields"]["batch_size"] * run["fields"]["sequence_length"])
+
+
+def _steps(run: dict[str, Any]) -> int:
+    return int(run["fields"]["tokens"]) // _tokens_per_step(run)
+
+
+def _source(lineage: Lineage, corpus: dict[str, Any]) -> dict[str, Any]:
+    """A row of the table of sources."""
+    packages = [step_of(lineage, source)["fields"] for _, source in sorted(corpus["inputs"].items())]
+    result = corpus["result"]
+    return {
+        "name": corpus["name"],
+        "from": ", ".join(f"{package['name']} {package['version']}" for package in packages) or "this project",
+        "licence": corpus["fields"]["licence"],
+        "documents": sum(shard["documents"] for shard in result["train"]),
+        "bytes": sum(shard["bytes"] for shard in result["train"]),
+        "heldout": result["heldout"]["documents"],
+    }
+
+
+def _cell(text: object) -> str:
+    """Text that cannot leave its cell of a table."""
+    return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
+
+
+def _count(number: float) -> str:
+    """1638400 -> 1,638,400."""
+    return f"{number:,.0f}"
+
+
+def _short(number: float) -> str:
+    """1638400 -> 1.64 million."""
+    for size, word in ((10**12, " trillion"), (10**9, " billion"), (10**6, " million"), (10**3, " thousand")):
+        if number >= size:
+            return f"{number / size:.3g}{word}"
+    return f"{number:.0f}"
+
+
+def _share(number: float) -> str:
+    """0.25 -> 25.0%."""
+    return f"{100 * number:.1f}%"
+
+
+def _plus_minus(row: dict[str, Any], name: str, stderr: str) -> str:
+    """A metric with its standard error, or a dash where there is none."""
+    if row.get(name) is None:
+        return "–"
+    error = row.get(stderr)
+    return f"{row[name]:.3f} ± {error:.3f}" if error is not None else f"{row[name]:.3f}"

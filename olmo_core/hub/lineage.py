@@ -1,0 +1,62 @@
+"""`lineage.json`: everything a revision rests on, so that it can be traced and made again.
+
+One entry a step, inputs first: what it was asked (enough to compute its id again), which bytes came out, by which code
+and in which environment. It holds no time, host or path: the same recipe, code and environment give the same bytes.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.record import Record
+
+LINEAGE_FILE = "lineage.json"
+FORMAT = 1
+
+Lineage = dict[str, Any]
+
+
+def lineage(revision: Step, model: Step, records: Mapping[str, Record]) -> Lineage:
+    """Return the lineage of a revision as plain JSON.
+
+    Args:
+        revision: the step that makes it; its own entry has no digest, for the lineage is one of its files.
+        model: the checkpoint or soup its weights are.
+        records: id -> record of the steps it rests on. A run has none here: it commits checkpoints while it goes on, so
+            whether it is complete is a matter of time.
+    """
+    steps = list(revision.closure())
+    known = [records[step.id] for step in steps if step.id in records]
+    environments = {record.environment.digest: record.environment.model_dump(mode="json") for record in known}
+    return {
+        "format": FORMAT,
+        "revision": revision.name,
+        "id": revision.id,
+        "model": model.id,
+        "steps": [_entry(step, records.get(step.id)) for step in steps],
+        "environments": environments,
+    }
+
+
+def _entry(step: Step, record: Record | None) -> dict[str, Any]:
+    asked = {"name": step.name, "id": step.id, **step.payload}
+    if record is None:
+        return asked
+    return {
+        **asked,
+        "digest": record.digest,
+        "files": [entry.model_dump(mode="json") for entry in record.files],
+        "result": record.result,
+        "code": {**record.code.model_dump(mode="json"), "source": record.source.digest},
+        "environment": record.environment.digest,
+    }
+
+
+def steps_of(lineage: Lineage, kind: str) -> list[dict[str, Any]]:
+    """Return the entries of one kind, inputs first."""
+    return [entry for entry in lineage["steps"] if entry["kind"] == kind]
+
+
+def step_of(lineage: Lineage, step_id: str) -> dict[str, Any]:
+    """Return the entry with this id."""
+    return next(entry for entry in lineage["steps"] if entry["id"] == step_id)

@@ -1,0 +1,126 @@
+"""The step `revision`: everything a name on the Hub shows: the export, its card, its lineage.
+
+`main` is such a step too: it has an export of every candidate and takes the one the decision names. Light to import;
+putting revisions in front of people is left to `publish`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Artifact, Job
+from olmo_core.artifact.record import Record
+from olmo_core.hub.card import CardConfig, render
+from olmo_core.hub.lineage import LINEAGE_FILE, lineage
+from olmo_core.hub.names import MAIN, check_name, in_order
+
+REVISION_VERSION = 1
+CARD_FILE = "README.md"
+LIST_FILE = "revisions.txt"
+_WORK = "olmo_core.hub.revision:make_revision"
+
+
+def revision_step(name: str, card: CardConfig, export: Step, result: Step | None = None) -> Step:
+    """The step whose artifact is the revision `name`: the files of `export`, README.md and lineage.json.
+
+    Args:
+        name: as computed by `names`.
+        card: what the model card says about the release.
+        export: the model in Hugging Face form.
+        result: its evaluation, for the card.
+    """
+    inputs = {f"export/{export.name}": export}
+    if result is not None:
+        inputs[f"result/{export.name}"] = result
+    fields = {"revision": check_name(name), "card": card.model_dump(mode="json"), "revisions": []}
+    return Step("revision", name, REVISION_VERSION, fields, inputs, _WORK)
+
+
+def main_step(
+    card: CardConfig,
+    decision: Step,
+    exports: Mapping[str, Step],
+    results: Mapping[str, Step],
+    revisions: Sequence[str],
+) -> Step:
+    """The step whose artifact is the revision `main`: that of the candidate the decision names.
+
+    Args:
+        card: what the model card says about the release.
+        decision: says which candidate.
+        exports: candidate -> its export, for every candidate of the decision.
+        results: candidate -> its evaluation.
+        revisions: names of all other revisions, listed in the card and in revisions.txt.
+
+    Raises:
+        ValueError: a candidate of the decision has no export.
+    """
+    candidates = {role.partition("/")[2] for role in decision.inputs if role.startswith("candidate/")}
+    if missing := sorted(candidates - exports.keys()):
+        raise ValueError(
+            f"main may become {missing[0]}, which has no export; give one of every candidate of the decision"
+        )
+    fields = {
+        "revision": MAIN,
+        "card": card.model_dump(mode="json"),
+        "revisions": in_order({check_name(name) for name in revisions} | {MAIN}),
+    }
+    inputs = {"decision": decision}
+    inputs |= {f"export/{candidate}": step for candidate, step in exports.items()}
+    inputs |= {f"result/{candidate}": step for candidate, step in results.items()}
+    return Step("revision", MAIN, REVISION_VERSION, fields, inputs, _WORK)
+
+
+def native_step(revision: Artifact) -> Step:
+    """Return the checkpoint or soup that a revision's weights are."""
+    return next(step for step in revision.step.closure() if step.id == revision.record.result["model"])
+
+
+def make_revision(job: Job) -> dict[str, Any]:
+    """Put the revision together; return its name, the candidate it shows and the id of that checkpoint or soup."""
+    candidate = _candidate(job)
+    export = job.inputs[f"export/{candidate}"]
+    model = export.step.inputs["model"]
+    for entry in export.record.files:
+        _place(export.path / entry.path, job.out / entry.path)
+    lines = lineage(job.step, model, _records(job))
+    (job.out / LINEAGE_FILE).write_text(json.dumps(lines, indent=1, sort_keys=True) + "\n")
+    card = CardConfig.model_validate(job.fields["card"])
+    (job.out / CARD_FILE).write_text(render(card, candidate, lines), encoding="utf-8")
+    if job.fields["revisions"]:
+        (job.out / LIST_FILE).write_text("".join(f"{name}\n" for name in job.fields["revisions"]))
+    return {"revision": job.fields["revision"], "candidate": candidate, "model": model.id}
+
+
+def _candidate(job: Job) -> str:
+    if "decision" in job.inputs:
+        return str(job.inputs["decision"].record.result["main"])
+    (role,) = (role for role in job.inputs if role.startswith("export/"))
+    return role.partition("/")[2]
+
+
+def _records(job: Job) -> dict[str, Record]:
+    """Records of every step below this one but runs, which may be going on still."""
+    records = {}
+    for step in job.step.closure():
+        if step.kind != "run" and step.id != job.step.id:
+            artifact = job.find(step)
+            if artifact is None:
+                raise LookupError(
+                    f"{job.step.label} rests on {step.label} (id {step.id[:12]}), which is not in the store"
+                )
+            records[step.id] = artifact.record
+    return records
+
+
+def _place(source: Path, target: Path) -> None:
+    """Link rather than copy where one disk holds both: weights are large, and artifacts do not change."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
