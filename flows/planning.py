@@ -88,7 +88,7 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
     ]
     revisions = []
     for name in [recipe] if recipe is not None else sorted(each.stem for each in BUILTIN.glob("*.yaml")):
-        target = target_of(loaded, load_recipe(name).name)
+        target = target_of(loaded, load_recipe(name))
         shown = target.published()
         revisions += [{"repository": target.repo, "revision": each, "commit": shown[each]} for each in in_order(shown)]
     return {"runs": runs, "steps": steps, "revisions": revisions}

@@ -7,10 +7,10 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.states import Completed, State
 
-from olmo_core.artifact.identity import Step
-from olmo_core.report.tables import decision
+from olmo_core.hub.names import MAIN
+from olmo_core.hub.revision import native_step
 from tasks.failures import RETRY_SECONDS, StepsFailedError, worth_retrying
-from tasks.session import Session, current
+from tasks.session import current
 from tasks.steps import make_step, reason
 
 
@@ -27,9 +27,11 @@ def publish_revision(name: str) -> State[Any]:
     """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
     session = current()
     revision = next(each for each in session.plan.revisions if each.name == name)
-    native = revision.native or _main(session)
+    artifact = session.store.find(revision.step)
+    assert artifact is not None, "it was made before this task was started"
+    native = native_step(artifact)
     shown = session.publish(revision.step, native)
-    root, main = session.store.root, revision.native is None
+    root, main = session.store.root, name == MAIN
     session.outbox.revision(session.target.repo, name, shown.commit, revision.step, native, root, main)
     if shown.reused:
         return Completed(name="Cached", message=f"{name} shows {shown.commit}")
@@ -60,9 +62,3 @@ def publish_revisions() -> None:
     failed = [(name, each.state) for name, each in zip(names, published, strict=True) if not each.state.is_completed()]
     if failed:
         raise StepsFailedError("; ".join(f"{name}: {reason(state)}" for name, state in failed))
-
-
-def _main(session: Session) -> Step:
-    found = decision(session.plan, session.store)
-    assert found is not None, "the revision main rests on the decision, so it has been made"
-    return next(step for step in session.plan.candidates() if step.name == found["main"])

@@ -20,6 +20,7 @@ from olmo_core.hub.publish import Publication
 from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.recipe import Recipe
 from tasks.board import Report
 from tasks.outbox import Outbox
 from tasks.workers import Workers
@@ -59,7 +60,7 @@ class Session:
     @property
     def target(self) -> Target:
         """Where revisions are published."""
-        return target_of(self.profile, self.plan.recipe.name)
+        return target_of(self.profile, self.plan.recipe)
 
     def publish(self, revision: Step, native: Step) -> Publication:
         """Publish the artifact of a revision, unless the target shows these very files already."""
@@ -127,9 +128,9 @@ class Session:
         self._thread.shutdown()
 
 
-def target_of(profile: Profile, recipe: str) -> Target:
+def target_of(profile: Profile, recipe: Recipe) -> Target:
     """Return where a profile publishes the revisions of a recipe: a local folder of the Hub cache layout, or a Hub."""
-    repo = profile.hub.repo.format(recipe=recipe)
+    repo = profile.hub.repo or recipe.release.card.repo
     if profile.hub.endpoint is not None:
         return HubEndpoint(repo, profile.hub.endpoint)
     return LocalCache(profile.folder / "hub", repo)

@@ -18,6 +18,7 @@ from olmo_core.evaluate.step import result_step
 from olmo_core.evaluate.suite import suite_step
 from olmo_core.hub.export import export_step
 from olmo_core.hub.names import MAIN, revision_name
+from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
 from olmo_core.soup.decision import decision_step
@@ -55,11 +56,10 @@ class Run:
 
 @dataclass(frozen=True)
 class Revision:
-    """One name on the Hub: what it shows, and the checkpoint or soup its weights are; None where `main` is to be chosen."""
+    """One name on the Hub and the step that makes what it shows."""
 
     name: str
     step: Step
-    native: Step | None
 
 
 @dataclass
@@ -267,4 +267,23 @@ def _lay_out_evaluation(plan: Plan) -> None:
 
 def _lay_out_revisions(plan: Plan) -> None:
     """Add an export of every checkpoint and soup and a revision of every checkpoint, `main` last."""
-    return
+    release = plan.recipe.release
+    for model in [*plan.checkpoints(), *plan.soups.values()]:
+        plan.exports[model.id] = export_step(model, plan.tokenizer, release.dtype)
+    for name, runs in plan.runs.items():
+        rule = plan.recipe.stages[name].names
+        for run in runs:
+            for at, model in run.checkpoints.items():
+                tokens = at * run.config.tokens_per_step
+                shown = revision_name(rule, name, at, tokens, run.group.tokens, run.ingredient)
+                step = revision_step(shown, release.card, plan.exports[model.id], plan.results[model.id])
+                plan.revisions.append(Revision(shown, step))
+    names = [revision.name for revision in plan.revisions]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"two checkpoints would be called {twice[0]}; give stages.*.names another rounding or unit")
+    candidates = {step.name: step for step in plan.candidates()}
+    exports = {name: plan.exports[step.id] for name, step in candidates.items()}
+    results = {name: plan.results[step.id] for name, step in candidates.items()}
+    main = main_step(release.card, plan.decision, exports, results, names)
+    plan.revisions.append(Revision(MAIN, main))

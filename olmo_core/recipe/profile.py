@@ -48,7 +48,7 @@ class Training(_Section):
 class Hub(_Section):
     """Where revisions are published."""
 
-    repo: str = Field("{recipe}", description="Repository; `{recipe}` stands for the recipe's name.")
+    repo: str | None = Field(None, description="Repository, `organisation/name`; the card's when not given.")
     endpoint: str | None = Field(
         None, description="A Hub's address; published into a local folder of the Hub's cache layout when not given."
     )

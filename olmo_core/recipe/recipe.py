@@ -6,7 +6,7 @@ Where and how it runs is said by `profile`; the steps that follow from a recipe 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,6 +16,7 @@ from olmo_core.data.package import PackageConfig
 from olmo_core.data.tokenizer import BpeConfig, Dolma2Config, TokenizerConfig
 from olmo_core.evaluate.step import EvaluationConfig
 from olmo_core.evaluate.suite import SuiteConfig
+from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
@@ -55,7 +56,7 @@ class Stage(_Section):
     groups: tuple[SeedGroup, ...] = Field((), description="Several groups of seeds, each with its own mix and length.")
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
     sequence_length: int = Field(ge=2, description="Tokens of one sequence.")
-    precision: str = Field("bf16", description="Arithmetic of the step: bf16 over fp32 weights, or fp32.")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step: bf16 over fp32 weights, or fp32.")
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Global norm gradients are clipped to.")
     checkpoint_every: Count = Field(gt=0, description="Steps between permanent checkpoints.")
@@ -112,7 +113,8 @@ class Release(_Section):
         min_length=1, description="What may become main: a soup (its ingredients then compete too), or a stage."
     )
     decision: DecisionConfig = Field(default_factory=DecisionConfig, description="How main is chosen.")
-    dtype: str = Field("float32", description="Type of the published weights.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the published weights.")
+    card: CardConfig = Field(description="What the model cards say about the release.")
 
 
 class Evaluation(_Section):

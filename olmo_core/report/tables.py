@@ -45,8 +45,8 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
         for source, found in sorted(results["heldout"].items()):
             row[source] = found["bits_per_byte"]
         for task, found in sorted(results["tasks"].items()):
-            row[task] = found["accuracy"]
-            row[f"{task} bpb"] = found["gold_bits_per_byte"]
+            row[f"{task} accuracy"] = found.get("accuracy")
+            row[f"{task} bits/byte"] = found["bits_per_byte"]
         rows.append(row)
     return rows
 
