@@ -96,7 +96,10 @@ def _module_file(module: str) -> Path | None:
 
 @lru_cache(maxsize=64)
 def _top_level(name: str) -> ModuleSpec | None:
-    return find_spec(name)
+    try:
+        return find_spec(name)
+    except ValueError:  # made by hand or `__main__`: work without a file that could be named
+        return None
 
 
 @lru_cache(maxsize=4096)

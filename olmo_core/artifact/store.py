@@ -25,6 +25,10 @@ log = logging.getLogger(__name__)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
 
+class CollisionError(ValueError):
+    """Two steps of one name share the first 12 digits of their ids."""
+
+
 class Store:
     """Artifacts below one root. Safe to share between threads; pickles as its arguments."""
 
@@ -95,10 +99,15 @@ class Store:
         found as well: names bear no identity.
 
         Raises:
+            CollisionError: another step's artifact lies where this one's would.
             OSError: the root cannot be reached; an outage is never taken for damage.
         """
         for folder in self._folders(step):
-            while (record := self._written(folder) or self._restore(folder)) is not None and record.id == step.id:
+            while (record := self._written(folder) or self._restore(folder)) is not None:
+                if record.id != step.id:
+                    raise CollisionError(
+                        f"{folder} belongs to the step {record.id}, not to {step.id}; rename one of them"
+                    )
                 problem = self.verifier.sizes(record) or self.verifier.digests(record)
                 if not problem:
                     return Artifact(step=step, record=record, path=self.verifier.path(record))

@@ -103,8 +103,9 @@ def test_a_silent_owner_elsewhere_is_dead_only_after_its_time_by_the_observers_c
     assert not watch.dead(log, 3, elsewhere())  # somebody else took over: its time starts now
 
 
-def test_a_living_owner_is_waited_for_and_named(log: LeaseLog) -> None:
-    lease = take(log, ttl=0.6)
+def test_a_living_owner_is_waited_for_and_named(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease_module, "_BEATS_PER_TTL", 1000)
+    lease = take(log, ttl=60)
     waited: list[Owner | None] = []
     waiting = threading.Event()
 
@@ -113,10 +114,10 @@ def test_a_living_owner_is_waited_for_and_named(log: LeaseLog) -> None:
         waiting.set()
 
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(acquire, log, 0.6, tell)
+        second = pool.submit(acquire, log, 60, tell)
         assert waiting.wait(TIMEOUT)
         beats: set[bytes | None] = set()
-        while len(beats) < 12:  # two times to live
+        while len(beats) < 4:
             beats.add(log.heartbeat(1))
             assert not second.done()
         lease.end("release")

@@ -1,5 +1,7 @@
 import os
 import pickle
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -220,13 +222,16 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(
     store = Store(tmp_path / "root", ttl=3600)
     make(words, store)
     run = run_step(words, 4)
-    child = os.fork()
-    if child == 0:
-        os.environ["ARTIFACT_TEST_DIE_AT"] = "1"
-        make(run, store)
-        os._exit(0)
-    _, status = os.waitpid(child, 0)
-    assert os.WTERMSIG(status) == 9
+    script = (
+        "import pickle, sys; from olmo_core.artifact.make import make; from olmo_core.artifact.store import Store;"
+        "make(pickle.loads(bytes.fromhex(sys.argv[2])), Store(sys.argv[1]))"
+    )
+    killed = subprocess.run(
+        [sys.executable, "-c", script, store.root, pickle.dumps(run).hex()],
+        env={**os.environ, "ARTIFACT_TEST_DIE_AT": "1"},
+        timeout=60,
+    )
+    assert killed.returncode == -9
     assert store.find(run) is None and store.find(checkpoint(run, 1)) is not None
     resumed = make(run, store)
     assert not resumed.reused

@@ -102,6 +102,7 @@ def test_dirty_means_that_a_tracked_file_differs(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(source, "__file__", str(module))
     states = []
     git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "somebody else's")
     for act in (lambda: None, lambda: (git("add", "."), git("commit", "-qm", "x")), lambda: module.write_text("")):
         act()
         code_state.cache_clear()

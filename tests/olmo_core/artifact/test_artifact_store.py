@@ -1,3 +1,4 @@
+import hashlib
 import pickle
 import shutil
 from pathlib import Path
@@ -11,8 +12,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact
 from olmo_core.artifact.make import make
 from olmo_core.artifact.objects import LocalObjects
-from olmo_core.artifact.record import DamagedRecordError, Record, content_digest
-from olmo_core.artifact.store import Store
+from olmo_core.artifact.record import DamagedRecordError, FileEntry, Record, content_digest
+from olmo_core.artifact.store import CollisionError, Store
 
 
 def fresh(store: Store, tmp_path: Path, name: str = "other") -> Store:
@@ -220,7 +221,9 @@ def test_a_forged_record_cannot_reach_outside_its_folder(local: Store, words: St
     (tmp_path / "secret").write_text("secret")
     key = f"{record.folder}/record.json"
     shutil.rmtree(tmp_path / "root" / record.folder / "lease")
-    escaping = [entry.model_copy(update={"path": "../../../../secret"}) for entry in record.files]
+    digest = hashlib.sha256(b"secret").hexdigest()
+    escaping = [FileEntry(path="x", size=6, sha256=digest).model_copy(update={"path": "../../../../secret"})]
+    assert (tmp_path / "root" / record.files_folder / escaping[0].path).read_text() == "secret"
     for data in (forge(record, files=escaping), forge(record, name="../../outside"), forge(record, kind="..")):
         local.objects.write(key, data)
         warnings: list[str] = []
@@ -236,6 +239,15 @@ def test_a_record_of_another_step_in_this_folder_is_not_taken(local: Store, word
     stranger = forge(record, payload={**record.payload, "version": 9})
     local.objects.write(f"{record.folder}/record.json", stranger)
     assert Store(local.root, warn=[].append).find(words) is None
+
+
+def test_a_step_whose_short_id_collides_is_an_error_and_no_other_artifact(local: Store, words: Step) -> None:
+    make(words, local)
+    twin = Step(words.kind, words.name, 2, {}, {}, words.work)
+    vars(twin)["id"] = words.id[:12] + "0" * 52
+    assert local.peek(twin) is None
+    with pytest.raises(CollisionError, match="rename one of them"):
+        make(twin, local)
 
 
 def test_an_outage_is_never_taken_for_damage(local: Store, words: Step, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,7 +71,7 @@ def test_the_very_field_that_changed_is_named_with_both_values(filled: Store, le
     step = corpus(fields)
     answer = why(step, filled)
     assert not answer.hit
-    assert answer.nearest == corpus().folder, "the same name is nearer than another with fewer differences"
+    assert answer.nearest == corpus().folder
     assert answer.differences == [Difference("corpus/wiki", f"fields.{leaf}", recorded, value)]
 
 
@@ -121,6 +121,13 @@ def test_the_nearest_of_another_name_is_used_where_there_is_no_other(local: Stor
     answer = why(corpus({**FIELDS, "seed": 1}), local)
     assert answer.nearest.startswith("corpus/near-")
     assert [each.path for each in answer.differences] == ["fields.seed"]
+
+
+def test_the_same_name_is_nearer_than_fewer_differences(local: Store) -> None:
+    wanted = {**FIELDS, "seed": 1, "share": 0.9}
+    make(corpus({**wanted, "share": 0.8}, name="other"), local)
+    make(corpus(), local)
+    assert why(corpus(wanted), local).nearest == corpus().folder
 
 
 def test_damage_is_the_reason_before_and_after_it_is_set_aside(local: Store) -> None:
