@@ -1,0 +1,216 @@
+import gzip
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+from olmo_core.artifact.identity import Step
+from olmo_core.evaluate.instance import Instance, write_instances
+from olmo_core.evaluate.metrics import summary
+from olmo_core.evaluate.result import Encoder
+from olmo_core.evaluate.step import EvaluationConfig, result_step
+from olmo_core.evaluate.table import HeldoutRow, TaskRow, read_table, write_table
+from olmo_core.model.load import save_model
+from olmo_core.model.transformer import Transformer
+
+Run = Callable[..., tuple[Path, dict[str, Any]]]
+MODEL, TOKENIZER, SUITE = (Step(kind, kind, 1) for kind in ("checkpoint", "tokenizer", "suite"))
+SOURCES = {"stories": Step("corpus", "stories", 1), "notes": Step("corpus", "notes", 1)}
+TEXTS = {
+    "stories": [
+        "the cat sat on the mat and the dog lay by the door " * 4,
+        "rain fell <|endoftext|> again",
+        "",
+        "日本語 text",
+    ],
+    "notes": ["the door", "a quiet street, a dog"],
+}
+
+
+def corpus(folder: Path, texts: list[str]) -> Path:
+    folder.mkdir()
+    lines = "".join(json.dumps({"id": f"d{number}", "text": text}) + "\n" for number, text in enumerate(texts))
+    (folder / "heldout.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    return folder
+
+
+def suite(folder: Path, instances: list[Instance]) -> Path:
+    folder.mkdir()
+    write_instances(folder / "requests.jsonl.gz", instances)
+    tasks = {instance.task: {"available": 9, "documents": 0, "primary": "accuracy"} for instance in instances}
+    for instance in instances:
+        tasks[instance.task]["documents"] += 1
+    (folder / "suite.json").write_text(json.dumps(tasks))
+    return folder
+
+
+INSTANCES = [
+    Instance("pets", 0, ("the cat sat on the",) * 2, (" mat", " door while"), 0, "Answer:"),
+    Instance("pets", 1, ("the dog lay by the", "a dog lay by the"), (" street", " street"), 1, "Answer:"),
+    Instance("pets", 2, ("the rain fell on the quiet street " * 9,) * 2, (" and", " quiet street"), 0, "Answer:"),
+    Instance("pets", 3, ("the",) * 2, (" x" * 99, " mat"), 0, "Answer:"),
+    Instance("story", 0, ("",), (" the cat",), 0),
+]
+
+
+@pytest.fixture
+def paths(tmp_path: Path, model_folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
+    return {
+        "model": model_folder,
+        "tokenizer": tokenizer_folder,
+        "suite": suite(tmp_path / "suite", INSTANCES),
+        **{f"heldout/{name}": corpus(tmp_path / name, texts) for name, texts in TEXTS.items()},
+    }
+
+
+def step(**config: Any) -> Step:
+    return result_step(EvaluationConfig(**config), MODEL, TOKENIZER, SUITE, SOURCES)
+
+
+def loglikelihood(model: Transformer, context: list[int], continuation: list[int]) -> float:
+    with torch.no_grad():
+        logprobs = model(torch.tensor([context + continuation]))[0].double().log_softmax(-1)
+    return sum(float(logprobs[len(context) + place - 1, token]) for place, token in enumerate(continuation))
+
+
+def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
+    run: Run, paths: dict[str, Path], model: Transformer
+) -> None:
+    out, results = run(step(), paths)
+    rows = [row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, HeldoutRow)]
+    assert [(row.source, row.id) for row in rows] == [
+        ("notes", "d0"),
+        ("notes", "d1"),
+        ("stories", "d0"),
+        ("stories", "d1"),
+        ("stories", "d3"),
+    ]
+    encode = Encoder(paths["tokenizer"])
+    length = model.config.context_length
+    for row in rows:
+        text = TEXTS[row.source][int(row.id[1:])]
+        (tokens,) = encode([text])
+        assert (row.tokens, row.bytes) == (len(tokens), len(text.encode()))
+        total = sum(
+            loglikelihood(model, ([0, *tokens])[start : start + 1], tokens[start : start + length])
+            for start in range(0, len(tokens), length)
+        )
+        assert row.bits == pytest.approx(-total / math.log(2), abs=1e-3)
+    assert any(row.tokens > length for row in rows)  # More than one window was needed somewhere.
+    stories = [row for row in rows if row.source == "stories"]
+    entry = results["heldout"]["stories"]
+    assert entry["bits_per_byte"] == pytest.approx(
+        sum(row.bits for row in stories) / sum(row.bytes for row in stories), rel=1e-6
+    )
+    assert entry["left_out"] == {"documents": 1, "bytes": 0}  # The empty one.
+
+
+def test_task_scores_equal_those_of_choices_scored_one_by_one(
+    run: Run, paths: dict[str, Path], model: Transformer
+) -> None:
+    out, results = run(step(), paths)
+    rows = {(row.task, row.id): row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, TaskRow)}
+    assert sorted(rows) == [("pets", 0), ("pets", 1), ("pets", 2), ("story", 0)]
+    encode = Encoder(paths["tokenizer"])
+    for instance in INSTANCES[:2] + INSTANCES[4:]:
+        row = rows[instance.task, instance.id]
+        assert (row.gold, row.truncated) == (instance.gold, 0)
+        for context, choice, found in zip(instance.contexts, instance.choices, row.choices, strict=True):
+            before, after = encode([context])[0] or [0], encode([choice])[0]
+            assert found.loglikelihood == pytest.approx(loglikelihood(model, before, after), abs=1e-4)
+            assert (found.tokens, found.characters, found.bytes) == (len(after), len(choice), len(choice.encode()))
+            if instance.unconditional is not None:
+                alone = loglikelihood(model, encode([instance.unconditional])[0], after)
+                assert found.unconditional == pytest.approx(alone, abs=1e-4)
+    assert rows["pets", 1].choices[0] != rows["pets", 1].choices[1]  # Same words, another context.
+    assert results["tasks"]["pets"]["too_long"] == 1
+    assert results["tasks"]["pets"]["documents"] == 3
+    assert results["tasks"]["story"]["primary"] == "accuracy"
+
+
+def test_a_long_context_is_cut_on_the_left_by_the_same_amount_for_all_choices(
+    run: Run, paths: dict[str, Path], model: Transformer
+) -> None:
+    out, results = run(step(), paths)
+    row = next(row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, TaskRow) and row.id == 2)
+    encode = Encoder(paths["tokenizer"])
+    context, *choices = encode([INSTANCES[2].contexts[0], *INSTANCES[2].choices])
+    room = model.config.context_length + 1 - max(map(len, choices))
+    assert row.truncated == len(context) - room > 0
+    assert results["tasks"]["pets"]["truncated"] == 1
+    for choice, found in zip(choices, row.choices, strict=True):
+        assert found.loglikelihood == pytest.approx(loglikelihood(model, context[-room:], choice), abs=1e-4)
+
+
+def test_special_tokens_in_text_are_plain_text(tokenizer_folder: Path) -> None:
+    encode = Encoder(tokenizer_folder)
+    (ids,) = encode(["rain <|endoftext|> fell"])
+    assert encode.eos not in ids
+    assert Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json")).decode(ids, skip_special_tokens=False) == (
+        "rain <|endoftext|> fell"
+    )
+
+
+def test_results_are_what_the_stored_table_sums_up_to(run: Run, paths: dict[str, Path], tmp_path: Path) -> None:
+    out, results = run(step(), paths)
+    assert json.loads((out / "results.json").read_text()) == results
+    rows = list(read_table(out / "documents.jsonl.gz"))
+    again = summary(rows)
+    for part in ("heldout", "tasks"):
+        for name, entry in again[part].items():
+            assert entry.items() <= results[part][name].items()
+    write_table(tmp_path / "again.jsonl.gz", rows)
+    assert (tmp_path / "again.jsonl.gz").read_bytes() == (out / "documents.jsonl.gz").read_bytes()
+
+
+def test_threads_change_no_byte(run: Run, paths: dict[str, Path]) -> None:
+    one, two = (run(step(), paths, threads=threads)[0] for threads in (1, 2))
+    for file in ("documents.jsonl.gz", "results.json"):
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+
+
+def test_limits_choose_documents_and_are_counted(run: Run, paths: dict[str, Path]) -> None:
+    _, results = run(step(heldout_bytes=60, document_bytes=20), paths)
+    entry = results["heldout"]["stories"]
+    assert entry["bytes"] <= 60
+    total = sum(len(text.encode()) for text in TEXTS["stories"])
+    assert entry["left_out"]["bytes"] == total - entry["bytes"]
+    assert entry["documents"] + entry["left_out"]["documents"] == 4
+
+
+def test_bf16_differs_a_little_and_only_a_little(run: Run, paths: dict[str, Path]) -> None:
+    (_, full), (_, half) = (run(step(precision=precision), paths) for precision in ("fp32", "bf16"))
+    one, two = full["heldout"]["stories"]["bits_per_byte"], half["heldout"]["stories"]["bits_per_byte"]
+    assert 0 < abs(one - two) < 0.02 * one
+
+
+def test_progress_ends_at_all_tokens(run: Run, paths: dict[str, Path]) -> None:
+    seen: list[tuple[float, float, str]] = []
+    run(step(), paths, progress=lambda done, total, unit: seen.append((done, total, unit)))
+    assert seen[-1][0] == seen[-1][1] > 0
+    assert seen[-1][2] == "tokens"
+    assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
+
+
+def test_a_tokenizer_of_another_model_is_refused(
+    run: Run, paths: dict[str, Path], model: Transformer, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    config = model.config.model_copy(update={"vocab_size": model.config.vocab_size - 1})
+    save_model(other, config, model.state_dict())
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model checkpoint/checkpoint \d+"):
+        run(step(), {**paths, "model": other})
+
+
+def test_the_step_knows_its_inputs_and_the_model_names_it() -> None:
+    one = step()
+    assert one.inputs.keys() == {"model", "tokenizer", "suite", "heldout/stories", "heldout/notes"}
+    assert one.name == "checkpoint"
+    assert one.id != step(heldout_bytes=5).id
+    assert one.id != result_step(EvaluationConfig(), MODEL, TOKENIZER, SUITE, {"stories": SOURCES["stories"]}).id

