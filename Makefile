@@ -42,7 +42,7 @@ environment: .venv/.made  ## what the lock file says, in .venv
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet uv==$(UV)
 	@$(install) $(if $(TORCH),--torch-backend $(TORCH)) $(if $(filter auto,$(TORCH)),|| { \
-		echo "torch's own index does not answer: torch comes from the default index, with CUDA libraries on Linux"; \
+		echo 'the index of PyTorch does not answer: taking torch from the default one (on Linux CUDA libraries come along)'; \
 		$(install); })
 	@$(uv) pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $@
