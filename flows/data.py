@@ -14,4 +14,6 @@ def data(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides
     """Make everything that training and evaluation read, and show the mixes."""
     with release_session(recipe, profile, list(overrides)) as session:
         make_steps(session.plan.steps_of("data"))
-        show_table(f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), "What each mix is made of")
+        show_table(
+            f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), "What each mix is made of"
+        )

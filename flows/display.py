@@ -53,10 +53,12 @@ class Watch:
         self._first: dict[str, Report] = {}
 
     def __enter__(self) -> "Watch":
+        """Begin to show."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Show the last that was made, and end."""
         self._done.set()
         self._thread.join(5)
         self._tell()

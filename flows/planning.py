@@ -8,6 +8,7 @@ from rich.console import Console
 
 from flows.display import print_table
 from flows.opening import open_store, read_plan
+from olmo_core.artifact.record import Record
 from olmo_core.artifact.why import why
 from olmo_core.hub.names import in_order
 from olmo_core.recipe.estimate import Estimate, estimate
@@ -77,12 +78,9 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
     loaded = load_profile(profile)
     store = open_store(loaded)
     records = sorted(store.records(), key=lambda record: (record.finished, record.label))
-    steps = [
-        {"step": each.label, "id": each.id[:12], "digest": each.digest[:12], "seconds": each.seconds, "made": each.finished}
-        for each in records
-    ]
+    steps = [_summary("step", each, each.label) | {"made": each.finished} for each in records]
     runs = [
-        {"run": each.name, "id": each.id[:12], "tokens": each.payload["fields"]["tokens"], "seconds": each.seconds}
+        _summary("run", each, each.name) | {"tokens": each.payload["fields"]["training"]["tokens"]}
         for each in records
         if each.kind == "run"
     ]
@@ -92,3 +90,7 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
         shown = target.published()
         revisions += [{"repository": target.repo, "revision": each, "commit": shown[each]} for each in in_order(shown)]
     return {"runs": runs, "steps": steps, "revisions": revisions}
+
+
+def _summary(noun: str, record: Record, name: str) -> dict[str, Any]:
+    return {noun: name, "id": record.id[:12], "digest": record.digest[:12], "seconds": round(record.seconds, 1)}

@@ -8,6 +8,7 @@ import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import partial
 
 from prefect import flow
 
@@ -39,13 +40,13 @@ def release(
         chosen = [part for part in plan.parts if parts is None or part in parts]
         session.outbox.release(plan.recipe.model_dump(mode="json"), plan.steps)
         show_table(f"{plan.recipe.name}-plan", plan_rows(plan, session.store), "What would run, and why")
-        arguments = {"recipe": recipe, "profile": profile, "overrides": overrides}
+        what = (recipe, profile, overrides)
         calls: dict[str, Callable[[], None]] = {
-            "data": lambda: data(**arguments),
-            **{name: lambda name=name: stage(stage=name, **arguments) for name in plan.runs},
-            "soup": lambda: soup(**arguments),
-            "evaluate": lambda: evaluate(**arguments),
-            "publish": lambda: publish(**arguments),
+            "data": partial(data, *what),
+            **{name: partial(stage, recipe, name, profile, overrides) for name in plan.runs},
+            "soup": partial(soup, *what),
+            "evaluate": partial(evaluate, *what),
+            "publish": partial(publish, *what),
         }
         try:
             _run(session, {part: calls[part] for part in chosen})

@@ -103,9 +103,7 @@ def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:
     return parts[parts.index(start) :] if start is not None else parts
 
 
-def _conclude(
-    plan: Plan, store: Store, session: Session, seconds: float, console: Console, as_json: bool
-) -> None:
+def _conclude(plan: Plan, store: Store, session: Session, seconds: float, console: Console, as_json: bool) -> None:
     found = decision(plan, store)
     rows = evaluation_rows(plan, store)
     if as_json:

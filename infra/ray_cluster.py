@@ -1,6 +1,7 @@
 """The Ray cluster a release runs on: an address given by the profile, or one started here on loopback."""
 
 import contextlib
+import logging
 import os
 import shutil
 import tempfile
@@ -25,16 +26,16 @@ class Cluster:
 
         self._folder: Path | None = None
         if address is not None:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
         # Short, because Unix socket paths below it may have 107 characters.
         self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
         ray.init(
             num_cpus=cpus,
-            include_dashboard=True,  # without it Ray Train cannot clean up after a dead controller, and says so each second
+            include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
             dashboard_host="127.0.0.1",
             log_to_driver=False,
-            logging_level="ERROR",
+            logging_level=logging.ERROR,
             _temp_dir=str(self._folder),
         )
 

@@ -94,7 +94,7 @@ class Session:
 
     @contextmanager
     def making(self, step: Step) -> Iterator[None]:
-        """Hold a step within this process: flows that share a step make it once and do not fill workers with waiting."""
+        """Hold a step within this process, so that flows which share it make it once and fill no worker by waiting."""
         with self._lock:
             lock = self._steps.setdefault(step.id, threading.Lock())
         with lock:

@@ -1,4 +1,4 @@
-"""One step as Prefect sees it: a task run with the step's name and tags, `Cached` when it was there, retried by class."""
+"""One step as Prefect sees it: a task run with its name and tags, `Cached` when it was there, retried by class."""
 
 from typing import Any
 

@@ -76,7 +76,7 @@ def _run_seconds(plan: Plan, run: Run, known: dict[str, list[Record]], profile: 
     Runs of one stage share the machine: side by side they take as long as one after the other where cores are few.
     """
     model = run.step.fields["model"]
-    rates = [
+    rates: list[float] = [
         record.payload["fields"]["tokens"] / record.seconds
         for record in known.get("run", [])
         if record.payload["fields"].get("model") == model and record.seconds > 0

@@ -38,7 +38,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
     """Return `values` with each `--a.b=c` (leading dashes optional) laid over it; the value is read as YAML."""
-    result = _copy(values)
+    result: dict[str, Any] = _copy(values)
     for override in overrides:
         path, equals, text = override.lstrip("-").partition("=")
         if not equals or not path:

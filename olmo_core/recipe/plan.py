@@ -22,10 +22,9 @@ from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
 from olmo_core.soup.decision import decision_step
-from olmo_core.soup.step import soup_step
+from olmo_core.soup.step import SoupConfig, soup_step
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
-
 
 # Kinds of step that belong to each part; those of a stage are its runs and their checkpoints.
 KINDS = {
@@ -199,7 +198,7 @@ def _lay_out_graph(plan: Plan) -> None:
             else:
                 soup = recipe.soups[name]
                 sources = [step for each in soup.ingredients for step in _resolve(plan, each)]
-                config = type(soup).__bases__[0].model_validate(soup.model_dump(exclude={"ingredients"}))
+                config = SoupConfig.model_validate(soup.model_dump(exclude={"ingredients"}))
                 plan.soups[name] = soup_step(config, {f"ingredient{i}": s for i, s in enumerate(sources, 1)}, name)
 
 
@@ -274,7 +273,7 @@ def _lay_out_revisions(plan: Plan) -> None:
         rule = plan.recipe.stages[name].names
         for run in runs:
             for at, model in run.checkpoints.items():
-                tokens = at * run.config.tokens_per_step
+                tokens = at * run.config.batch_tokens
                 shown = revision_name(rule, name, at, tokens, run.group.tokens, run.ingredient)
                 step = revision_step(shown, release.card, plan.exports[model.id], plan.results[model.id])
                 plan.revisions.append(Revision(shown, step))

@@ -24,7 +24,7 @@ class RayCluster(_Section):
 
     address: str | None = Field(None, description="Address of a running cluster; one is started when not given.")
     cpus: int | None = Field(
-        None, ge=1, description="Logical CPUs of the cluster that is started; as many as the machine has when not given."
+        None, ge=1, description="Logical CPUs of the cluster that is started; all of the machine's if not given."
     )
 
 
@@ -76,7 +76,7 @@ class Profile(_Section):
 
     name: str = Field(description="Name of the profile.")
     home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, unless said otherwise below.")
-    artifacts: str | None = Field(None, description="Root of the artifact store, any fsspec URL; below home if not given.")
+    artifacts: str | None = Field(None, description="Root of the artifact store; below home if not given.")
     mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
     prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")

@@ -56,7 +56,7 @@ class Stage(_Section):
     groups: tuple[SeedGroup, ...] = Field((), description="Several groups of seeds, each with its own mix and length.")
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
     sequence_length: int = Field(ge=2, description="Tokens of one sequence.")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step: bf16 over fp32 weights, or fp32.")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Global norm gradients are clipped to.")
     checkpoint_every: Count = Field(gt=0, description="Steps between permanent checkpoints.")

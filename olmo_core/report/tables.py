@@ -53,7 +53,8 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
     """Return the decision what `main` is, if it has been made."""
-    return read_json(store, plan.decision, "decision.json")
+    found: dict[str, Any] | None = read_json(store, plan.decision, "decision.json")
+    return found
 
 
 def read_json(store: Store, step: Step, file: str) -> Any:

@@ -1,0 +1,94 @@
+"""How long a release takes, what orchestration costs, and what is reused: one JSON line.
+
+    python benchmarks/release.py [recipe]
+
+Runs the recipe three times in fresh folders: through the `olmo` command, again with everything there, and bare, which is
+the same steps one after the other in one process without Prefect, Ray or MLflow. Bare training uses the placement of a
+single run. Figures are seconds of wall-clock time, single-shot.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.hub.cache import LocalCache
+from olmo_core.hub.publish import publish
+from olmo_core.hub.revision import native_step
+from olmo_core.hub.target import Revision
+from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.recipe import load_recipe
+
+
+def main() -> None:
+    recipe = sys.argv[1] if len(sys.argv) > 1 else "tiny"
+    with tempfile.TemporaryDirectory() as folder:
+        first_seconds, first = olmo(recipe, Path(folder) / "release")
+        again_seconds, again = olmo(recipe, Path(folder) / "release")
+        bare_seconds, bare = run_bare(recipe, Path(folder) / "bare")
+    figures = {
+        "recipe": recipe,
+        "release_seconds": first_seconds,
+        "reused_seconds": again_seconds,
+        "reused_made": again["made"],
+        "bare_seconds": bare_seconds,
+        "orchestration_seconds": round(first_seconds - bare_seconds, 1),
+        "digests_equal": first["digests"] == bare,
+        "steps": len(first["digests"]),
+        "rerun_for_another_seed": sorted(changed_by_a_seed(recipe)),
+        "decision": first["decision"]["reason"],
+        "evaluation": first["evaluation"],
+    }
+    print(json.dumps(figures, sort_keys=True))
+
+
+def olmo(recipe: str, home: Path) -> tuple[float, dict[str, Any]]:
+    """Run the command; return its seconds and what it printed."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "flows.cli", "run", recipe, "--json"]
+    done = subprocess.run(command, env={**os.environ, "OLMO_HOME": str(home)}, stdout=subprocess.PIPE, check=True)
+    return round(time.monotonic() - began, 1), json.loads(done.stdout)
+
+
+def run_bare(recipe: str, home: Path) -> tuple[float, dict[str, str]]:
+    """Make and publish every step in this process; return the seconds and the digests."""
+    began = time.monotonic()
+    plan, profile = lay_out(load_recipe(recipe)), load_profile("laptop")
+    store = Store(home / "artifacts")
+    for step in plan.steps:
+        if step.kind != "checkpoint":  # a run commits its own
+            training = plan.workers(step, profile).placement if step.kind == "run" else profile.placement
+            make(step, store, training)
+    target = LocalCache(home / "hub", plan.recipe.release.card.repo)
+    for revision in plan.revisions:
+        artifact = store.find(revision.step)
+        native = store.find(native_step(artifact)) if artifact is not None else None
+        assert artifact is not None and native is not None
+        publish(Revision.of(artifact), native.path, target)
+    return round(time.monotonic() - began, 1), digests(plan, store)
+
+
+def digests(plan: Plan, store: Store) -> dict[str, str]:
+    """Digest of every step's artifact by its label."""
+    return {step.label: record.digest for step in plan.steps if (record := store.peek(step)) is not None}
+
+
+def changed_by_a_seed(recipe: str) -> set[str]:
+    """Labels of the steps that are others when the last seed of the last stage is another."""
+    plan = lay_out(load_recipe(recipe))
+    stage, runs = list(plan.runs.items())[-1]
+    seeds = [run.seed for run in runs[:-1]] + [runs[-1].seed + 1]
+    other = lay_out(load_recipe(recipe, [f"stages.{stage}.seeds={seeds}"]))
+    kept = {step.id for step in plan.steps}
+    return {step.label for step in other.steps if step.id not in kept}
+
+
+if __name__ == "__main__":
+    main()

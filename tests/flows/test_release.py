@@ -1,0 +1,157 @@
+"""The whole release by its command, on the recipe of test size: real Prefect server, Ray, MLflow, Hub cache."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+LIMIT_SECONDS = 300
+POLL_SECONDS = 0.1
+
+
+def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    environment = {**os.environ, "OLMO_HOME": str(home), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def olmo(home: Path, *arguments: str, code: int = 0) -> str:
+    process = start(home, *arguments)
+    try:
+        out, err = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == code, err[-4000:]
+    return out if code == 0 else err
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def release(home: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(olmo(home, "run", "micro", "--json"))
+    return found
+
+
+def test_every_step_is_made_and_the_soup_is_decided_upon(release: dict[str, Any]) -> None:
+    assert set(release["made"]) >= {"run/stage1", "soup/soup", "decision/main", "revision/main"}
+    assert release["decision"]["main"] in release["decision"]["candidates"]
+    assert {row["model"] for row in release["evaluation"]} >= {"stage1-step75", "soup"}
+    assert "main" in release["revisions"]
+
+
+def test_every_revision_loads_in_transformers_without_a_network(home: Path, release: dict[str, Any]) -> None:
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    repo = "olmo-release/micro"
+    for revision in release["revisions"]:
+        where = {"revision": revision, "cache_dir": str(home / "hub"), "local_files_only": True}
+        model = AutoModelForCausalLM.from_pretrained(repo, **where)
+        tokens = AutoTokenizer.from_pretrained(repo, **where)("In the beginning", return_tensors="pt")
+        with torch.no_grad():
+            assert torch.isfinite(model(**tokens).logits).all()
+    assert len(release["revisions"]) == 5
+
+
+def test_a_second_run_makes_nothing_and_shows_cached_states(home: Path, release: dict[str, Any]) -> None:
+    again = json.loads(olmo(home, "run", "micro", "--json"))
+    assert again["made"] == []
+    assert again["digests"] == release["digests"]
+    with sqlite3.connect(home / "prefect" / "prefect.db") as database:
+        states = dict(database.execute("select name, count(*) from task_run_state group by name"))
+    assert states["Cached"] >= len([label for label in release["digests"] if not label.startswith("checkpoint/")])
+
+
+def test_lineage_is_in_mlflow(home: Path, release: dict[str, Any]) -> None:
+    with sqlite3.connect(home / "mlflow.db") as database:
+        tags = "select distinct value from tags where key = 'olmo.artifact_id'"
+        runs = {value for (value,) in database.execute(tags)}
+        aliases = database.execute("select alias, version from registered_model_aliases").fetchall()
+        losses = database.execute("select count(distinct step), count(*) from metrics where key = 'loss'").fetchone()
+    steps = json.loads(olmo(home, "plan", "micro", "--json"))["steps"]
+    assert len(runs) == len([step for step in steps if not step["step"].startswith("checkpoint/")])
+    assert [alias for alias, _ in aliases] == ["main"]
+    assert losses == (125, 125 + 2 * 32)  # every step of stage 1 and of two runs of stage 2, each once
+
+
+def test_plan_and_why_after_a_changed_seed(home: Path, release: dict[str, Any]) -> None:
+    override = "--stages.stage2.seeds=[42,7]"
+    steps = json.loads(olmo(home, "plan", "micro", override, "--json"))["steps"]
+    others = {step["step"] for step in steps if step["action"] == "run"}
+    run = "stage2-ingredient2"
+    checkpoint = f"{run}-step32"
+    assert others == {
+        f"run/{run}",
+        *(f"{kind}/{checkpoint}" for kind in ("checkpoint", "result", "export")),
+        f"revision/{run}-step32-tokens17K",
+        *(f"{kind}/soup" for kind in ("soup", "result", "export")),
+        "decision/main",
+        "revision/main",
+    }
+    found = json.loads(olmo(home, "why", "micro", "soup/soup", override, "--json"))
+    assert not found["hit"]
+    assert any("seed" in line and "42069" in line for line in found["differences"])
+    assert json.loads(olmo(home, "why", "micro", "soup/soup", "--json"))["hit"]
+
+
+def test_status_lists_what_is_there(home: Path, release: dict[str, Any]) -> None:
+    found = json.loads(olmo(home, "status", "micro", "--json"))
+    assert {row["step"] for row in found["steps"]} == set(release["digests"])
+    assert [row["revision"] for row in found["revisions"]][-1] == "main"
+
+
+@pytest.mark.parametrize("moment", ["corpus", "checkpoint", "soup"])
+def test_killed_at_any_moment_a_rerun_ends_with_the_same_digests(
+    tmp_path: Path, release: dict[str, Any], moment: str
+) -> None:
+    process = start(tmp_path, "run", "micro")
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not list(tmp_path.glob(f"artifacts/{moment}/*")):
+        assert process.poll() is None and time.monotonic() < deadline, "it ended before it could be killed"
+        time.sleep(POLL_SECONDS)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert json.loads(olmo(tmp_path, "run", "micro", "--json"))["digests"] == release["digests"]
+
+
+def test_a_part_alone_names_the_step_that_is_missing(tmp_path: Path) -> None:
+    message = olmo(tmp_path, "run", "micro", "--only", "soup", code=1)
+    assert "checkpoint/stage2-ingredient1-step32" in message
+    assert "not in" in message
+
+
+def test_bad_input_is_one_line_before_anything_starts(tmp_path: Path) -> None:
+    for arguments, words in (
+        (("run", "mikro"), ("mikro", "'micro'")),
+        (("run", "micro", "--stages.stage1.tokns=5"), ("stages.stage1.tokns", "'tokens'")),
+        (("run", "micro", "--only", "stage3"), ("stage3", "stage2")),
+        (("why", "micro", "soup/sop"), ("soup/sop", "soup/soup")),
+        (("run", "micro", "--profile", "laptp"), ("laptp", "'laptop'")),
+    ):
+        message = olmo(tmp_path, *arguments, code=2)
+        assert "Traceback" not in message
+        assert all(word in message for word in words), message
+    assert not (tmp_path / "artifacts").exists()
+
+
+def test_a_plan_above_the_budget_ends_with_code_3(tmp_path: Path) -> None:
+    profile = tmp_path / "poor.yaml"
+    profile.write_text("budget: {minutes: 0.01}\n")
+    process = start(tmp_path, "plan", "micro", "--profile", str(profile))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "over budget" in out
