@@ -63,9 +63,9 @@ def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
         yield from pool.map(sha256_file, todo)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -75,7 +75,7 @@ def sync_folder(folder: Path) -> None:
 def sync_tree(folder: Path) -> None:
     """Make every file below `folder` durable, bytes first, then names."""
     for path in list_files(folder).values():
-        sync_folder(path)  # fsync takes a read-only handle of a file as well
+        sync(path)
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):
-        sync_folder(path)
-    sync_folder(folder)
+        sync(path)
+    sync(folder)

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from olmo_core.artifact.files import sync_folder
+from olmo_core.artifact.files import sync
 
 SCHEMES = ("file", "memory", "s3")
 
@@ -70,7 +70,7 @@ class LocalObjects:
             os.link(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-        sync_folder(target.parent)
+        sync(target.parent)
 
     def write(self, key: str, data: bytes) -> None:
         """See `Objects.write`."""
@@ -81,7 +81,7 @@ class LocalObjects:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        sync_folder(target.parent)
+        sync(target.parent)
 
     def delete(self, key: str) -> None:
         """See `Objects.delete`."""

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -131,6 +132,36 @@ def test_a_commit_that_went_through_in_an_outage_is_found_afterwards(
         make(words, local)
     assert make(words, Store(local.root)).reused
     assert journal.read_text() == "words\n"
+
+
+def test_every_byte_is_durable_before_the_commit_and_the_commit_before_the_record(
+    local: Store, words: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, link = os.fsync, os.link
+
+    def noting_fsync(handle: int) -> None:
+        fsync(handle)
+        done.append(str(Path(f"/proc/self/fd/{handle}").readlink()))
+
+    def noting_link(source: Path, target: Path) -> None:
+        link(source, target)
+        done.append(f"linked {target.name}")
+
+    monkeypatch.setattr(os, "fsync", noting_fsync)
+    monkeypatch.setattr(os, "link", noting_link)
+    artifact = make(words, local).artifact
+    commit = done.index("linked 000002.json")
+    for path in (
+        artifact.path / "words.txt",
+        artifact.path / "deep" / "length.bin",
+        artifact.path / "deep",
+        artifact.path,
+    ):
+        assert str(path) in done[:commit]
+    lease = str(artifact.path.parent / "lease")
+    record = next(number for number, what in enumerate(done) if "/.record.json." in what)
+    assert commit < done.index(lease, commit) < record < done.index(str(artifact.path.parent), record)
 
 
 # Forks a process for each call that makes something durable or visible and kills it right before the n-th of them,

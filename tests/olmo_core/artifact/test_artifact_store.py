@@ -182,6 +182,26 @@ def test_an_old_record_put_back_by_a_writer_that_slept_gives_way_to_the_new_one(
     assert Record.from_json(local.objects.read(f"{new.folder}/record.json") or b"") == new
 
 
+def test_of_two_that_find_the_same_damage_the_slower_one_spares_what_was_made_since(local: Store, words: Step) -> None:
+    old = make(words, local).artifact
+    (old.path / "words.txt").write_text("damaged")
+    slow, warnings = Store(local.root, warn=[].append), []
+    slow.warn = warnings.append
+    create = slow.objects.create
+    new: list[Record] = []
+
+    def late(key: str, data: bytes) -> None:
+        slow.objects.create = create  # type: ignore[method-assign]
+        new.append(make(words, Store(local.root, warn=[].append)).artifact.record)
+        create(key, data)
+
+    slow.objects.create = late  # type: ignore[method-assign]
+    slow.set_aside(old.record, "file words.txt is damaged")
+    assert new[0].attempt > old.record.attempt
+    assert local.objects.read(f"{old.record.folder}/record.json") == new[0].to_json()
+    assert warnings == []
+
+
 def test_names_bear_no_identity(store: Store, words: Step, journal: Path) -> None:
     record = make(words, store).artifact.record
     renamed = Step("corpus", "english", 1, words.fields, {}, words.work)
