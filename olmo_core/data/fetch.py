@@ -39,7 +39,7 @@ def fetch(job: Job) -> dict[str, Any]:
     """Put the pinned archive into `job.out`; returns its size in bytes and its sha256.
 
     Raises:
-        PackageError: when the index has no such file, or one with another digest.
+        PackageError: when the index has no such file, one with another digest, or refuses to give it.
         ConnectionError: when the index cannot be reached, or the connection is cut too often.
     """
     config = PackageConfig.model_validate(job.fields)
@@ -70,7 +70,9 @@ def _locate(client: PyPISimple, config: PackageConfig) -> str:
     """URL of the pinned file; refuses early where the index itself names another digest."""
     pinned = f"{config.name} {config.version}"
     try:
-        page = _again(lambda: client.get_project_page(config.name, timeout=_TIMEOUT_SECONDS), "the package index")
+        page = _again(
+            lambda: client.get_project_page(config.name, timeout=_TIMEOUT_SECONDS), f"the page of {config.name}"
+        )
     except NoSuchProjectError as error:
         raise PackageError(f"package {pinned}: the index knows no project {config.name!r}; check the name") from error
     files = {file.filename: file for file in page.packages}
@@ -98,12 +100,14 @@ def _same_version(one: str | None, other: str) -> bool:
 
 
 def _again(attempt: Callable[[], T], what: str) -> T:
-    """Call `attempt` until it is not cut off by the network; ConnectionError after the last try."""
+    """Call `attempt` until the network lets it through; ConnectionError after the last try."""
     for tries in range(1, ATTEMPTS + 1):
         try:
             return attempt()
         except requests.RequestException as error:
-            if tries == ATTEMPTS or not _passing(error):
+            if not _passing(error):
+                raise PackageError(f"{what} is refused by the package index: {_shown(error)}") from error
+            if tries == ATTEMPTS:
                 raise ConnectionError(f"{what} could not be read after {tries} tries: {_shown(error)}") from error
             time.sleep(PAUSE_SECONDS * 2 ** (tries - 1))
     raise AssertionError("the loop returns or raises")

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from olmo_core.data.mix import Mix
 from olmo_core.data.permutation import Permutation
 
+# Instances looked up at once: enough to spread the cost over small batches, 1 ms at most after a resume.
+_BLOCK_INSTANCES = 4096
+
 
 class LoaderError(ValueError):
     """Token files that are not what the mix says, or a batch that cannot be divided."""
@@ -68,21 +71,22 @@ class Loader:
             raise LoaderError(f"no folder was given for the token files {missing} of the mix")
         self._dtype = np.dtype(manifest.dtype)
         self._paths = [tokens[file.input] / file.file for file in self.mix.files]
+        self._block_steps = max(1, _BLOCK_INSTANCES // batch_size)
+        empty = np.empty(0, dtype=np.int64)
+        self._block = (-1, empty, empty)
         self._maps: dict[int, NDArray[np.unsignedinteger]] = {}
 
     def __len__(self) -> int:
         """Whole batches of one epoch."""
         return len(self.mix) // self.batch_size
 
-    def instances(self, step: int) -> NDArray[np.int64]:
-        """Numbers, within the mix, of the instances of global batch `step` (from 0); shape (batch_size,).
+    def order(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Numbers, within the mix, of the instances at positions `start` to `stop` (from 0, across epochs).
 
-        Positions run on from epoch to epoch, so every instance comes once an epoch and a batch may hold the end of one
-        and the start of the next.
+        Every instance comes once an epoch; a batch may hold the end of one epoch and the start of the next.
         """
-        positions = np.arange(step * self.batch_size, (step + 1) * self.batch_size, dtype=np.int64)
-        epochs, within = np.divmod(positions, len(self.mix))
-        chosen = np.empty_like(positions)
+        epochs, within = np.divmod(np.arange(start, stop, dtype=np.int64), len(self.mix))
+        chosen = np.empty_like(within)
         for epoch in np.unique(epochs):
             order = Permutation(len(self.mix), f"loader/{self.seed}/{epoch}")
             chosen[epochs == epoch] = order(within[epochs == epoch])
@@ -95,19 +99,32 @@ class Loader:
             LoaderError: when the batch does not divide by `world`, or a file holds an id outside its vocabulary.
         """
         if self.batch_size % world:
-            fits = [n for n in range(1, world + 1) if self.batch_size % n == 0]
-            raise LoaderError(f"a batch of {self.batch_size} does not divide by {world} ranks; up to {fits[-1]} would")
-        files, rows = self.mix.locate(self.instances(step)[rank::world])
+            fits = max(n for n in range(1, world) if self.batch_size % n == 0)
+            raise LoaderError(f"a batch of {self.batch_size} does not divide by {world} ranks; {fits} would fit")
+        files, rows = (places[rank::world] for places in self._places(step))
         batch = np.empty((len(rows), self.sequence_length), dtype=np.int64)
         for file in np.unique(files):
             mine = files == file
-            batch[mine] = self._map(int(file))[rows[mine]]
-            if batch[mine].max() >= self.mix.manifest.vocab_size:
-                raise LoaderError(
-                    f"{self._paths[file]} holds id {batch[mine].max()}, the vocabulary ends at "
-                    f"{self.mix.manifest.vocab_size - 1}; it was not written as {self._dtype} with this tokenizer"
-                )
+            batch[mine] = self._read(int(file), rows[mine])
         return batch
+
+    def _places(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """File and row of each instance of a global batch; looked up for a block of batches at once."""
+        block, within = divmod(step, self._block_steps)
+        if block != self._block[0]:
+            instances = self._block_steps * self.batch_size
+            self._block = (block, *self.mix.locate(self.order(block * instances, (block + 1) * instances)))
+        mine = slice(within * self.batch_size, (within + 1) * self.batch_size)
+        return self._block[1][mine], self._block[2][mine]
+
+    def _read(self, file: int, rows: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
+        ids = self._map(file)[rows]
+        if ids.max() >= self.mix.manifest.vocab_size:
+            raise LoaderError(
+                f"{self._paths[file]} holds id {ids.max()}, its vocabulary ends at "
+                f"{self.mix.manifest.vocab_size - 1}; it was not written as {self._dtype} with this tokenizer"
+            )
+        return ids
 
     def _map(self, file: int) -> NDArray[np.unsignedinteger]:
         """Rows of one token file: (instances, sequence_length), mapped, not read."""

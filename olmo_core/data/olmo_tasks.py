@@ -101,8 +101,8 @@ def _document(task: str, number: int, row: _Request, part: str) -> Document:
 def _group(task: str, query: str, doc: _Doc) -> str:
     """What items with common text have in common; held-out items must not have a sibling in the training part.
 
-    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, as clips of one video continue each
-    other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names, which its twin sentences share.
+    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, as clips of one video continue
+    each other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names, which its twin sentences share.
     """
     if task == "boolq":
         return query.partition(" -- ")[0]

@@ -33,7 +33,7 @@ class WikipediaSource(BaseModel):
             try:
                 for page, title, markup in _articles(bz2.decompress(packed)):
                     yield Document(f"enwiki/{page}", f"{title}\n\n{plain_text(markup)}")
-            except (OSError, ElementTree.ParseError) as error:
+            except (OSError, ValueError, ElementTree.ParseError) as error:
                 raise ArchiveError(f"{archive.name}: {name} is no bzip2 XML dump: {error}") from error
 
 
