@@ -1,6 +1,8 @@
-"""A checkpoint on disk: `model.safetensors`, `model.json`, `optimizer.safetensors`, `state.json`, `history.jsonl`.
+"""A checkpoint of a run, a folder of five files.
 
-Saving copies the state once, which is all training waits for; writing and committing go on in a thread.
+`model.safetensors` and `model.json` are as the model room reads them, `optimizer.safetensors` holds the moments,
+`state.json` where the run stood, `history.jsonl` its steps since the checkpoint before.
+Which checkpoints there are is left to `step`, committing them to `run`.
 """
 
 import json
@@ -9,87 +11,149 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import load_weights, save_model
-from olmo_core.model.transformer import Transformer
-from olmo_core.train.optimizer import load_moments, moments
+from olmo_core.model.load import load_config, load_weights, save_model
+from olmo_core.train.history import HISTORY_FILE, write_history
+from olmo_core.train.optimizer import moments, restore, updates
+from olmo_core.train.trainer import Trainer
 
-OPTIMIZER_FILE = "optimizer.safetensors"
 STATE_FILE = "state.json"
-HISTORY_FILE = "history.jsonl"
-
-Row = dict[str, float]
+OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands: steps and tokens since its stage began, and the rate of its last step.
+    """Where a run stands. There is no random state: the order is a function of seed and position, all else is fixed.
 
-    The loader's position is the step: batch `step` comes next.
+    Attributes:
+        step: steps done in this run.
+        sequences: sequences drawn from the mix in this run, the loader's position.
+        tokens: tokens seen in this run.
+        updates: updates the moments have seen, over all runs they were handed on through.
+        learning_rate: rate of the last step.
     """
 
     step: int
+    sequences: int
     tokens: int
-    rate: float
+    updates: int
+    learning_rate: float
+
+
+def read_state(folder: Path) -> State:
+    """Return the state in a checkpoint folder.
+
+    Raises:
+        ValueError: there is none (a soup has none), or it has other fields.
+    """
+    path = folder / STATE_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder} holds no {STATE_FILE}; only the checkpoint of a run has a rate and moments")
+    try:
+        return State(**json.loads(path.read_text()))
+    except TypeError as error:
+        raise ValueError(f"{path} is not the state of a run: {error}") from error
+
+
+def load_checkpoint(folder: Path, trainer: Trainer) -> State | None:
+    """Put the weights of a checkpoint or soup into `trainer`, and its moments where it has them.
+
+    Returns:
+        The state, or None for a soup, which has none.
+
+    Raises:
+        ValueError: the folder holds a model of another shape; names the fields that differ.
+    """
+    _same_shape(folder, trainer.model.config)
+    trainer.model.load_state_dict(load_weights(folder, trainer.model.config))
+    if not (folder / OPTIMIZER_FILE).is_file():
+        return None
+    state = read_state(folder)
+    restore(trainer.model, trainer.optimizer, load_file(folder / OPTIMIZER_FILE), state.updates)
+    return state
+
+
+def _same_shape(folder: Path, config: ModelConfig) -> None:
+    stored, asked = load_config(folder).model_dump(), config.model_dump()
+    differing = [f"{name} {stored[name]} there, {asked[name]} here" for name in asked if stored[name] != asked[name]]
+    if differing:
+        raise ValueError(f"the start checkpoint {folder.name} is of another model: {'; '.join(differing)}")
 
 
 class Saver:
-    """Writes checkpoints one after the other in a thread; use it as a context manager."""
+    """Writes checkpoints in a thread of its own; training only waits for one copy of the state.
 
-    def __init__(self, config: ModelConfig, commit: Callable[[int, Path], Any], scratch: Path) -> None:
-        """Hand every written folder to `commit(step, folder)`; folders are made below `scratch`."""
-        self._config = config
+    Args:
+        commit: called in that thread with (step, folder) once the files are written.
+        scratch: folder in which they are written.
+    """
+
+    def __init__(self, commit: Callable[[int, Path], None], scratch: Path) -> None:
         self._commit = commit
         self._scratch = scratch
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._last: Future[None] | None = None
+        self._saving: Future[None] | None = None
+        self._copies: dict[str, Tensor] = {}
 
     def __enter__(self) -> Self:
+        """Return itself."""
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is being written; its failure is raised, unless another one is on its way already."""
         try:
             if kind is None:
                 self.wait()
         finally:
             self._thread.shutdown(wait=True)
 
-    def save(self, model: Transformer, optimizer: torch.optim.AdamW, state: State, history: list[Row]) -> None:
-        """Copy the state now and write it later; waits for the checkpoint before it."""
+    def save(self, trainer: Trainer, step: int, rate: float, history: list[dict[str, float]]) -> None:
+        """Copy the state as it is now and have it written and committed; waits for the checkpoint before, if need be.
+
+        Raises:
+            Exception: whatever stopped the checkpoint before.
+        """
         self.wait()
-        weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in model.state_dict().items()}
-        kept = {name: tensor.detach().to("cpu", copy=True) for name, tensor in moments(optimizer, model).items()}
-        self._last = self._thread.submit(self._write, weights, kept, state, list(history))
+        weights = self._copy(trainer.model.state_dict())
+        held = self._copy(moments(trainer.model, trainer.optimizer))
+        config = trainer.config
+        state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
+        self._saving = self._thread.submit(self._write, state, trainer.model.config, weights, held, history)
 
     def wait(self) -> None:
-        """Return when everything saved so far is committed; raises what went wrong with it."""
-        if self._last is not None:
-            self._last.result()
+        """Return once the last checkpoint is committed; raises what stopped it."""
+        if self._saving is not None:
+            self._saving.result()
+            self._saving = None
 
-    def _write(self, weights: dict[str, Tensor], kept: dict[str, Tensor], state: State, history: list[Row]) -> None:
-        folder = self._scratch / f"step{state.step}"
-        folder.mkdir(parents=True)
-        save_model(folder, self._config, weights)
-        save_file(kept, folder / OPTIMIZER_FILE)
-        (folder / STATE_FILE).write_text(json.dumps(asdict(state), sort_keys=True) + "\n")
-        (folder / HISTORY_FILE).write_text("".join(json.dumps(row) + "\n" for row in history))
+    def _copy(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        # The buffers are kept: fresh pages would cost more than the copy itself.
+        for name, tensor in tensors.items():
+            if name not in self._copies:
+                self._copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+            self._copies[name].copy_(tensor)
+        return {name: self._copies[name] for name in tensors}
+
+    def _write(
+        self,
+        state: State,
+        model: ModelConfig,
+        weights: dict[str, Tensor],
+        held: dict[str, Tensor],
+        history: list[dict[str, float]],
+    ) -> None:
+        folder = self._scratch / f"checkpoint-step{state.step}"
+        folder.mkdir()
+        save_model(folder, model, weights)
+        save_file(held, folder / OPTIMIZER_FILE)
+        (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n")
+        write_history(folder / HISTORY_FILE, history)
         self._commit(state.step, folder)
-
-
-def read_state(folder: Path) -> State:
-    """Return where the run of a checkpoint stood."""
-    return State(**json.loads((folder / STATE_FILE).read_text()))
-
-
-def restore(folder: Path, model: Transformer, optimizer: torch.optim.AdamW) -> None:
-    """Load weights, and moments where the folder has them (a soup has none)."""
-    device = str(next(model.parameters()).device)
-    model.load_state_dict(load_weights(folder, model.config, device))
-    if (folder / OPTIMIZER_FILE).is_file():
-        load_moments(optimizer, model, load_file(folder / OPTIMIZER_FILE))

@@ -1,6 +1,7 @@
-"""How a run trains: every value here bears identity. Devices, threads, compilation and micro-batch are `Placement`.
+"""How a run trains: optimizer, schedule, batch, length. Everything here bears identity.
 
-Light on purpose: planning a release reads this file and never imports torch.
+Light on purpose: planning reads this file and never imports torch. How fast a run goes (threads, compilation,
+micro-batches, devices) is `Placement`, not here.
 """
 
 from typing import Literal, Self
@@ -9,61 +10,78 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class OptimizerConfig(BaseModel):
-    """AdamW as in the published OLMo 2 configs: everything is decayed but the input embedding."""
+    """AdamW. Defaults are those of every official OLMo 2 run (OLMo repository, configs/official-1124)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    betas: tuple[float, float] = Field((0.9, 0.95), description="Decay of the first and the second moment.")
-    eps: float = Field(1e-8, gt=0, description="Term that keeps the denominator from zero.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay.")
-    decay_embeddings: bool = Field(False, description="Decay the input embedding too.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the mean of gradients.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="Decay of the mean of squared gradients.")
+    eps: float = Field(1e-8, gt=0, description="Added to the root of the squared mean.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled decay, times the rate, of every decayed parameter.")
+    decay_embeddings: bool = Field(False, description="Decay the input embedding too; all else is always decayed.")
 
 
 class ScheduleConfig(BaseModel):
-    """Learning rate over the tokens of a stage."""
+    """Learning rate by tokens seen, the batch of the step included: warm-up from zero, then the shape of `kind`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["constant", "linear", "cosine", "wsd"] = Field(description="Shape after the warm-up.")
-    peak: float | None = Field(
-        None, gt=0, description="Highest rate; the last rate of the checkpoint it starts from when not given."
+    kind: Literal["constant", "linear", "cosine", "wsd"] = Field(
+        description="Shape after warm-up; wsd stays at the peak and falls linearly over the last `decay` tokens."
     )
-    warmup: int = Field(0, ge=0, description="Tokens over which the rate rises linearly from zero.")
-    final: float = Field(0.1, ge=0, le=1, description="Rate at the end, as a fraction of the highest.")
-    decay: float = Field(0.2, gt=0, le=1, description="Share of the tokens over which `wsd` falls at the end.")
+    peak: float | Literal["inherit"] = Field(
+        description="Highest rate, or `inherit`: the rate at which the run that made the start checkpoint stood there."
+    )
+    warmup: int = Field(0, ge=0, description="Tokens over which the rate rises linearly from zero to the peak.")
+    final: float = Field(0.0, ge=0, le=1, description="Rate at the end as a fraction of the peak.")
+    decay: int | None = Field(
+        None, gt=0, description="Tokens of the fall at the end of wsd; required there, only there."
+    )
+    horizon: int | None = Field(
+        None, gt=0, description="Tokens at which the schedule ends, where that is not the end of the run."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.peak != "inherit" and not self.peak > 0:
+            raise ValueError(f"peak is {self.peak}; give a rate above zero, such as 3e-4, or inherit")
+        if (self.kind == "wsd") != (self.decay is not None):
+            raise ValueError(f"kind {self.kind} with decay {self.decay}: wsd needs decay, the other kinds have none")
+        return self
 
 
 class TrainingConfig(BaseModel):
-    """One run of one stage."""
+    """One seeded run of a stage."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tokens: int = Field(gt=0, description="Tokens to train on, rounded down to whole steps.")
-    seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the initial weights.")
+    tokens: int = Field(gt=0, description="Tokens to train on, rounded up to whole batches.")
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
-    sequence_length: int = Field(ge=2, description="Tokens of one sequence.")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights are kept in fp32.")
-    z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser in the loss.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Global norm gradients are clipped to.")
-    checkpoint_every: int = Field(gt=0, description="Steps between permanent checkpoints; the last step is always one.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")
+    sequence_length: int = Field(ge=2, description="Tokens of one sequence; all but the last have a target.")
+    seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
+    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
+    z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
+    checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
+    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW.")
     schedule: ScheduleConfig = Field(description="Learning rate over the run.")
 
     @model_validator(mode="after")
-    def _at_least_one_step(self) -> Self:
-        if self.tokens < self.tokens_per_step:
+    def _schedule_fits(self) -> Self:
+        span = self.schedule.horizon or self.steps * self.batch_tokens
+        used = self.schedule.warmup + (self.schedule.decay or 0)
+        if used > span:
             raise ValueError(
-                f"tokens {self.tokens} are fewer than the {self.tokens_per_step} of one step "
-                f"(batch_size {self.batch_size} x sequence_length {self.sequence_length})"
+                f"schedule.warmup and schedule.decay take {used:,} tokens, the schedule has {span:,}; give at most that"
             )
         return self
 
     @property
-    def tokens_per_step(self) -> int:
-        """Tokens of one step over all workers."""
+    def batch_tokens(self) -> int:
+        """Tokens of one step."""
         return self.batch_size * self.sequence_length
 
     @property
     def steps(self) -> int:
         """Steps of the run."""
-        return self.tokens // self.tokens_per_step
+        return -(-self.tokens // self.batch_tokens)

@@ -1,31 +1,85 @@
-"""Cross-entropy and z-loss of next tokens, over one pass of the logits.
+"""Cross-entropy with z-loss straight from the states the head reads, a slice of rows at a time.
 
-Both are sums over the batch divided by the number of targets of the *global* batch, so that neither micro-batches nor
-ranks change the loss or its gradient.
+All logits of a batch are never held at once: each slice's gradients are worked out beside its loss, in one pass over
+its logits. Everything is divided by the targets of the *global* batch, so micro-batches and ranks need only be summed.
 """
+
+import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from olmo_core.model.transformer import Transformer
+IGNORED = -100  # A label that is no target.
+# Logits of one slice, by device. On a CPU 1024 rows of an 8k vocabulary stay in its cache; a GPU wants larger products.
+SLICE_LOGITS = {"cpu": 2**23, "cuda": 2**28}
+
+SliceLoss = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
-def next_token_loss(
-    model: Transformer, tokens: Tensor, targets: Tensor, z_weight: float, precision: torch.dtype
+def shifted_labels(tokens: Tensor) -> Tensor:
+    """Return the labels (batch, seq) of token ids (batch, seq): the next token, and none at the last position."""
+    return torch.cat((tokens[:, 1:], torch.full_like(tokens[:, :1], IGNORED)), dim=1)
+
+
+def head_loss(
+    states: Tensor, weight: Tensor, labels: Tensor, targets: int, z_loss: float, slice_loss: SliceLoss
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return (loss to minimise, cross-entropy, squared log-normaliser) of `tokens`.
+    """Return (loss to differentiate, cross-entropy, squared log-normaliser), each a sum over rows divided by `targets`.
 
     Args:
-        model: the network.
-        tokens: (batch, seq) ids; each position but the last predicts the one after it.
-        targets: number of targets of the global batch, a scalar.
-        z_weight: weight of the squared log-normaliser (PaLM report, section 5).
-        precision: type of the matrix products; weights, norms' sums and the loss itself stay in fp32.
+        states: (rows, d_model); its type is that of the products.
+        weight: (vocab, d_model) of the head, fp32.
+        labels: (rows,) ids, or `IGNORED`.
+        targets: labels of the global batch.
+        z_loss: weight of the squared log-normaliser; the loss is cross-entropy + z_loss * that.
+        slice_loss: `slice_loss` below, or its compiled form.
     """
-    with torch.autocast(tokens.device.type, precision, enabled=precision != torch.float32):
-        logits = model.head(model.states(tokens)[:, :-1].flatten(0, 1)).float()
-    normaliser = torch.logsumexp(logits, -1)
-    chosen = logits.gather(1, tokens[:, 1:].reshape(-1, 1)).squeeze(1)
-    entropy = (normaliser - chosen).sum() / targets
-    squared = (normaliser * normaliser).sum() / targets
-    return entropy + z_weight * squared, entropy.detach(), squared.detach()
+    loss: tuple[Tensor, Tensor, Tensor] = _HeadLoss.apply(  # type: ignore[no-untyped-call]
+        states, weight, labels, targets, z_loss, slice_loss
+    )
+    return loss
+
+
+def slice_loss(
+    states: Tensor, weight: Tensor, labels: Tensor, scale: float, z_loss: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return scaled sums (cross-entropy, squared log-normaliser) of rows, and gradients by states and by weight."""
+    logits = (states @ weight.t()).float()
+    labels = labels.unsqueeze(1)
+    share = (labels != IGNORED) * scale
+    log_normaliser = logits.logsumexp(dim=1, keepdim=True)
+    cross_entropy = (log_normaliser - logits.gather(1, labels.clamp(min=0))) * share
+    squared = log_normaliser.square() * share
+    # d/dlogits: softmax * (1 + 2 z log_normaliser) from the log-normaliser, minus one at the label.
+    gradient = (logits - log_normaliser).exp() * (share * (1 + 2 * z_loss * log_normaliser))
+    at_label = torch.arange(logits.shape[1], device=logits.device) == labels
+    gradient = torch.where(at_label, gradient - share, gradient).to(states.dtype)
+    return cross_entropy.sum(), squared.sum(), gradient @ weight, gradient.t() @ states
+
+
+class _HeadLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, targets: int, z_loss: float, slice_loss: SliceLoss
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        cast = weight.to(states.dtype)
+        states_grad, weight_grad = torch.empty_like(states), torch.zeros_like(weight)
+        cross_entropy = squared = torch.zeros((), device=states.device)
+        slices = math.ceil(states.shape[0] * weight.shape[0] / SLICE_LOGITS[states.device.type])
+        rows = math.ceil(states.shape[0] / slices)
+        for begin in range(0, states.shape[0], rows):
+            part = slice(begin, begin + rows)
+            part_ce, part_sq, by_states, by_weight = slice_loss(states[part], cast, labels[part], 1.0 / targets, z_loss)
+            cross_entropy, squared = cross_entropy + part_ce, squared + part_sq
+            states_grad[part] = by_states
+            weight_grad += by_weight
+        ctx.save_for_backward(states_grad, weight_grad)
+        ctx.mark_non_differentiable(cross_entropy, squared)
+        return cross_entropy + z_loss * squared, cross_entropy, squared
+
+    @staticmethod
+    def backward(ctx: Any, loss_grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        states_grad, weight_grad = ctx.saved_tensors
+        return states_grad * loss_grad, weight_grad * loss_grad, None, None, None, None

@@ -1,49 +1,63 @@
-"""AdamW over fp32 weights, as OLMo 2 was trained: every tensor is decayed but the input embedding."""
+"""AdamW over fp32 weights, its decay groups, and its state by parameter name. The rate is set by `trainer`."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim import AdamW
 
-from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import OptimizerConfig
 
-EMBEDDING = "embeddings.weight"
+UNDECAYED = "embeddings.weight"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
-def build_optimizer(config: OptimizerConfig, model: Transformer) -> torch.optim.AdamW:
-    """Return a fused AdamW with the rate still at zero; `set_rate` comes before every step."""
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
+    """Return AdamW for all parameters, the input embedding in a group of its own, with zero moments."""
     named = dict(model.named_parameters())
-    kept = {EMBEDDING} if not config.decay_embeddings else set()
-    groups = [
-        {"params": [named[name] for name in named if name not in kept], "weight_decay": config.weight_decay},
-        {"params": [named[name] for name in sorted(kept)], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]], lr=0.0, betas=config.betas, eps=config.eps, fused=True
+    embedding_decay = config.weight_decay if config.decay_embeddings else 0.0
+    optimizer = AdamW(
+        [
+            {"params": [p for name, p in named.items() if name != UNDECAYED], "weight_decay": config.weight_decay},
+            {"params": [named[UNDECAYED]], "weight_decay": embedding_decay},
+        ],
+        lr=0.0,
+        betas=(config.beta1, config.beta2),
+        eps=config.eps,
+        fused=True,
     )
-
-
-def set_rate(optimizer: torch.optim.AdamW, rate: float) -> None:
-    """Set the learning rate of every group."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
-def moments(optimizer: torch.optim.AdamW, model: Transformer) -> dict[str, Tensor]:
-    """Return the state by name: `exp_avg.<tensor>`, `exp_avg_sq.<tensor>`, and `step`, one number for all."""
-    state: dict[str, Tensor] = {}
-    for name, parameter in model.named_parameters():
-        own = optimizer.state[parameter]
-        state[f"exp_avg.{name}"] = own["exp_avg"]
-        state[f"exp_avg_sq.{name}"] = own["exp_avg_sq"]
-        state["step"] = own["step"]
-    return state
-
-
-def load_moments(optimizer: torch.optim.AdamW, model: Transformer, state: dict[str, Tensor]) -> None:
-    """Put back what `moments` returned."""
-    for name, parameter in model.named_parameters():
+    for parameter in named.values():
         optimizer.state[parameter] = {
-            "step": state["step"].clone(),
-            "exp_avg": state[f"exp_avg.{name}"].to(parameter.device),
-            "exp_avg_sq": state[f"exp_avg_sq.{name}"].to(parameter.device),
+            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
+            **{moment: torch.zeros_like(parameter) for moment in MOMENTS},
         }
+    return optimizer
+
+
+def moments(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
+    """Return `exp_avg.NAME` and `exp_avg_sq.NAME` of every parameter; the tensors the optimizer uses, not copies."""
+    return {
+        f"{moment}.{name}": optimizer.state[parameter][moment]
+        for moment in MOMENTS
+        for name, parameter in model.named_parameters()
+    }
+
+
+def updates(optimizer: AdamW) -> int:
+    """Return how many updates the moments have seen, which is what their bias correction goes by."""
+    return int(next(iter(optimizer.state.values()))["step"].item())
+
+
+def restore(model: nn.Module, optimizer: AdamW, stored: dict[str, Tensor], updates: int) -> None:
+    """Put stored moments and their count of updates in place.
+
+    Raises:
+        ValueError: a tensor is missing, unknown or of another shape.
+    """
+    held = moments(model, optimizer)
+    for name in sorted(held.keys() | stored.keys()):
+        shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (stored, held)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"optimizer tensor {name} has shape {shapes[0]}, the model asks for {shapes[1]}")
+    for name, tensor in held.items():
+        tensor.copy_(stored[name])
+    for state in optimizer.state.values():
+        state["step"].fill_(updates)

@@ -1,119 +1,103 @@
-"""Work of a `run` step: put the pieces of one training run together and let the loop go.
+"""The work of a `run` step: one seeded run of a stage, begun anew, from a start checkpoint, or where it was stopped.
 
-Every rank calls `train`. Rank 0 commits checkpoints; all go on from the last one that is in the store.
+Every rank calls `train`: a plain process, each process of torchrun, each worker of a Ray Train job. Rank 0 commits the
+checkpoints and writes the run's artifact.
 """
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
-
-import torch
-from torch import distributed
 
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
 from olmo_core.model.config import ModelConfig
-from olmo_core.model.transformer import Transformer
-from olmo_core.train.checkpoint import HISTORY_FILE, Saver, read_state, restore
+from olmo_core.train.checkpoint import Saver, load_checkpoint, read_state
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.loop import Loop, ranks
-from olmo_core.train.machine import prepare
-from olmo_core.train.optimizer import build_optimizer
+from olmo_core.train.history import HISTORY_FILE, read_history
+from olmo_core.train.loop import run_loop
+from olmo_core.train.runtime import can_compile, device_of, rank_and_world, training_process
 from olmo_core.train.step import checkpoint_step, checkpoint_steps
+from olmo_core.train.trainer import Trainer
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train one run, committing its checkpoints on the way; writes `history.jsonl`, one row a step.
+    """Train a run to its end, committing its checkpoints on the way; killed and called again, it goes on.
+
+    A run from a checkpoint keeps weights and moments, and begins its own count of steps, its order and its schedule.
+
+    Returns:
+        Steps, tokens and last loss; an empty dict on ranks other than 0.
 
     Raises:
-        DivergedError: loss or gradient stopped being finite.
-        ValueError: the start checkpoint is of another model, or the batch does not divide by the workers.
+        ValueError: the start checkpoint, the mix or the batch do not fit the run; says which and what would fit.
+        TrainingDivergedError: loss or gradients became non-finite.
     """
-    config = TrainingConfig.model_validate({key: value for key, value in job.fields.items() if key != "model"})
-    shape = ModelConfig.model_validate(job.fields["model"])
-    device = prepare(job.placement)
-    model = Transformer(shape).to(device)
-    optimizer = build_optimizer(config.optimizer, model)
-    peak = _start(job, config, model, optimizer)
-    done = _resume(job, config, model, optimizer)
-    scratch = job.out.with_name(f"{job.out.name}-checkpoints")
-    shutil.rmtree(scratch, ignore_errors=True)
-    with Saver(shape, lambda at, folder: job.commit(checkpoint_step(job.step, at), folder), scratch) as saver:
-        loop = Loop(
-            config=config,
-            model=model,
-            optimizer=optimizer,
-            loader=_loader(job, config, shape),
-            peak=peak,
-            placement=job.placement,
-            saver=saver if ranks()[0] == 0 else None,
-            checkpoints=frozenset(checkpoint_steps(config)),
-            progress=job.progress,
-            metrics=job.metrics,
-        )
-        loop.run(done)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return _conclude(job, config)
-
-
-def _start(job: Job, config: TrainingConfig, model: Transformer, optimizer: torch.optim.AdamW) -> float:
-    """Draw fresh weights or take those of the start checkpoint with its moments; return the highest rate."""
-    if "start" not in job.inputs:
-        model.initialize(torch.Generator().manual_seed(config.seed))
-        assert config.schedule.peak is not None, "checked when the step was declared"
-        return config.schedule.peak
-    folder = job.inputs["start"].path
-    restore(folder, model, optimizer)
-    return config.schedule.peak if config.schedule.peak is not None else read_state(folder).rate
-
-
-def _resume(job: Job, config: TrainingConfig, model: Transformer, optimizer: torch.optim.AdamW) -> int:
-    """Load the last checkpoint of this run that is complete; return the steps it has done, 0 without one.
-
-    Rank 0 looks, so that all ranks go on from the same one.
-    """
-    rank, world = ranks()
-    found = _last_checkpoint(job, config) if rank == 0 else None
-    at = [found.step.fields["step"] if found is not None else 0]
-    if world > 1:
-        distributed.broadcast_object_list(at)
-    if at[0]:
-        found = found or job.find(checkpoint_step(job.step, at[0]))
-        assert found is not None, "rank 0 found it"
-        restore(found.path, model, optimizer)
-    return int(at[0])
-
-
-def _last_checkpoint(job: Job, config: TrainingConfig) -> Artifact | None:
-    for at in reversed(checkpoint_steps(config)):
-        if (found := job.find(checkpoint_step(job.step, at))) is not None:
-            return found
-    return None
-
-
-def _loader(job: Job, config: TrainingConfig, shape: ModelConfig) -> Loader:
-    tokens: dict[str, Path] = {role: job.inputs[role].path for role in job.step.inputs["mix"].inputs}
-    return Loader(
+    model = ModelConfig.model_validate(job.fields["model"])
+    config = TrainingConfig.model_validate({name: value for name, value in job.fields.items() if name != "model"})
+    rank, _ = rank_and_world()
+    start, placement = job.inputs.get("start"), job.placement
+    batches = Loader(
         job.inputs["mix"].path,
-        tokens,
+        {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"},
         seed=config.seed,
         batch_size=config.batch_size,
         sequence_length=config.sequence_length,
-        vocab_size=shape.vocab_size,
+        vocab_size=model.vocab_size,
     )
+    with training_process(placement):
+        trainer = Trainer(model, config, device_of(placement), can_compile(placement), placement.micro_batch)
+        finished = _finished(job, config)
+        if finished:
+            load_checkpoint(finished[-1].path, trainer)
+        elif start is not None:
+            load_checkpoint(start.path, trainer)
+        done = checkpoint_steps(config)[len(finished) - 1] if finished else 0
+        peak = _peak(config, start)
+        if rank != 0:
+            run_loop(job, trainer, batches, peak, done, saver=None)
+            return {}
+        with Saver(lambda step, folder: _commit(job, step, folder), job.out) as saver:
+            run_loop(job, trainer, batches, peak, done, saver)
+    return _conclude(job, config)
+
+
+def _finished(job: Job, config: TrainingConfig) -> list[Artifact]:
+    """The run's checkpoints up to the first that is missing: going on from the last of them makes all later ones.
+
+    Ranks look by themselves and agree: no checkpoint is committed before all of them have taken a step together.
+    """
+    found = []
+    for step in checkpoint_steps(config):
+        artifact = job.find(checkpoint_step(job.step, step))
+        if artifact is None:
+            break
+        found.append(artifact)
+    return found
+
+
+def _peak(config: TrainingConfig, start: Artifact | None) -> float:
+    if config.schedule.peak != "inherit":
+        return config.schedule.peak
+    if start is None:
+        raise ValueError("schedule.peak is inherit, but the run has no start; give the rate itself")
+    rate = read_state(start.path).learning_rate
+    if rate == 0:
+        raise ValueError(
+            f"schedule.peak is inherit, but {start.step.label} ended at rate 0; give the rate itself, or a "
+            "schedule.final above 0 to the run that made it"
+        )
+    return rate
+
+
+def _commit(job: Job, step: int, folder: Path) -> None:
+    job.commit(checkpoint_step(job.step, step), folder)
 
 
 def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:
-    """Join the histories of all checkpoints; ranks that commit nothing have nothing to conclude."""
-    if ranks()[0] != 0:
-        return {}
-    last = ""
-    with (job.out / HISTORY_FILE).open("w") as history:
-        for at in checkpoint_steps(config):
-            found = job.find(checkpoint_step(job.step, at))
-            if found is None:
-                raise RuntimeError(f"{job.step.label}: checkpoint {at} vanished while the run went on")
-            last = (found.path / HISTORY_FILE).read_text()
-            history.write(last)
-    return {"steps": config.steps, "tokens": config.steps * config.tokens_per_step, "last": json.loads(last.splitlines()[-1])}
+    """Write the whole history from the checkpoints' parts."""
+    parts = _finished(job, config)
+    if len(parts) < len(checkpoint_steps(config)):
+        missing = checkpoint_steps(config)[len(parts)]
+        raise RuntimeError(f"{job.step.label}: the checkpoint of step {missing} vanished while the run went on")
+    (job.out / HISTORY_FILE).write_bytes(b"".join((part.path / HISTORY_FILE).read_bytes() for part in parts))
+    last = read_history(job.out / HISTORY_FILE)[-1]
+    return {"steps": last["step"], "tokens": last["tokens"], "loss": last["loss"]}

@@ -1,25 +1,23 @@
-"""Learning rate as a function of tokens seen. Formulas as in the OLMo repository (olmo/optim.py), restated."""
+"""Learning rate as a pure function of tokens; setting it on an optimizer is left to `trainer`."""
 
 import math
 
 from olmo_core.train.config import ScheduleConfig
 
 
-def rate(config: ScheduleConfig, peak: float, tokens: int, total: int) -> float:
-    """Return the learning rate of the step that ends at `tokens` of `total`.
+def learning_rate(schedule: ScheduleConfig, peak: float, tokens: int, total: int) -> float:
+    """Return the rate of the step after which `tokens` have been seen, of a run of `total` tokens.
 
-    It rises linearly from zero over the warm-up; after it `linear` and `cosine` fall to `final * peak` at the end,
-    `constant` stays, `wsd` stays and falls linearly over its last `decay` share.
+    Formulas as in the OLMo trainer, with tokens as the unit and the step's own batch counted, so that the first step of
+    a warm-up is above zero and the last step of an anneal is at its final rate.
     """
-    if tokens < config.warmup:
-        return peak * tokens / config.warmup
-    end = peak * config.final
-    done = (tokens - config.warmup) / max(total - config.warmup, 1)
-    if config.kind == "constant":
+    if tokens <= schedule.warmup:
+        return peak * tokens / schedule.warmup
+    floor = peak * schedule.final
+    end = schedule.horizon or total
+    if schedule.kind == "constant":
         return peak
-    if config.kind == "linear":
-        return peak - (peak - end) * done
-    if config.kind == "cosine":
-        return end + (peak - end) * (1 + math.cos(math.pi * done)) / 2
-    left = max(1 - tokens / total, 0.0)
-    return peak if left >= config.decay else end + (peak - end) * left / config.decay
+    begin = end - schedule.decay if schedule.decay else schedule.warmup
+    done = min(max(tokens - begin, 0) / (end - begin), 1.0) if end > begin else 1.0
+    left = (1 + math.cos(math.pi * done)) / 2 if schedule.kind == "cosine" else 1 - done
+    return floor + (peak - floor) * left

@@ -1,7 +1,4 @@
-"""Steps `run` and `checkpoint`: one seeded run of a stage, and what it leaves behind on the way.
-
-All checkpoints of a run are known before it starts. Declared here without torch; the work is in `run`.
-"""
+"""The steps of a training run, known before it starts: the run itself and every checkpoint it commits on its way."""
 
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import ModelConfig
@@ -12,30 +9,48 @@ CHECKPOINT_VERSION = 1
 
 
 def run_step(name: str, config: TrainingConfig, model: ModelConfig, mix: Step, start: Step | None = None) -> Step:
-    """The step that trains `model` on `mix`, from the checkpoint or soup `start` or from fresh weights.
+    """Return the step that trains `model` on `mix`, from its first weights or from a checkpoint or soup.
+
+    The token files are the mix's own inputs. Its artifact holds `history.jsonl`; weights are in its checkpoints.
 
     Raises:
-        ValueError: no rate is given and there is no checkpoint to inherit one from, or the mix is cut otherwise.
+        ValueError: there is no checkpoint to inherit the rate from, or the sequence length does not fit the model's
+            context or the mix.
     """
-    if config.schedule.peak is None and start is None:
-        raise ValueError(f"run {name}: schedule.peak is not given and there is no start checkpoint to inherit it from")
-    if mix.fields["sequence_length"] != config.sequence_length:
+    if config.schedule.peak == "inherit" and (start is None or start.kind != "checkpoint"):
+        source = "has no start" if start is None else f"starts from {start.label}, which has no rate"
+        raise ValueError(f"{name}: schedule.peak is inherit, but the run {source}; give the rate itself")
+    if config.sequence_length > model.context_length:
         raise ValueError(
-            f"run {name}: sequence_length is {config.sequence_length}, but mix {mix.name} has instances of "
+            f"{name}: sequence_length {config.sequence_length} is longer than the model's context_length "
+            f"{model.context_length}; give at most that"
+        )
+    if config.sequence_length != mix.fields["sequence_length"]:
+        raise ValueError(
+            f"{name}: sequence_length is {config.sequence_length}, but {mix.label} has instances of "
             f"{mix.fields['sequence_length']} tokens; give both the same"
         )
-    fields = config.model_dump(mode="json") | {"model": model.model_dump(mode="json")}
-    inputs = {"mix": mix, **mix.inputs}
-    if start is not None:
-        inputs["start"] = start
-    return Step("run", name, RUN_VERSION, fields, inputs, "olmo_core.train.run:train")
+    return Step(
+        kind="run",
+        name=name,
+        version=RUN_VERSION,
+        fields={**config.model_dump(mode="json"), "model": model.model_dump(mode="json")},
+        inputs={"mix": mix, **mix.inputs, **({"start": start} if start is not None else {})},
+        work="olmo_core.train.run:train",
+    )
 
 
 def checkpoint_step(run: Step, step: int) -> Step:
-    """The checkpoint after `step` training steps; the run itself commits it."""
-    return Step("checkpoint", f"{run.name}-step{step}", CHECKPOINT_VERSION, {"step": step}, {"run": run})
+    """Return the checkpoint `run` commits after training step `step`; no work of its own, the run makes it."""
+    return Step(
+        kind="checkpoint",
+        name=f"{run.name}-step{step}",
+        version=CHECKPOINT_VERSION,
+        fields={"step": step},
+        inputs={"run": run},
+    )
 
 
-def checkpoint_steps(config: TrainingConfig) -> list[int]:
-    """Training steps after which a run commits a checkpoint, the last one among them."""
-    return [*range(config.checkpoint_every, config.steps, config.checkpoint_every), config.steps]
+def checkpoint_steps(config: TrainingConfig) -> tuple[int, ...]:
+    """Return the training steps after which a run commits a checkpoint, in order, its last step among them."""
+    return (*range(config.checkpoint_every, config.steps, config.checkpoint_every), config.steps)

@@ -26,7 +26,7 @@ def test_official_parameter_counts(name: str, total: float, non_embedding: float
 
 
 def test_flops_by_both_counts() -> None:
-    # OLMo 2 1B at context 4096: 6 * 1.279e9 for the matrices, head included, and 6 or 12 * 16 * 2048 * 4096 for the scores.
+    # 1B at context 4096: 6 * 1.279e9 for the matrices, head included, and 6 or 12 * 16 * 2048 * 4096 for the scores.
     config = preset("olmo2-1b")
     assert round(config.flops_per_token(4096, "causal") / 1e9, 2) == 8.48
     assert round(config.flops_per_token(4096, "full") / 1e9, 2) == 9.29

@@ -1,0 +1,84 @@
+"""The process a run trains in: determinism, threads, memory, ranks, and whether it can compile.
+
+Nothing here knows of models or data. What is set is put back afterwards, but for the allocator, whose setting only
+decides how soon freed memory goes back to the system.
+"""
+
+import ctypes
+import logging
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from olmo_core.artifact.job import Placement
+
+log = logging.getLogger(__name__)
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt(3).
+_KEEP_BYTES = 2**31 - 1
+
+
+@contextmanager
+def training_process(placement: Placement) -> Iterator[None]:
+    """Make this process give the same bits every time, with the placement's threads, and put its settings back."""
+    was = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
+    )
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace.
+    torch.set_num_threads(placement.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    _keep_freed_memory()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(was[0])
+        torch.use_deterministic_algorithms(was[1])
+        torch.utils.deterministic.fill_uninitialized_memory = was[2]  # type: ignore[attr-defined]
+
+
+def _keep_freed_memory() -> None:
+    """Let malloc reuse the buffers of the last step instead of asking the system for zeroed pages at every step.
+
+    Page faults took a quarter of the step of a 7M-parameter model on 2 cores (10.4k against 13.4k tokens/s).
+    """
+    if platform.libc_ver()[0] == "glibc":
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
+        libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+
+
+def rank_and_world() -> tuple[int, int]:
+    """Return this process's rank and the number of ranks; (0, 1) where torch.distributed is not initialised."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
+def device_of(placement: Placement) -> torch.device:
+    """Return the device of this rank: the CPU, or the GPU of its number on this host (LOCAL_RANK, as torchrun sets it).
+
+    Raises:
+        ValueError: the placement asks for a GPU and there is none.
+    """
+    if placement.device == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError("placement.device is cuda, but this process sees no GPU; use cpu, or a worker that has one")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+
+
+def can_compile(placement: Placement) -> bool:
+    """Return whether to compile: the placement asks for it and a C++ compiler is there; one logged line where not."""
+    compiler = os.environ.get("CXX", "g++")
+    if placement.compile and shutil.which(compiler) is None:
+        log.warning("training without torch.compile: no C++ compiler %r on the path (CXX names another)", compiler)
+        return False
+    return placement.compile
