@@ -19,7 +19,7 @@ from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.model.config import ModelConfig, preset
-from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.overrides import apply_overrides, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.quantity import Count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
@@ -205,9 +205,19 @@ def _known(field: str, names: Any, known: Any) -> None:
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     """Return a built-in recipe by name, or one from a YAML file by path, with `--a.b=c` laid over it.
 
+    A file may begin with `base: name` and then says only what is different.
+
     Raises:
         ConfigError: there is no such recipe, or it does not validate.
     """
     path = find_yaml(name, BUILTIN, "recipe")
-    values = apply_overrides({"name": path.stem, **read_yaml(path)}, overrides or [])
+    values = apply_overrides({**_read(path), "name": path.stem}, overrides or [])
     return validate(Recipe, values, f"recipe {name}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    values = read_yaml(path)
+    base = values.pop("base", None)
+    if base is None:
+        return values
+    return merge(read_yaml(find_yaml(str(base), BUILTIN, f"{path}: base")), values)
