@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync_folder
+from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
 from olmo_core.hub.target import PublishError, Revision
@@ -50,8 +50,8 @@ class LocalCache:
                 if not link.is_symlink() or link.readlink() != goal:
                     link.unlink(missing_ok=True)
                     link.symlink_to(goal)
-                    sync_folder(link.parent)
-            sync_folder(snapshot.parent)
+                    sync(link.parent)
+            sync(snapshot.parent)
         return commit
 
     def holds(self, commit: str, revision: Revision) -> bool:
@@ -100,7 +100,7 @@ class LocalCache:
                 "made: run the release again to make it anew"
             )
         part.replace(blob)
-        sync_folder(blob.parent)
+        sync(blob.parent)
 
     def _replace(self, path: Path, text: str) -> None:
         """Write a small file such that readers find the old text or the new one, also after a crash."""
@@ -111,7 +111,7 @@ class LocalCache:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        sync_folder(path.parent)
+        sync(path.parent)
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
