@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from data_samples import SHIPPED_SHA256, Make, olmo_wheel, request, write_tar
 from pydantic import TypeAdapter, ValidationError
-from test_archive import write_tar
-from test_readers import SHIPPED_SHA256, olmo_wheel, request
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
