@@ -1,0 +1,171 @@
+"""Reading YAML, laying overrides over it, and what is said when a field is wrong."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.recipe.overrides import MAX_BYTES, ConfigError, apply_overrides, find_yaml, read_yaml, validate
+
+VALUES = {"name": "x", "stages": {"one": {"tokens": 5, "seeds": [1, 2]}}, "list": [{"a": 1}, {"a": 2}]}
+
+keys = st.text("abcdefghij_", min_size=1, max_size=6)
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("abc xyz:#-[]{}\"'", max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+class Leaf(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    width: int = Field(gt=0)
+    shape: str = "round"
+
+
+class Tree(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    leaves: dict[str, Leaf] = {}
+    rows: tuple[Leaf, ...] = ()
+    one: Leaf | None = None
+
+
+@pytest.mark.parametrize(
+    ("override", "path", "value"),
+    [
+        ("--stages.one.tokens=2e6", ("stages", "one", "tokens"), "2e6"),  # a count; read as one by its field
+        ("stages.one.tokens=7", ("stages", "one", "tokens"), 7),
+        ("--stages.one.seeds=[4, 5, 6]", ("stages", "one", "seeds"), [4, 5, 6]),
+        ("--stages.one.seeds.1=9", ("stages", "one", "seeds"), [1, 9]),
+        ("--list.0.a=null", ("list", 0, "a"), None),
+        ("--stages.two.tokens=1", ("stages", "two"), {"tokens": 1}),
+        ("--name=a=b", ("name",), "a=b"),
+        ("--name=", ("name",), None),
+        ("--stages.one={tokens: 3}", ("stages", "one"), {"tokens": 3}),
+    ],
+)
+def test_an_override_sets_one_field(override: str, path: tuple[Any, ...], value: object) -> None:
+    found: Any = apply_overrides(VALUES, [override])
+    for key in path:
+        found = found[key]
+    assert found == value
+
+
+def test_the_last_override_of_a_field_holds() -> None:
+    assert apply_overrides(VALUES, ["--name=first", "--name=second"])["name"] == "second"
+
+
+@given(st.dictionaries(keys, plain, max_size=4), keys, plain)
+def test_an_override_changes_its_field_and_nothing_else(values: dict[str, Any], key: str, value: Any) -> None:
+    before = copy.deepcopy(values)
+    after = apply_overrides(values, [f"--{key}={json.dumps(value)}"])
+    assert after == {**before, key: value}
+    assert values == before, "the values given are left as they were"
+
+
+def test_values_below_are_left_as_they_were() -> None:
+    before = copy.deepcopy(VALUES)
+    apply_overrides(VALUES, ["--stages.one.tokens=9", "--list.1.a=9", "--stages.one.seeds.0=9"])
+    assert before == VALUES
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--name", "expected --field.subfield=value"),
+        ("--=3", "expected --field.subfield=value"),
+        ("--list.2.a=3", "'2' is no place in a list of 2 items"),
+        ("--list.first.a=3", "'first' is no place in a list"),
+        ("--name.first=3", "'first' lies below a plain value"),
+        ("--name=[1", "not YAML"),
+    ],
+)
+def test_an_override_that_cannot_be_laid_is_named(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        apply_overrides(VALUES, [override])
+    assert said in str(error.value)
+    assert repr(override) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("- 1\n- 2\n", "holds list, expected a mapping"),
+        ("", "holds NoneType, expected a mapping"),
+        ("a: [1", "not YAML"),
+        ("a: &x [1]\nb: *x\n", "aliases are not read"),
+        ("a: !!python/object/apply:os.getcwd []\n", "not YAML"),
+        ("a: " + "x" * MAX_BYTES, "larger than"),
+        pytest.param(
+            "seeds: [1]\nseeds: [2]\n",
+            "seeds",
+            marks=pytest.mark.xfail(strict=True, reason="the first of two equal keys is dropped in silence"),
+        ),
+    ],
+)
+def test_a_file_that_is_no_mapping_of_fields_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as error:
+        read_yaml(path)
+    assert str(error.value).startswith(str(path))
+    assert said in str(error.value)
+
+
+def test_an_ampersand_in_a_text_is_no_alias(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text('a: "this & that, *all* of it"\n')
+    assert read_yaml(path) == {"a": "this & that, *all* of it"}
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"leafs": {}}, "here: leafs: no such field; did you mean 'leaves'?"),
+        ({"one": {"widht": 2, "width": 1}}, "here: one.widht (value 2): no such field; did you mean 'width'?"),
+        ({"leaves": {"a": {"width": 1, "form": "x"}}}, "here: leaves.a.form (value 'x'): no such field; valid here: "),
+        ({"rows": [{"width": 1}, {"width": 0}]}, "here: rows.1.width (value 0): input should be greater than 0"),
+        ({"leaves": {"a": {}}}, "here: leaves.a.width: required, and not given"),
+    ],
+)
+def test_a_fault_names_origin_field_value_and_remedy(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Tree, values, "here")
+    assert str(error.value).startswith(said)
+    assert "\n" not in str(error.value), "one fault, one line"
+
+
+def test_every_fault_is_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Tree, {"one": {"width": 0}, "branches": 1}, "here")
+    assert sorted(line.split(":")[1].split()[0] for line in str(error.value).splitlines()) == ["branches", "one.width"]
+
+
+def test_built_ins_are_found_by_name_and_files_by_path(tmp_path: Path) -> None:
+    for name in ("tiny", "micro"):
+        (tmp_path / f"{name}.yaml").touch()
+    assert find_yaml("tiny", tmp_path, "recipe") == tmp_path / "tiny.yaml"
+    assert find_yaml(str(tmp_path / "micro.yaml"), tmp_path, "recipe") == tmp_path / "micro.yaml"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("tinny", "recipe 'tinny': not known; did you mean 'tiny'?"),
+        ("huge", "recipe 'huge': not known; built in are micro, tiny"),
+        ("gone.yaml", "recipe gone.yaml: no such file"),
+    ],
+)
+def test_a_name_that_is_not_known_is_answered_with_the_nearest(tmp_path: Path, name: str, said: str) -> None:
+    for known in ("tiny", "micro"):
+        (tmp_path / f"{known}.yaml").touch()
+    with pytest.raises(ConfigError) as error:
+        find_yaml(name, tmp_path, "recipe")
+    assert str(error.value).startswith(said)

@@ -1,0 +1,70 @@
+"""Profiles: where things lie, and what is said of one that cannot be."""
+
+from pathlib import Path
+
+import pytest
+
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.profile import BUILTIN, load_profile
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in BUILTIN.glob("*.yaml")))
+def test_a_built_in_profile_loads(name: str) -> None:
+    assert load_profile(name).name == name
+
+
+def test_the_laptop_needs_no_server() -> None:
+    laptop = load_profile("laptop")
+    assert (laptop.ray.address, laptop.prefect, laptop.mlflow, laptop.hub.endpoint) == (None, None, None, None)
+
+
+def test_the_laptop_runs_its_seeds_side_by_side() -> None:
+    laptop = load_profile("laptop")
+    assert laptop.ray.cpus is not None
+    assert laptop.training.seeds.cpus * laptop.training.seeds.count * 3 <= laptop.ray.cpus
+
+
+def test_everything_lies_below_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("OLMO_HOME", raising=False)
+    monkeypatch.chdir(tmp_path)
+    laptop = load_profile("laptop")
+    assert laptop.folder == tmp_path / ".olmo"
+    assert laptop.store_root == str(tmp_path / ".olmo" / "artifacts")
+
+
+def test_the_environment_names_another_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path / "elsewhere"))
+    assert load_profile("laptop").folder == tmp_path / "elsewhere"
+
+
+def test_a_store_may_lie_anywhere() -> None:
+    assert load_profile("laptop", ["--artifacts=s3://bucket/olmo"]).store_root == "s3://bucket/olmo"
+
+
+def test_a_profile_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.yaml"
+    path.write_text("ray: {address: 'head:6379'}\ntraining: {seeds: {gpus: 1, placement: {device: cuda}}}\n")
+    cluster = load_profile(str(path))
+    assert cluster.name == "cluster"
+    assert cluster.training.seeds.placement.device == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("--artefacts=x", "profile laptop: artefacts (value 'x'): no such field; did you mean 'artifacts'?"),
+        ("--training.seeds.cpu=1", "training.seeds.cpu (value 1): no such field; did you mean 'cpus'?"),
+        ("--ray.cpus=0", "ray.cpus (value 0): input should be greater than or equal to 1"),
+        ("--placement.device=tpu", "placement.device (value 'tpu'): input should be 'cpu' or 'cuda'"),
+        ("--corpora={}", "corpora: no such field; valid here: artifacts, beside,"),
+    ],
+)
+def test_a_fault_is_named_with_its_field(override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_profile("laptop", [override])
+    assert said in str(error.value)
+
+
+def test_a_profile_that_is_not_known() -> None:
+    with pytest.raises(ConfigError, match="profile 'labtop': not known; did you mean 'laptop'"):
+        load_profile("labtop")
