@@ -160,10 +160,9 @@ def test_every_import_is_a_declared_dependency() -> None:
 
 
 def test_lock_pins_every_dependency() -> None:
-    pins = dict(
-        re.fullmatch(r"([a-z0-9-]+)==(\S+)(?: ;.*)?", line).groups()  # type: ignore[union-attr]
-        for line in (ROOT / "requirements.lock").read_text().splitlines()
-    )
+    lines = (ROOT / "requirements.lock").read_text().splitlines()
+    assert [line for line in lines if not re.fullmatch(r"[a-z0-9-]+==[0-9][0-9a-z.+]*( ; .+)?", line)] == []
+    pins = {line.partition("==")[0]: line.partition("==")[2].partition(" ")[0] for line in lines}
     declared = [*SETTINGS["project"]["dependencies"], *SETTINGS["project"]["optional-dependencies"]["dev"]]
     for line in declared:
         name = re.split(r"[<>=\[~!;]", line)[0].lower().replace("_", "-")
