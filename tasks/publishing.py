@@ -9,9 +9,9 @@ from prefect.states import Completed, State
 
 from olmo_core.hub.names import MAIN
 from olmo_core.hub.revision import native_step
-from tasks.failures import RETRY_SECONDS, StepsFailedError, worth_retrying
+from tasks.failures import RETRY_SECONDS, worth_retrying
 from tasks.session import current
-from tasks.steps import make_step, reason
+from tasks.steps import make_step, raise_failures
 
 
 @task(
@@ -58,7 +58,7 @@ def publish_revisions() -> None:
         tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
         published.append(tagged.submit(revision.name, wait_for=before))
     wait([*futures.values(), *published])
-    names = [revision.name for revision in plan.revisions]
-    failed = [(name, each.state) for name, each in zip(names, published, strict=True) if not each.state.is_completed()]
-    if failed:
-        raise StepsFailedError("; ".join(f"{name}: {reason(state)}" for name, state in failed))
+    labels = [step.label for step in plan.steps if step.id in futures]
+    made = [futures[step.id] for step in plan.steps if step.id in futures]
+    names = [*labels, *(f"publish {revision.name}" for revision in plan.revisions)]
+    raise_failures(zip(names, [*made, *published], strict=True))

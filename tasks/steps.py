@@ -1,5 +1,6 @@
 """One step as Prefect sees it: a task run with its name and tags, `Cached` when it was there, retried by class."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from prefect import task
@@ -68,14 +69,24 @@ def make_steps(steps: list[Step]) -> None:
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
         futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, wait_for=before)
     wait(list(futures.values()))
-    failed = [(step, futures[step.id].state) for step in steps if not futures[step.id].state.is_completed()]
-    if failed:
-        raise StepsFailedError("; ".join(f"{step.label}: {reason(state)}" for step, state in failed))
+    raise_failures((step.label, futures[step.id]) for step in steps)
 
 
-def reason(state: State[Any]) -> str:
-    """Return why a task run did not complete, on one line."""
-    if state.name == "NotReady":
-        return "not made, because a step it rests on failed"
+def raise_failures(ended: Iterable[tuple[str, PrefectFuture[Any]]]) -> None:
+    """Raise if any of these task runs did not complete.
+
+    Raises:
+        StepsFailedError: names every one that failed and why, and how many were not made because of them.
+    """
+    failed = [(label, future.state) for label, future in ended if not future.state.is_completed()]
+    blocked = [label for label, state in failed if state.name == "NotReady"]
+    reasons = [f"{label}: {_reason(state)}" for label, state in failed if state.name != "NotReady"]
+    if blocked:
+        reasons.append(f"not made because of it: {', '.join(blocked)}")
+    if reasons:
+        raise StepsFailedError("; ".join(reasons))
+
+
+def _reason(state: State[Any]) -> str:
     error = state.result(raise_on_failure=False)
     return root_message(error) if isinstance(error, BaseException) else str(state.message)

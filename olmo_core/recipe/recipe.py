@@ -23,7 +23,7 @@ from olmo_core.recipe.overrides import apply_overrides, find_yaml, merge, read_y
 from olmo_core.recipe.quantity import Count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
-from olmo_core.train.config import OptimizerConfig, ScheduleConfig, TrainingConfig
+from olmo_core.train.config import TrainingConfig, TrainingSettings
 
 BUILTIN = Path(__file__).parent / "recipes"
 DOLMA2_VOCABULARY = 100_278  # ids of the tokenizer of OLMo 2; its model pads to 100,352 rows
@@ -43,7 +43,7 @@ class SeedGroup(_Section):
     tokens: Count = Field(gt=0, description="Tokens of each run.")
 
 
-class Stage(_Section):
+class Stage(TrainingSettings):
     """A stage of training: one run, or several seeded runs from the same checkpoint."""
 
     start: str | None = Field(
@@ -54,14 +54,6 @@ class Stage(_Section):
     tokens: Count | None = Field(None, gt=0, description="Tokens of each run, where the stage has one group of seeds.")
     seeds: tuple[int, ...] | None = Field(None, min_length=1, description="Seeds, where the stage has one group.")
     groups: tuple[SeedGroup, ...] = Field((), description="Several groups of seeds, each with its own mix and length.")
-    batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
-    sequence_length: int = Field(ge=2, description="Tokens of one sequence.")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
-    z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser in the loss.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Global norm gradients are clipped to.")
-    checkpoint_every: Count = Field(gt=0, description="Steps between permanent checkpoints.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")
-    schedule: ScheduleConfig = Field(description="Learning rate over the stage.")
     names: RevisionNameConfig = Field(default_factory=RevisionNameConfig, description="How its revisions are named.")
 
     @model_validator(mode="after")
@@ -93,7 +85,7 @@ class Stage(_Section):
 
     def training(self, seed: int, group: SeedGroup) -> TrainingConfig:
         """Return how one run trains."""
-        shared = self.model_dump(exclude={"start", "mix", "tokens", "seeds", "groups", "names"})
+        shared = self.model_dump(include=set(TrainingSettings.model_fields))
         return TrainingConfig.model_validate({**shared, "seed": seed, "tokens": group.tokens})
 
 

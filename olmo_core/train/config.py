@@ -50,21 +50,26 @@ class ScheduleConfig(BaseModel):
         return self
 
 
-class TrainingConfig(BaseModel):
-    """One seeded run of a stage."""
+class TrainingSettings(BaseModel):
+    """What all runs of a stage have in common."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tokens: int = Field(gt=0, description="Tokens to train on, rounded up to whole batches.")
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
     sequence_length: int = Field(ge=2, description="Tokens of one sequence; all but the last have a target.")
-    seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
-    optimizer: OptimizerConfig = Field(OptimizerConfig(), description="AdamW.")
-    schedule: ScheduleConfig = Field(description="Learning rate over the run.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")
+    schedule: ScheduleConfig = Field(description="Learning rate over each run.")
+
+
+class TrainingConfig(TrainingSettings):
+    """One seeded run of a stage."""
+
+    tokens: int = Field(gt=0, description="Tokens to train on, rounded up to whole batches.")
+    seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
