@@ -18,12 +18,12 @@ from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, evaluation_rows
-from tasks.outbox import Outbox
+from tasks.inbox import Inbox
+from tasks.outbox import Outbox, SilentOutbox
 from tasks.session import Session, hold
 from tasks.shipper import start_shipper
 
 DRAIN_SECONDS = 60.0
-IDLE_DRAIN_SECONDS = 3.0  # nothing was made: what is left to tell can wait for the next release
 
 
 def run_release(
@@ -39,42 +39,57 @@ def run_release(
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
     console = Console(stderr=as_json)
-    server = None
-    if loaded.prefect is None:
-        server = PrefectServer(loaded.folder)
-    else:
-        os.environ.update(client_environment(loaded.folder) | {"PREFECT_API_URL": loaded.prefect})
+    server = _prefect(loaded)
     store = open_store(loaded)
-    outbox = Outbox(loaded.folder / "outbox", plan.recipe.name, plan.id)
-    shipper = start_shipper(loaded.folder / "outbox", mlflow_address(loaded))
+    todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    tracking = Tracking(loaded, plan, idle=not todo)
     try:
-        with hold(Session(plan, loaded, store, outbox)) as session:
-            _run_flow(session, server, console, recipe, profile, overrides, parts)
-        shipper.drain(DRAIN_SECONDS if session.made else IDLE_DRAIN_SECONDS)
+        with hold(Session(plan, loaded, store, tracking.outbox)) as session:
+            if todo:
+                session.start_workers()
+            _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
     finally:
-        shipper.stop()
+        tracking.close()
         if server is not None:
             server.stop()
     _conclude(plan, store, session, time.monotonic() - began, console, as_json)
 
 
-def mlflow_address(profile: Profile) -> str:
-    """Return the tracking address of a profile: its own, or a database below its home."""
-    return profile.mlflow or f"sqlite:///{profile.folder / 'mlflow.db'}"
+class Tracking:
+    """What MLflow is told during a release: the outbox, and the process that ships it.
+
+    A release that was told before, with nothing to make and nothing left to ship, needs neither.
+    """
+
+    def __init__(self, profile: Profile, plan: Plan, idle: bool) -> None:
+        folder, address = profile.folder / "outbox", profile.mlflow or f"sqlite:///{profile.folder / 'mlflow.db'}"
+        self._told = folder / f"{plan.id}.told"
+        quiet = idle and self._told.exists() and not Inbox(folder, address).left()
+        self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)
+        self._shipper = None if quiet else start_shipper(folder, address)
+
+    def close(self) -> None:
+        """Ship what is left, as far as the server takes it; the rest stays for the next release."""
+        if self._shipper is not None:
+            if self._shipper.drain(DRAIN_SECONDS) == 0:
+                self._told.touch()
+            self._shipper.stop()
+
+
+def _prefect(profile: Profile) -> PrefectServer | None:
+    """Start a Prefect server of our own, or point Prefect to the one of the profile."""
+    if profile.prefect is None:
+        return PrefectServer(profile.folder)
+    os.environ.update(client_environment(profile.folder) | {"PREFECT_API_URL": profile.prefect})
+    return None
 
 
 def _run_flow(
     session: Session,
     server: PrefectServer | None,
     console: Console,
-    recipe: str,
-    profile: str,
-    overrides: list[str],
-    parts: list[str],
+    arguments: tuple[str, str, tuple[str, ...], tuple[str, ...]],
 ) -> None:
-    steps = [step for part in parts for step in session.plan.steps_of(part)]
-    if any(session.store.peek(step) is None or _stale(session.store, step) for step in steps):
-        session.start_workers()
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from flows.release import release
@@ -84,12 +99,12 @@ def _run_flow(
     # Leaving a flow waits a second for its heartbeat thread; without a long-lived server nobody listens to it.
     quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if server is not None else {}
     with temporary_settings(updates=quiet), Watch(console, session):
-        release(recipe=recipe, profile=profile, overrides=tuple(overrides), parts=tuple(parts))
+        release(*arguments)
 
 
-def _stale(store: Store, step: Step) -> bool:
+def _has_to_be_made(step: Step, store: Store) -> bool:
     record = store.peek(step)
-    return record is not None and bool(stale_inputs(record, step, store))
+    return record is None or bool(stale_inputs(record, step, store))
 
 
 def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:
