@@ -36,6 +36,7 @@ def test_a_selection_keeps_to_its_limits_and_counts_what_it_leaves_out(
     assert len(kept) + selection.left_out_documents == len(documents)
     assert total + selection.left_out_bytes == sum(document.bytes for document in documents)
     assert source_bytes is None or total <= source_bytes or len(kept) == 1
+    assert kept or not any(document.text for document in documents)
     assert [int(name) for name in kept] == sorted(int(name) for name in kept)
     for document in documents:
         if document.id in kept:

@@ -172,6 +172,7 @@ def test_threads_change_no_byte(run: Run, paths: dict[str, Path]) -> None:
     one, two = (run(step(), paths, threads=threads)[0] for threads in (1, 2))
     for file in ("documents.jsonl.gz", "results.json"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
+    assert (one / "documents.jsonl.gz").read_bytes()[4:8] == bytes(4)  # The gzip header's time.
 
 
 def test_limits_choose_documents_and_are_counted(run: Run, paths: dict[str, Path]) -> None:

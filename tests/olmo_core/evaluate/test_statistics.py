@@ -56,8 +56,8 @@ def test_paired_interval_agrees_with_the_linearised_error() -> None:
 
 
 def test_sources_count_the_same_whatever_their_size() -> None:
-    small, large = (np.array([1.0, 3.0]), np.array([10.0, 10.0])), (np.full(50, -2.0), np.full(50, 10.0))
-    assert paired_interval([small, large]).difference == pytest.approx((0.2 - 0.2) / 2)
+    small, large = (np.array([1.0, 5.0]), np.array([10.0, 10.0])), (np.full(50, -2.0), np.full(50, 10.0))
+    assert paired_interval([small, large]).difference == pytest.approx((0.3 - 0.2) / 2)
 
 
 def test_a_constant_difference_has_an_interval_without_width() -> None:

@@ -89,6 +89,7 @@ def test_equal_steps_give_equal_bytes(package: Path, run: Run) -> None:
     one, two = (run(step, {"package": package})[0] for _ in range(2))
     for file in (REQUESTS_FILE, "suite.json"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
+    assert (one / REQUESTS_FILE).read_bytes()[4:8] == bytes(4)  # The gzip header's time.
 
 
 ITEMS = [Instance("t", item, ("c",), ("a",), 0) for item in range(60)]

@@ -168,6 +168,9 @@ def test_candidates_and_results_must_belong_together() -> None:
         decision_step(config, {"one": one}, {"one": result("two")})
     with pytest.raises(ValueError, match="two and one were evaluated in different ways"):
         decision_step(config, {"one": one, "two": two}, {"one": result("one"), "two": result("two", document_bytes=9)})
+    other = result_step(EvaluationConfig(), two, TOKENIZER, Step("suite", "suite", 1, {"seed": 2}), SOURCES)
+    with pytest.raises(ValueError, match="two and one were evaluated in different ways"):
+        decision_step(config, {"one": one, "two": two}, {"one": result("one"), "two": other})
     with pytest.raises(ValueError, match="soup1, soup2 are all soups"):
         soups = ("soup1", "soup2")
         decision_step(config, {s: candidate(s) for s in soups}, {s: result(s) for s in soups})

@@ -16,10 +16,17 @@ def bf16(bits: int) -> Fraction:
     return Fraction(float(np.array([bits << 16], np.uint32).view(np.float32)[0]))
 
 
+OFFSETS = st.sampled_from([0.0, 2.0**-40, -(2.0**-40), 2.0**-24, -(2.0**-24), 2.0**-50, -(2.0**-50)])
 BF16_LIMIT = float(bf16(0x7F7F))  # The largest; more than this is never the mean of bf16 numbers.
 
 
-@given(st.floats(-BF16_LIMIT, BF16_LIMIT))
+# The middle between two neighbours, and what lies so close to it that fp32 cannot tell them apart.
+NEAR_MIDDLES = st.builds(
+    lambda bits, off: float((bf16(bits) + bf16(bits + 1)) / 2) * (1 + off), st.integers(0x3000, 0x4F00), OFFSETS
+)
+
+
+@given(st.one_of(st.floats(-BF16_LIMIT, BF16_LIMIT), NEAR_MIDDLES, NEAR_MIDDLES.map(lambda value: -value)))
 def test_bf16_is_the_nearest_and_even_of_two_as_near(value: float) -> None:
     found = int(narrow(np.array([value]), "BF16")[0])
     magnitude = found & 0x7FFF
