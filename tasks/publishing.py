@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from prefect import task
+from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from olmo_core.hub.names import MAIN
 from olmo_core.hub.revision import native_step

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from prefect import task
+from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, wait
-from prefect.states import Completed, State
+from prefect.states import Completed
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, stale_inputs

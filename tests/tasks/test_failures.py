@@ -1,0 +1,49 @@
+import pytest
+
+from olmo_core.artifact.lease import SupersededError
+from olmo_core.artifact.make import MissingInputError
+from tasks.failures import FailureClass, classify, root_message
+
+
+class WorkerCrashedError(Exception):
+    """Stands for Ray's class of the same name, which is told by its name."""
+
+
+class WorkerGroupError(Exception):
+    def __init__(self, worker_failures: dict[int, Exception]) -> None:
+        super().__init__("training failed")
+        self.worker_failures = worker_failures
+
+
+class PreemptedError(Exception):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("stages.stage1.tokens"), FailureClass.USER),
+        (MissingInputError("soup/soup needs checkpoint/x"), FailureClass.USER),
+        (ConnectionResetError(), FailureClass.INFRASTRUCTURE),
+        (SupersededError("attempt 1 no longer holds the lease"), FailureClass.INFRASTRUCTURE),
+        (WorkerCrashedError(), FailureClass.INFRASTRUCTURE),
+        (WorkerGroupError({0: ValueError("diverged")}), FailureClass.USER),
+        (WorkerGroupError({0: ValueError("peer closed"), 1: WorkerCrashedError()}), FailureClass.INFRASTRUCTURE),
+        (WorkerGroupError({0: PreemptedError()}), FailureClass.PREEMPTION),
+        (SystemExit(143), FailureClass.PREEMPTION),
+    ],
+)
+def test_class_follows_from_the_exception_and_what_is_inside_it(error: BaseException, expected: FailureClass) -> None:
+    assert classify(error) is expected
+
+
+def test_a_cause_counts_and_a_loop_of_causes_ends() -> None:
+    outer, inner = RuntimeError("task failed"), ConnectionError("refused")
+    outer.__cause__ = inner
+    inner.__context__ = outer
+    assert classify(outer) is FailureClass.INFRASTRUCTURE
+
+
+def test_the_innermost_message_is_what_people_read() -> None:
+    outer = WorkerGroupError({0: ValueError("stages.stage1.schedule.peak is\ntoo high")})
+    assert root_message(outer) == "ValueError: stages.stage1.schedule.peak is too high"
