@@ -15,14 +15,10 @@ from typing import Any
 
 # Read when MLflow is imported and at its calls: no telemetry; no retries of its own, because a repeated write that may
 # have happened needs a look first; no call longer than a shipper may take to end.
-os.environ.update(
-    DO_NOT_TRACK="1",
-    MLFLOW_DISABLE_TELEMETRY="true",
-    MLFLOW_HTTP_REQUEST_MAX_RETRIES="0",
-    MLFLOW_HTTP_REQUEST_TIMEOUT="15",
-)
+os.environ |= {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 
-from mlflow import MlflowClient
+from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
@@ -39,6 +35,7 @@ _PAGE = 1000
 def connect(uri: str) -> MlflowClient:
     """Open a tracking server or database; a fresh database is migrated by one process at a time."""
     with _migration_lock(uri):
+        set_tracking_uri(uri)  # the registry looks a version's model up at this global address
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         return client
@@ -145,16 +142,12 @@ class Experiment:
 
     def find_model(self, artifact: str) -> LoggedModel | None:
         """The logged model of a checkpoint or soup."""
-        if artifact not in self._models:
-            wanted = f"tags.`{ARTIFACT}` = '{artifact}'"
-            found = self.client.search_logged_models([self.id], filter_string=wanted, max_results=_PAGE)
-            if not found:
-                return None
+        if artifact not in self._models and (found := self._search_models(artifact)):
             first, *others = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
-            for model in others:  # a request that was given up as lost and carried out later
+            for model in others:
                 self.client.delete_logged_model(model.model_id)
             self._models[artifact] = first
-        return self._models[artifact]
+        return self._models.get(artifact)
 
     def model(self, artifact: str, name: str, source: Known, step: int, tags: Mapping[str, str]) -> LoggedModel:
         """The logged model of a checkpoint or soup, made when there is none, as an output of the run `source`."""
@@ -173,11 +166,15 @@ class Experiment:
         return self._models[artifact]
 
     def settle(self) -> None:
-        """Look again at every run this process knows: a create that was given up as lost may have made a second one."""
-        for (tag, key), known in list(self._runs.items()):
+        """Remove second runs and models: a create that was given up as lost may have been carried out later."""
+        for (tag, key), known in self._runs.items():
             for run in self._search_runs(f"tags.`{tag}` = '{key}'"):
                 if run.info.run_id != known.id:
                     self.client.delete_run(run.info.run_id)
+        for artifact, model in self._models.items():
+            for other in self._search_models(artifact):
+                if other.model_id != model.model_id:
+                    self.client.delete_logged_model(other.model_id)
 
     def _find_run(self, tag: str, key: str) -> Known | None:
         found = sorted(self._search_runs(f"tags.`{tag}` = '{key}'"), key=_fullest_first)
@@ -188,6 +185,10 @@ class Experiment:
     def _know(self, run: Run) -> Known:
         known = Known(run.info.run_id, run.info.status, dict(run.data.tags), fresh=False)
         return self._by_id.setdefault(known.id, known)
+
+    def _search_models(self, artifact: str) -> list[LoggedModel]:
+        wanted = f"tags.`{ARTIFACT}` = '{artifact}'"
+        return list(self.client.search_logged_models([self.id], filter_string=wanted, max_results=_PAGE))
 
     def _search_runs(self, wanted: str) -> list[Run]:
         return list(self.client.search_runs([self.id], filter_string=wanted, max_results=_PAGE))

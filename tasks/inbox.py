@@ -10,19 +10,26 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+ENVELOPE = {"event", "recipe", "release", "time"}  # What every event has.
 READ_BYTES = 4 << 20  # Of one file at a time.
 
 
 @dataclass(frozen=True)
 class Letter:
-    """One line of the outbox and where it ends; `event` is None where the line is no JSON object."""
+    """One line of the outbox and where it ends; `event` is empty where the line says less than every event does."""
 
     file: str
     end: int
-    event: dict[str, Any] | None
+    event: dict[str, Any]
+
+    @property
+    def recipe(self) -> str:
+        """Name of its recipe."""
+        return str(self.event["recipe"])
 
 
 class Inbox:
@@ -36,15 +43,11 @@ class Inbox:
         self._lock = folder / f"shipper-{key}.lock"
 
     @contextmanager
-    def only_reader(self, blocking: bool = True) -> Iterator[None]:
-        """Hold the right to ship to this address; a dead holder loses it at once.
-
-        Raises:
-            BlockingIOError: another process has it, and `blocking` is False.
-        """
+    def only_reader(self) -> Iterator[None]:
+        """Wait for the right to ship to this address and hold it; a dead holder loses it at once."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if blocking else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def read(self) -> list[Letter]:
@@ -88,7 +91,7 @@ class Inbox:
     def _offsets(self) -> dict[str, int]:
         try:
             offsets: dict[str, int] = json.loads(self._shipped.read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # lost in a power failure: all is sent again, which does no harm
             return {}
         return offsets
 
@@ -96,6 +99,25 @@ class Inbox:
         new = self._shipped.with_suffix(".new")
         new.write_text(json.dumps(offsets, sort_keys=True))
         new.replace(self._shipped)
+
+
+def batches(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+    """Split letters where that matters: metrics that follow each other stay together, the rest comes one by one."""
+    for is_metrics, group in groupby(letters, lambda letter: letter.event.get("event") == "metrics"):
+        together = list(group)
+        yield from [together] if is_metrics else [[letter] for letter in together]
+
+
+def merged(batch: Sequence[Letter]) -> Iterator[dict[str, Any]]:
+    """The events of a batch, metrics of one run as one event."""
+    runs: dict[tuple[str, ...], dict[str, Any]] = {}
+    for event in (letter.event for letter in batch):
+        if event["event"] != "metrics":
+            yield event
+            continue
+        run = runs.setdefault((event["recipe"], event["release"], event["id"]), {**event, "points": []})
+        run["points"] += event["points"]
+    yield from runs.values()
 
 
 def _letters(file: Path, start: int) -> list[Letter]:
@@ -112,12 +134,12 @@ def _letters(file: Path, start: int) -> list[Letter]:
     return letters
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _event(line: bytes) -> dict[str, Any]:
     try:
         event = json.loads(line)
     except ValueError:
-        return None
-    return event if isinstance(event, dict) else None
+        event = None
+    return event if isinstance(event, dict) and event.keys() >= ENVELOPE else {}
 
 
 def _lines(file: Path, start: int) -> int:

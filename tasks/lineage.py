@@ -5,22 +5,24 @@ it. Models and datasets join the child runs, so the lineage can be walked from a
 come twice and in any order. Only the shipper's process imports this.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, LoggedModelInput, Metric
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.store import Store
 from tasks.dataset_source import ArtifactSource
 from tasks.experiment import ARTIFACT, DIGEST, RELEASE, STEP, Experiment, Known
 from tasks.flatten import TAG_LENGTH, cut, key, numbers, params, unused
-from tasks.registry import Registry
+from tasks.registry import COMMIT, MODEL_ARTIFACT, REVISION, Registry
 
 ORIGIN = "olmo.origin"
+HISTORY = "history.jsonl"  # Of a run: one JSON object a line, `step` and numbers.
 MODELS = ("checkpoint", "soup")
 DATASETS = ("corpus", "mix", "suite")
 _DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the whole digest.
@@ -63,10 +65,10 @@ class Lineage:
             case "finished" | "failed":
                 self._end(experiment, event)
             case other:
-                raise ValueError(f"unknown event {other!r}")
+                raise ValueError(f"no such event: {other!r}")
 
     def settle(self) -> None:
-        """Remove runs that a create made which was given up as lost; to be called after failed calls."""
+        """Remove what was made twice; to be called some time after calls that failed."""
         for experiment in self._experiments.values():
             experiment.settle()
 
@@ -78,10 +80,6 @@ class Lineage:
         """
         experiment = Experiment(self._client, recipe, self._artifacts)
         self._client.set_experiment_tag(experiment.id, "olmo.recipe", recipe)
-
-    def forget(self) -> None:
-        """Look everything up again: a call failed, so what is in MLflow is not certain."""
-        self._experiments.clear()
 
     def _experiment(self, recipe: str) -> Experiment:
         if recipe not in self._experiments:
@@ -124,7 +122,7 @@ class Lineage:
             if not reused and run.tags.get(ORIGIN) != "made":
                 experiment.log(run, {}, {ORIGIN: "made"})
             return
-        tags = {**_record_tags(record), ORIGIN: "reused" if reused else "made"}
+        tags = {**_record_tags(record), MLFLOW_RUN_NAME: record.label, ORIGIN: "reused" if reused else "made"}
         experiment.log(run, params(record.payload["fields"]), tags)
         at = _iso_ms(record.finished)
         measured = {"seconds": record.seconds, **numbers(record.energy or {}, "energy/")}
@@ -132,7 +130,9 @@ class Lineage:
             measured |= {unused(name, measured): value for name, value in numbers(record.result, "result/").items()}
         experiment.metrics(run, [Metric(name, value, at, 0) for name, value in measured.items()])
         self._inputs(experiment, release, run, record, root)
-        if record.kind in MODELS:
+        if record.kind == "run":
+            experiment.metrics(run, _history(record, root))
+        elif record.kind in MODELS:
             self._model_made(experiment, release, run, record, root)
         elif record.kind == "result":
             self._evaluated(experiment, release, run, record, root)
@@ -195,13 +195,10 @@ class Lineage:
     def _revision(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         source = Input(**event["model"], digest=None)
         model = self._model(experiment, event["release"], source, event["root"])
-        tags = {"olmo.revision": event["name"], "olmo.commit": event["commit"], "olmo.repo": event["repo"]}
-        Registry(self._client).version(
-            event["repo"].rpartition("/")[2],
-            model,
-            {**tags, ARTIFACT: event["id"], RELEASE: event["release"]},
-            alias="main" if event["main"] else None,
-        )
+        tags = {REVISION: event["name"], COMMIT: event["commit"], "olmo.repo": event["repo"]}
+        tags |= {ARTIFACT: event["id"], MODEL_ARTIFACT: source.id}
+        name = event["repo"].rpartition("/")[2]
+        Registry(self._client).version(name, model, tags, alias="main" if event["main"] else None)
         if event["main"]:
             parent = self._parent(experiment, event["release"], _ms(event["time"]))
             experiment.log(parent, {}, {"olmo.main": f"{source.kind}/{source.name}", "olmo.main_model": model.model_id})
@@ -218,6 +215,20 @@ class Lineage:
             experiment.end(run, "FAILED", at)
         experiment.log(parent, {}, {"olmo.failure": cut(event["reason"], TAG_LENGTH)})
         experiment.end(parent, "FAILED", at)
+
+
+def _history(record: Record, root: str) -> list[Metric]:
+    """What a run kept of its metrics: those that never came live are told from here."""
+    lines = Store(root).objects.read(f"{record.files_folder}/{HISTORY}")
+    if lines is None:
+        raise LookupError(f"{root} holds no {record.files_folder}/{HISTORY}")
+    at = _iso_ms(record.finished)
+    return [
+        Metric(key(name), float(value), at, _training_step(values["step"]))
+        for values in map(json.loads, lines.splitlines())
+        for name, value in sorted(values.items())
+        if name != "step" and isinstance(value, int | float)
+    ]
 
 
 def _record_of(source: Input, root: str) -> Record:

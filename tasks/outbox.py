@@ -4,6 +4,7 @@ Flow and workers append JSON lines to a file of their own in one folder. Nothing
 here raises into training; sending is left to `shipper`, which reads the folder through `inbox`.
 """
 
+import atexit
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -44,6 +46,7 @@ class Outbox:
         self.recipe = recipe
         self.release_id = release
         self.lost = 0
+        self._opened = time.time()
         self._file: int | None = None
         self._points: deque[Point] = deque()
         self._unwritten = b""
@@ -72,8 +75,13 @@ class Outbox:
         self._send("release", values=dict(recipe), plan=steps, code=code_state().model_dump())
 
     def step(self, root: str, record: Record, reused: bool) -> None:
-        """Tell that the artifact of a step is in the store below `root`, made now or reused."""
-        self._counts["reused" if reused else "made"] += 1
+        """Tell that the artifact of a step is in the store below `root`, made now or reused.
+
+        A checkpoint that is found because its run made it since this outbox was opened counts as made.
+        """
+        reused = reused and datetime.fromisoformat(record.finished).timestamp() < self._opened
+        with self._lock:
+            self._counts["reused" if reused else "made"] += 1
         self._send("step", root=root, record=record.model_dump(mode="json"), reused=reused)
 
     def revision(self, repo: str, name: str, commit: str, step: Step, model: Step, root: str, main: bool) -> None:
@@ -114,6 +122,7 @@ class Outbox:
 
     def close(self) -> None:
         """Write what is in memory and end the writing thread; the outbox may be used again afterwards."""
+        atexit.unregister(self.close)
         self._closed.set()
         self._wake.set()
         if self._thread is not None:
@@ -133,6 +142,7 @@ class Outbox:
                 self._closed.clear()
                 self._thread = threading.Thread(target=self._keep_writing, name="outbox", daemon=True)
                 self._thread.start()
+                atexit.register(self.close)
 
     def _keep_writing(self) -> None:
         while not self._closed.is_set():
@@ -147,7 +157,7 @@ class Outbox:
 
     def _line(self, event: str, **values: Any) -> bytes:
         known = {"event": event, "recipe": self.recipe, "release": self.release_id, "time": time.time()}
-        return json.dumps({**known, **values}, separators=(",", ":")).encode() + b"\n"
+        return json.dumps({**known, **values}, separators=(",", ":"), default=float).encode() + b"\n"
 
     def _write(self, line: bytes) -> None:
         """Append the points in memory and `line`; holds the lock. A line cut short is completed by the next call."""
@@ -194,3 +204,10 @@ class Outbox:
         self.folder.mkdir(parents=True, exist_ok=True)
         name = f"{time.time_ns():020d}-{uuid.uuid4().hex[:12]}.jsonl"
         return os.open(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+
+
+class SilentOutbox(Outbox):
+    """For a release of which everything was told before, and nothing has to be made: says nothing again."""
+
+    def _send(self, event: str, **values: Any) -> None:
+        """Tell nothing."""

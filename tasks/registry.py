@@ -6,7 +6,9 @@ from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
 
-_IDENTITY = ("olmo.revision", "olmo.commit")
+REVISION = "olmo.revision"
+COMMIT = "olmo.commit"
+MODEL_ARTIFACT = "olmo.model_artifact_id"
 
 
 class Registry:
@@ -26,15 +28,21 @@ class Registry:
         """
         if not self._client.search_registered_models(f"name = '{name}'"):
             self._client.create_registered_model(name)
-        versions = self._client.search_model_versions(f"name = '{name}'", max_results=10_000)
-        same = [each for each in versions if all(each.tags.get(tag) == tags[tag] for tag in _IDENTITY)]
-        found = min(same, key=lambda each: int(each.version), default=None) or self._client.create_model_version(
-            name,
-            source=f"models:/{model.model_id}",
-            run_id=model.source_run_id,
-            model_id=model.model_id,
-            tags=dict(tags),
-            await_creation_for=0,
+        wanted = " and ".join([f"name = '{name}'", *(f"tags.`{tag}` = '{tags[tag]}'" for tag in (REVISION, COMMIT))])
+        same = sorted(self._client.search_model_versions(wanted), key=lambda each: int(each.version))
+        for second in same[1:]:  # a create that was given up as lost was carried out later
+            self._client.delete_model_version(name, second.version)
+        found = (
+            same[0]
+            if same
+            else self._client.create_model_version(
+                name,
+                source=f"models:/{model.model_id}",
+                run_id=model.source_run_id,
+                model_id=model.model_id,
+                tags=dict(tags),
+                await_creation_for=0,
+            )
         )
         if alias is not None:
             self._client.set_registered_model_alias(name, alias, str(found.version))

@@ -12,20 +12,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
-from tasks.inbox import Inbox, Letter
+from tasks.inbox import Inbox, Letter, batches, merged
+from tasks.rebuild import retell
 
 if TYPE_CHECKING:
     from tasks.lineage import Lineage
 
 log = logging.getLogger("shipper")
 
-POLL_SECONDS = 3.0  # How long a live metric may wait; longer means fewer and larger calls.
-LONGEST_WAIT = 30.0  # Between tries while the server is away.
-GRACE_SECONDS = 20.0  # For what is left when the input closes.
+POLL_SECONDS = 5.0  # How long a live metric may wait; longer means fewer and larger calls.
+FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # Seconds between tries while the server is away.
+GRACE_SECONDS = 60.0  # Without any progress after the input has closed.
 TRIES = 3  # Of one event by a server that takes others.
 NICE = 10
 
@@ -52,63 +54,81 @@ class Shipper:
     def run(self) -> None:
         """Ship until the input has closed and nothing is left."""
         while not self._ending.is_set() or self._inbox.left():
-            letters = self._inbox.read()
-            for letter in letters:
-                self._ship(letter)
+            try:
+                letters = self._inbox.read()
+                for batch in batches(letters):
+                    self._ship(batch)
+            except OSError as error:  # how far it came cannot be written down now; what is sent twice does no harm
+                log.warning("the outbox cannot be used: %s", error)
+                letters = []
             if not letters and not self._ending.is_set():
-                self._wake.wait(POLL_SECONDS)
-                self._wake.clear()
+                self._pause(POLL_SECONDS)
 
     def watch(self, input_: int) -> None:
-        """Wake at every byte of a file descriptor; end when it closes, at the latest after `GRACE_SECONDS`."""
+        """Wake at every byte of a file descriptor; end when it closes and nothing is left, or nothing goes on."""
         while os.read(input_, 1024):
             self._wake.set()
-        self._ending.set()
-        self._wake.set()
-        time.sleep(GRACE_SECONDS)
-        log.warning("%d events are left for the next time", self._inbox.left())
+        self.end()
+        left, now = sys.maxsize, self._inbox.left()
+        while now < left:
+            left = now
+            time.sleep(GRACE_SECONDS)
+            now = self._inbox.left()
+        log.warning("%d events are left for the next time", now)
         os._exit(1)  # a call that hangs must not keep the process
 
-    def _ship(self, letter: Letter) -> None:
-        if letter.event is None:
-            self._inbox.refuse(letter, "no JSON object")
+    def end(self) -> None:
+        """Let `run` return when nothing is left."""
+        self._ending.set()
+        self._wake.set()
+
+    def _ship(self, batch: Sequence[Letter]) -> None:
+        if not batch[0].event:
+            self._inbox.refuse(batch[0], "the line is no event")
             return
-        tries, wait = 0, 1.0
-        while True:
-            try:
-                self._tell(letter.event)
-            except Exception as error:
-                reason = self._hide(f"{type(error).__name__}: {error}")
-                log.warning("%s of %s: %s", letter.event.get("event"), letter.file, reason)
-                self._doubt = True
-                tries += self._is_there(letter.event)
-                if tries >= TRIES:
-                    self._inbox.refuse(letter, reason)
-                    return
-                self._wake.wait(wait)
-                self._wake.clear()
-                wait = min(2 * wait, LONGEST_WAIT)
-            else:
-                self._inbox.done(letter)
-                return
+        tries, wait = 0, FIRST_WAIT
+        while (reason := self._problem(batch)) and tries < TRIES:
+            self._doubt = True
+            tries += self._is_there(batch[0].recipe)
+            self._pause(wait)
+            wait = min(2 * wait, LONGEST_WAIT)
+        if not reason:
+            self._inbox.done(batch[-1])
+        elif len(batch) == 1:
+            self._inbox.refuse(batch[0], reason)
+        else:
+            for letter in batch:
+                self._ship([letter])
 
-    def _tell(self, event: Mapping[str, Any]) -> None:
-        if self._lineage is None:
-            self._lineage = self._connect()
-        self._lineage.tell(event)
-        if self._doubt:
-            self._lineage.settle()
-            self._doubt = False
+    def _problem(self, batch: Sequence[Letter]) -> str:
+        """Send a batch; return why that failed, '' where it did not."""
+        try:
+            if self._lineage is None:
+                self._lineage = self._connect()
+            for event in merged(batch):
+                self._lineage.tell(event)
+                if self._doubt and event["event"] in ("finished", "failed"):
+                    self._lineage.settle()
+                    self._doubt = False
+        except Exception as error:
+            reason = self._hide(f"{type(error).__name__}: {error}")
+            log.warning("%s up to %d: %s", batch[0].file, batch[-1].end, reason)
+            return reason
+        return ""
 
-    def _is_there(self, event: Mapping[str, Any]) -> bool:
+    def _is_there(self, recipe: str) -> bool:
         """Whether the server takes anything at all just now; if so, the trouble is with the event."""
         try:
             self._lineage = self._connect()
-            self._lineage.probe(str(event.get("recipe")))
+            self._lineage.probe(recipe)
         except Exception:
             self._lineage = None
             return False
         return True
+
+    def _pause(self, seconds: float) -> None:
+        self._wake.wait(seconds)
+        self._wake.clear()
 
 
 class Handle:
@@ -130,8 +150,8 @@ class Handle:
         """Why events were refused, one line each; none in a healthy release."""
         return [f"{entry['file']}: {entry['reason']}" for entry in self._inbox.refused()]
 
-    def stop(self, deadline_seconds: float = GRACE_SECONDS) -> None:
-        """Let it ship what it can and end it."""
+    def stop(self, deadline_seconds: float = 5.0) -> None:
+        """Let it ship what it can and end it, by force when the time is over; either way nothing is lost."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         try:
@@ -172,7 +192,8 @@ def start_shipper(outbox: Path, tracking_uri: str) -> Handle:
 def hide_credentials(uri: str) -> Callable[[str], str]:
     """A function that takes the user and password of `uri` out of a message."""
     secret = re.match(r"[^:/]+://([^/@]*)@", uri)
-    parts = [part for part in ([secret[1], *secret[1].split(":")[1:]] if secret else []) if part]
+    given = [secret[1], *secret[1].split(":")[1:]] if secret else []
+    parts = [part for text in given for part in (text, unquote(text)) if part]
 
     def hide(message: str) -> str:
         for part in parts:
@@ -186,10 +207,14 @@ def main(arguments: Iterable[str] | None = None) -> None:
     """Ship one outbox to the server that MLFLOW_TRACKING_URI names."""
     parser = argparse.ArgumentParser(prog="python -m tasks.shipper", description=__doc__)
     parser.add_argument("--outbox", type=Path, required=True, help="folder of the outbox")
+    parser.add_argument("--rebuild", metavar="STORE", help="root of a store to tell everything of once more")
+    parser.add_argument("--recipe", help="with --rebuild: the recipe whose artifacts the store holds")
     options = parser.parse_args(list(arguments) if arguments is not None else None)
     uri = os.environ.get("MLFLOW_TRACKING_URI")
     if not uri:
         parser.error("MLFLOW_TRACKING_URI is not set; give the address of MLflow, such as sqlite:////path/mlflow.db")
+    if (options.rebuild is None) != (options.recipe is None):
+        parser.error("--rebuild and --recipe go together")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     os.nice(NICE)
     inbox = Inbox(options.outbox, uri)
@@ -204,6 +229,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     shipper = Shipper(inbox, connect, hide_credentials(uri))
     threading.Thread(target=shipper.watch, args=[sys.stdin.fileno()], daemon=True).start()
     with inbox.only_reader():
+        if options.rebuild:
+            retell(inbox, options.rebuild, options.recipe)
+            shipper.end()
         shipper.run()
 
 

@@ -1,0 +1,31 @@
+"""Tell a tracking server again what the artifact store knows: the store is the truth, MLflow a view of it.
+
+What only the outbox knew (live rates, published revisions) comes back from the outbox as far as it was kept.
+"""
+
+from olmo_core.artifact.store import Store
+from tasks.inbox import Inbox
+from tasks.outbox import Outbox
+
+RELEASE = "rebuilt"  # Parent run of the artifacts that no release in the outbox tells of.
+
+
+def retell(inbox: Inbox, root: str, recipe: str) -> int:
+    """Queue everything once more; hold the inbox while doing so.
+
+    Args:
+        inbox: of the tracking server; its whole outbox counts as not shipped afterwards.
+        root: of the store.
+        recipe: name of the experiment the store's artifacts belong to.
+
+    Returns:
+        The number of artifacts queued.
+    """
+    inbox.forget()
+    count = 0
+    with Outbox(inbox.folder, recipe, RELEASE) as outbox:
+        for record in Store(root).records():
+            outbox.step(root, record, reused=True)
+            count += 1
+        outbox.finished()
+    return count

@@ -1,0 +1,307 @@
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+from mlflow_view import View
+from tiny_release import Release, checkpoint, loss
+
+from olmo_core.artifact.store import Store
+from tasks.dataset_source import ArtifactSource
+from tasks.experiment import connect
+from tasks.inbox import Inbox
+from tasks.lineage import Lineage
+from tasks.outbox import Outbox
+from tasks.rebuild import retell
+
+
+class Told:
+    """A release that was made once, its events, and a fresh database for everyone who asks."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.release = Release()
+        self.store = Store(folder / "store")
+        with Outbox(folder / "outbox", "tiny", "r1") as outbox:
+            self.records = self.release.make(self.store, outbox)
+        inbox = Inbox(folder / "outbox", "")
+        self.events = []
+        while letters := inbox.read():
+            self.events += [letter.event for letter in letters]
+            inbox.done(letters[-1])
+        self.migrated = folder / "empty.db"
+        connect(f"sqlite:///{self.migrated}")
+
+    def database(self, name: str) -> MlflowClient:
+        path = self.folder / f"{name}.db"
+        shutil.copy(self.migrated, path)
+        return connect(f"sqlite:///{path}")
+
+    def lineage(self, client: MlflowClient) -> Lineage:
+        return Lineage(client, (self.folder / "artifacts").as_uri())
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    return Told(tmp_path_factory.mktemp("told"))
+
+
+@pytest.fixture(scope="module")
+def client(told):
+    client = told.database("whole")
+    lineage = told.lineage(client)
+    for event in told.events:
+        lineage.tell(event)
+    return client
+
+
+@pytest.fixture(scope="module")
+def view(client):
+    return View(client, "tiny")
+
+
+def test_one_parent_and_one_child_for_every_step(view, told):
+    parent = view.parents["r1"]
+    assert parent.info.status == "FINISHED"
+    assert (parent.data.params["name"], parent.data.params["stages.stage1.steps"]) == ("tiny", "4")
+    assert parent.data.tags["olmo.steps_made"] == str(len(told.release.plan))
+    assert f"soup/soup | `{told.release.soup.id[:12]}`" in parent.data.tags["mlflow.note.content"]
+    assert Counter(view.artifact_ids) == Counter(step.id for step in told.release.plan)
+    assert {run.data.tags["mlflow.parentRunId"] for run in view.children.values()} == {parent.info.run_id}
+
+
+def test_a_child_says_what_its_record_says(view, told):
+    step = told.release.stage2[0]
+    run, record = view.children[step.id], told.records[step.id]
+    tags = run.data.tags
+    assert run.info.run_name == "run/stage2-ingredient1"
+    assert (tags["olmo.kind"], tags["olmo.name"], tags["olmo.version"]) == ("run", "stage2-ingredient1", "1")
+    assert (tags["olmo.digest"], tags["olmo.origin"]) == (record.digest, "made")
+    assert (tags["olmo.input.mix"], tags["olmo.input.start"]) == (step.inputs["mix"].id, told.release.start.id)
+    assert tags["mlflow.source.git.commit"] == record.code.commit
+    assert run.data.params == {
+        "checkpoint_every": "2",
+        "model.d_model": "8",
+        "model.heads": "[1, 2]",
+        "seed": "1",
+        "steps": "4",
+    }
+    assert run.data.metrics["seconds"] == record.seconds
+    corpus = view.children[told.release.corpus.id]
+    assert corpus.data.metrics["result/by_source/wiki"] == 7
+    assert corpus.data.metrics["result/documents"] == 12
+    assert corpus.info.end_time - corpus.info.start_time >= 0
+
+
+def test_training_metrics_are_complete_and_single(view, told):
+    for run in (told.release.stage1, *told.release.stage2):
+        seed = run.fields["seed"]
+        assert view.history(run.id, "loss") == [(step, loss(seed, step)) for step in range(1, 5)]
+        assert view.history(run.id, "tokens_per_second") == [(step, 100.0 + step) for step in range(1, 5)]
+
+
+def test_the_soup_leads_back_to_stage_1_and_its_mix(view, told, client):
+    release = told.release
+    assert view.inputs(release.soup.id) == {checkpoint(run, 4).id for run in release.stage2}
+    seen, todo = set(), [release.soup.id]
+    while todo:
+        artifact = todo.pop()
+        run = client.get_run(view.made_by(artifact))
+        seen |= {dataset.dataset.name for dataset in run.inputs.dataset_inputs} | {run.info.run_name}
+        todo += [view.artifact_of_model(model.model_id) for model in run.inputs.model_inputs]
+    stages = {"run/stage1", "run/stage2-ingredient1", "run/stage2-ingredient2"}
+    assert seen == {"soup/soup", *stages, "mix/stage1", "mix/stage2"}
+
+
+def test_checkpoints_are_outputs_of_their_run_at_their_step(view, told):
+    stage1 = told.release.stage1
+    outputs = view.client.get_run(view.children[stage1.id].info.run_id).outputs.model_outputs
+    found = {(view.artifact_of_model(output.model_id), output.step) for output in outputs}
+    assert found == {(checkpoint(stage1, step).id, step) for step in (2, 4)}
+    assert {model.status.value for model in view.models.values()} == {"READY"}
+    assert view.models.keys() == {model.id for model in told.release.models}
+
+
+def test_a_dataset_can_be_loaded_from_what_mlflow_keeps(view, told):
+    run = view.client.get_run(view.children[told.release.stage1.id].info.run_id)
+    [entry] = run.inputs.dataset_inputs
+    mix = told.release.stage1.inputs["mix"]
+    digest = told.records[mix.id].digest
+    assert entry.dataset.digest == digest[:36]
+    assert [(tag.key, tag.value) for tag in entry.tags] == [("mlflow.data.context", "training")]
+    source = ArtifactSource.from_json(entry.dataset.source)
+    assert (source.id, source.digest) == (mix.id, digest)
+    assert (source.load() / "mix.json").read_text() == "1"
+    with pytest.raises(LookupError, match="does not hold mix/stage1"):
+        ArtifactSource(source.root, "mix", "stage1", mix.id, "0" * 64).load()
+
+
+def test_evaluations_stand_at_the_training_step_and_beside_the_model(view, told):
+    release = told.release
+    name, expected = "eval/heldout/wiki/bits_per_byte", []
+    for step in (2, 4):
+        expected.append((step, 1 + len(checkpoint(release.stage1, step).name) / 64))
+    assert view.history(release.stage1.id, name) == expected
+    assert view.history(release.soup.id, name) == [(4, 1 + len("soup") / 64)]
+    result = next(one for one in release.results if one.inputs["model"] is release.soup)
+    assert view.history(result.id, "eval/arc_easy/accuracy") == [(4, 4 / 128)]
+    model = view.client.get_logged_model(view.models[release.soup.id].model_id)
+    assert {(metric.key, metric.value, metric.step) for metric in model.metrics} >= {
+        ("eval/arc_easy/accuracy", 4 / 128, 4)
+    }
+    assert view.inputs(result.id) == {release.soup.id}
+
+
+def test_revisions_are_versions_and_main_is_the_soup(view, told):
+    versions = view.client.search_model_versions("name = 'olmo-tiny'")
+    assert {version.tags["olmo.revision"] for version in versions} == {step.name for step in told.release.revisions}
+    assert len(versions) == len(told.release.revisions)
+    main = view.client.get_model_version_by_alias("olmo-tiny", "main")
+    assert main.tags["olmo.commit"] == told.release.revisions[-1].id[:40]
+    assert view.artifact_of_version(main) == told.release.soup.id
+    assert view.parents["r1"].data.tags["olmo.main"] == "soup/soup"
+
+
+def test_telling_it_all_again_changes_nothing(told, client):
+    before = View(client, "tiny").everything()
+    lineage = told.lineage(client)
+    for event in told.events:
+        lineage.tell(event)
+    assert View(client, "tiny").everything() == before
+
+
+class Flaky:
+    """A client whose calls fail now and then, before or after they did their work."""
+
+    def __init__(self, client: MlflowClient, chance: random.Random) -> None:
+        self._client, self._chance, self.failures = client, chance, Counter()
+
+    def __getattr__(self, name):
+        call = getattr(self._client, name)
+
+        def flaky(*arguments, **options):
+            fate = self._chance.random()
+            if fate < 0.06:
+                self.failures["before"] += 1
+                raise MlflowException(f"{name} not reached")
+            answer = call(*arguments, **options)
+            if fate > 0.94:
+                self.failures["after"] += 1
+                raise MlflowException(f"answer of {name} lost")
+            return answer
+
+        return flaky
+
+
+def test_any_order_with_lost_calls_and_lost_answers_leads_to_the_same(told, view):
+    client, chance = told.database("flaky"), random.Random(7)
+    flaky = Flaky(client, chance)
+    lineage = told.lineage(flaky)
+    events = told.events[1:-1]
+    chance.shuffle(events)
+    for event in [*events, told.events[0], told.events[-1]]:
+        while True:
+            try:
+                lineage.tell(event)
+                break
+            except MlflowException:
+                lineage = told.lineage(flaky)  # as a shipper that was killed and started again
+    assert min(flaky.failures["before"], flaky.failures["after"]) > 5
+    assert View(client, "tiny").everything() == view.everything()
+
+
+def test_runs_and_models_made_twice_are_removed(told, client):
+    before, soup = View(client, "tiny").everything(), told.release.soup
+    [soup_made] = [event for event in told.events if event.get("record", {}).get("id") == soup.id]
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+
+    def make_ghosts():
+        client.create_run(experiment, tags={"olmo.artifact_id": soup.id}, run_name="late", start_time=1)
+        client.create_logged_model(experiment, name="late", tags={"olmo.artifact_id": soup.id})
+        assert View(client, "tiny").everything() != before
+
+    lineage = told.lineage(client)
+    lineage.tell(soup_made)
+    lineage.tell(next(event for event in told.events if event.get("model", {}).get("id") == soup.id))
+    make_ghosts()
+    lineage.settle()
+    assert View(client, "tiny").everything() == before
+    make_ghosts()
+    for event in told.events:
+        if event["event"] != "release" and soup.id in str(event):
+            told.lineage(client).tell(event)
+    assert View(client, "tiny").everything() == before
+
+
+def test_replayed_training_steps_count_once_and_gaps_are_filled_from_the_store(told):
+    client = told.database("replayed")
+    run = told.release.stage1
+    event = {"event": "metrics", "recipe": "tiny", "release": "r1", "time": 1.0, "id": run.id}
+    told.lineage(client).tell({**event, "points": [[s, 10.0 + s, {"loss": loss(0, s)}] for s in (1, 3)]})
+    told.lineage(client).tell({**event, "points": [[s, 20.0 + s, {"loss": loss(0, s), "lr": 0.5}] for s in (1, 3)]})
+    view = View(client, "tiny")
+    assert view.history(run.id, "loss") == [(1, loss(0, 1)), (3, loss(0, 3))]
+    assert view.history(run.id, "lr") == [(1, 0.5), (3, 0.5)]
+    assert view.children[run.id].info.status == "RUNNING"
+    done = next(one for one in told.events if one.get("record", {}).get("id") == run.id)
+    told.lineage(client).tell(done)
+    view = View(client, "tiny")
+    assert view.history(run.id, "loss") == [(step, loss(0, step)) for step in range(1, 5)]
+    assert (view.children[run.id].info.status, view.children[run.id].info.run_name) == ("FINISHED", "run/stage1")
+
+
+def test_a_release_that_failed_can_go_on(told):
+    client = told.database("failed")
+    lineage, run = told.lineage(client), told.release.stage1
+    known = {"recipe": "tiny", "release": "r1", "time": 5.0}
+    points = {**known, "event": "metrics", "id": run.id, "points": [[1, 1.0, {"loss": 8.0}]]}
+    lineage.tell(told.events[0])
+    lineage.tell(points)
+    lineage.tell({**known, "event": "failed", "steps": {"made": 1, "reused": 0}, "reason": "no space on disk"})
+    view = View(client, "tiny")
+    assert {one.info.status for one in (view.parents["r1"], view.children[run.id])} == {"FAILED"}
+    assert view.parents["r1"].data.tags["olmo.failure"] == "no space on disk"
+    assert view.children[run.id].info.run_name == "run/stage1"
+    lineage.tell(told.events[0])
+    lineage.tell({**points, "points": [[2, 2.0, {"loss": 4.0}]]})
+    view = View(client, "tiny")
+    assert {one.info.status for one in (view.parents["r1"], view.children[run.id])} == {"RUNNING"}
+
+
+def test_a_second_release_reuses_the_runs_of_the_first(told, client, view):
+    before = view.artifact_ids
+    lineage = told.lineage(client)
+    for event in told.events:
+        if event["event"] != "metrics":
+            lineage.tell({**event, "release": "r2", **({"reused": True} if event["event"] == "step" else {})})
+    after = View(client, "tiny")
+    assert Counter(after.artifact_ids) == Counter(before)
+    assert after.parents.keys() == {"r1", "r2"}
+    assert after.children[told.release.soup.id].data.tags["olmo.origin"] == "made"
+
+
+def test_everything_but_live_values_can_be_rebuilt_from_the_store(told, view, tmp_path):
+    client, inbox = told.database("rebuilt"), Inbox(tmp_path, "")
+    assert retell(inbox, told.store.root, "tiny") == len(list(told.store.records()))
+    lineage = told.lineage(client)
+    for letter in inbox.read():
+        lineage.tell(letter.event)
+    rebuilt = View(client, "tiny")
+    assert set(rebuilt.artifact_ids) == {record.id for record in told.store.records()} > set(view.artifact_ids)
+    assert rebuilt.models.keys() > view.models.keys()
+    for artifact in view.children:
+        assert rebuilt.inputs(artifact) == view.inputs(artifact)
+    for key in ("loss", "lr", "eval/arc_easy/accuracy"):
+        assert rebuilt.history(told.release.stage1.id, key) == view.history(told.release.stage1.id, key) != []
+
+
+def test_an_event_that_makes_no_sense_is_an_error(told, client):
+    lineage = told.lineage(client)
+    known = {"recipe": "tiny", "release": "r1", "time": 5.0}
+    with pytest.raises(ValueError, match="no such event: 'gossip'"):
+        lineage.tell({**known, "event": "gossip"})
+    with pytest.raises(ValueError, match="training step -1"):
+        lineage.tell({**known, "event": "metrics", "id": "f" * 64, "points": [[-1, 1.0, {"loss": 1.0}]]})
