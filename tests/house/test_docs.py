@@ -1,0 +1,76 @@
+"""Documents keep their word: recipes in them make plans, code in them runs, links lead somewhere."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from pages import ROOT, Block, blocks
+
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import lay_out
+from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.recipe import load_recipe
+
+YAML = [block for block in blocks("docs/write-a-recipe.md") if block.language == "yaml"]
+RECIPES = [block for block in YAML if block.text.startswith("base:")]
+PROFILES = [block for block in YAML if block not in RECIPES]
+PAGES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@pytest.mark.parametrize("block", RECIPES, ids=str)
+def test_a_recipe_in_the_guide_makes_a_plan(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(block.text)
+    plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
+    assert plan.id != lay_out(load_recipe("micro")).id
+
+
+@pytest.mark.parametrize("block", PROFILES, ids=str)
+def test_a_profile_in_the_guide_loads(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(block.text)
+    assert load_profile(str(tmp_path / "mine.yaml")).store_root.startswith("s3://")
+
+
+def test_the_guide_has_recipes_and_a_profile() -> None:
+    assert (len(RECIPES), len(PROFILES)) == (3, 1)
+
+
+def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two halves are put into a module and make an artifact from the corpus of micro, once."""
+    imports = [
+        "import json",
+        "from typing import Any",
+        "from olmo_core.artifact.identity import Step",
+        "from olmo_core.artifact.job import Job",
+        "from olmo_core.data.corpus import read_training",
+    ]
+    halves = [block.text for block in blocks("docs/write-a-step.md") if block.language == "python"]
+    source = "\n".join([*imports, *halves]).replace("olmo_core.data.lengths:", "guide_lengths:")
+    (tmp_path / "guide_lengths.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    import guide_lengths  # type: ignore[import-not-found]
+
+    corpus = lay_out(load_recipe("micro")).corpora["wisdom"]
+    store = Store(tmp_path / "store")
+    report = make(corpus, store).artifact.record.result
+    step = guide_lengths.lengths_step(corpus, 20)
+    made = make(step, store)
+    counts = json.loads((made.artifact.path / "lengths.json").read_text())
+    assert sum(counts) == made.artifact.record.result["documents"] == report["train"][0]["documents"]
+    assert make(step, store).reused
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(), flags=re.S)
+    targets = re.findall(r"\]\(([^)#]+)", text)
+    assert [each for each in targets if "://" not in each and not (ROOT / page).parent.joinpath(each).is_file()] == []
+
+
+def test_every_folder_of_the_map_is_there_and_no_other() -> None:
+    (map_,) = (block.text for block in blocks("README.md") if not block.language)
+    named = re.findall(r"^(  )?(\w+)/", map_, flags=re.M)
+    assert [name for inner, name in named if not inner if not (ROOT / name).is_dir()] == []
+    rooms = {path.name for path in (ROOT / "olmo_core").iterdir() if any(path.glob("*.py"))}
+    assert {name for inner, name in named if inner} == rooms
