@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN
+from olmo_core.model.config import ModelConfig
+from olmo_core.train.config import TrainingConfig
 
 TEMPLATE = "card.md.j2"
 
@@ -53,10 +55,10 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
         config=config,
         main=MAIN,
         lineage=lineage,
-        shape=_shape(lineage, model),
+        shape=ModelConfig.model_validate(steps_of(lineage, "run")[0]["fields"]["model"]),
         model=model,
         origin=_origin(lineage, model),
-        runs=[_run(lineage, run, model) for run in steps_of(lineage, "run")],
+        runs=[_run(lineage, run) for run in steps_of(lineage, "run")],
         mixes=[{"name": mix["name"], **mix["result"]} for mix in steps_of(lineage, "mix")],
         sources=[_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")],
         result=step_of(lineage, result_id)["result"] if result_id else None,
@@ -75,44 +77,41 @@ def _metadata(config: CardConfig) -> dict[str, Any]:
     }
 
 
-def _shape(lineage: Lineage, model: dict[str, Any]) -> dict[str, Any]:
-    (export,) = (entry for entry in steps_of(lineage, "export") if entry["inputs"]["model"] == model["id"])
-    runs = steps_of(lineage, "run")
-    return {**runs[0]["fields"]["model"], **export["result"]}
+def _training(run: dict[str, Any]) -> TrainingConfig:
+    return TrainingConfig.model_validate({key: value for key, value in run["fields"].items() if key != "model"})
 
 
 def _origin(lineage: Lineage, model: dict[str, Any]) -> dict[str, Any]:
     """Where the weights come from: a run and how far it was, or the ingredients of a soup."""
     if model["kind"] == "checkpoint":
         run = step_of(lineage, model["inputs"]["run"])
-        step = model["fields"]["step"]
-        return {"run": run["name"], "step": step, "steps": _steps(run), "tokens": step * _tokens_per_step(run)}
+        config, step = _training(run), model["fields"]["step"]
+        return {"run": run["name"], "step": step, "steps": config.steps, "tokens": step * config.batch_tokens}
     return {"ingredients": [step_of(lineage, source)["name"] for _, source in sorted(model["inputs"].items())]}
 
 
-def _run(lineage: Lineage, run: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
+def _run(lineage: Lineage, run: dict[str, Any]) -> dict[str, Any]:
     """A row of the training table."""
-    fields = run["fields"]
+    config = _training(run)
     start = run["inputs"].get("start")
+    start_name = step_of(lineage, start)["name"] if start else None
     return {
         "name": run["name"],
-        "start": step_of(lineage, start)["name"] if start else None,
-        "steps": _steps(run),
-        "tokens": _steps(run) * _tokens_per_step(run),
-        "batch": _tokens_per_step(run),
-        "seed": fields["seed"],
+        "start": start_name or "fresh weights",
         "mix": step_of(lineage, run["inputs"]["mix"])["name"],
-        "schedule": fields["schedule"],
-        "precision": fields["precision"],
+        "config": config,
+        "rate": _rate(config, start_name),
     }
 
 
-def _tokens_per_step(run: dict[str, Any]) -> int:
-    return int(run["fields"]["batch_size"] * run["fields"]["sequence_length"])
-
-
-def _steps(run: dict[str, Any]) -> int:
-    return int(run["fields"]["tokens"]) // _tokens_per_step(run)
+def _rate(config: TrainingConfig, start: str | None) -> str:
+    """The learning rate in words."""
+    schedule = config.schedule
+    peak = f"the last rate of {start}" if schedule.peak == "inherit" else f"{schedule.peak:.3g}"
+    warmup = f", {_count(schedule.warmup)} tokens of warm-up" if schedule.warmup else ""
+    end = f"{schedule.final:.0%} of it" if schedule.final else "zero"
+    final = "" if schedule.kind == "constant" else f", down to {end}"
+    return f"{schedule.kind} from {peak}{warmup}{final}"
 
 
 def _source(lineage: Lineage, corpus: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +152,8 @@ def _share(number: float) -> str:
 
 
 def _plus_minus(row: dict[str, Any], name: str, stderr: str) -> str:
-    """A metric with its standard error, or a dash where there is none."""
+    """A metric with its standard error, or a hyphen where there is none."""
     if row.get(name) is None:
-        return "–"
+        return "-"
     error = row.get(stderr)
     return f"{row[name]:.3f} ± {error:.3f}" if error is not None else f"{row[name]:.3f}"

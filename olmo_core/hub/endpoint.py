@@ -110,7 +110,8 @@ class HubEndpoint:
                 self.api.create_commit(
                     self.repo,
                     [*adds, *deletes],
-                    commit_message=f"{revision.name}",
+                    commit_message=revision.name,
+                    commit_description=f"Made by code at commit {revision.code}" if revision.code else None,
                     revision=branch,
                     parent_commit=head,
                 )

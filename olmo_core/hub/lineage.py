@@ -1,7 +1,8 @@
 """`lineage.json`: everything a revision rests on, so that it can be traced and made again.
 
-One entry a step, inputs first: what it was asked (enough to compute its id again), which bytes came out, by which code
-and in which environment. It holds no time, host or path: the same recipe, code and environment give the same bytes.
+One entry a step, inputs first: what it was asked (enough to compute its id again), which bytes came out, by which
+source and in which environment. It holds no time, host, path or commit: the same recipe, source and environment give
+the same bytes, wherever and whenever. The commit is in the record of each step and in the message of a Hub's commit.
 """
 
 from collections.abc import Mapping
@@ -47,7 +48,7 @@ def _entry(step: Step, record: Record | None) -> dict[str, Any]:
         "digest": record.digest,
         "files": [entry.model_dump(mode="json") for entry in record.files],
         "result": record.result,
-        "code": {**record.code.model_dump(mode="json"), "source": record.source.digest},
+        "source": record.source.digest,
         "environment": record.environment.digest,
     }
 

@@ -18,16 +18,25 @@ class PublishError(RuntimeError):
 
 @dataclass(frozen=True)
 class Revision:
-    """Files to be shown under a name. `folder` holds exactly `files`."""
+    """Files to be shown under a name.
+
+    Attributes:
+        name: what it is shown as.
+        folder: holds `files`.
+        files: with their sizes and digests.
+        code: git commit of the code that put it together, where that is known.
+    """
 
     name: str
     folder: Path
     files: tuple[FileEntry, ...]
+    code: str | None = None
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Revision":
         """The revision that an artifact of kind `revision` holds."""
-        return cls(artifact.step.fields["revision"], artifact.path, tuple(artifact.record.files))
+        record = artifact.record
+        return cls(artifact.step.fields["revision"], artifact.path, tuple(record.files), record.code.commit)
 
 
 class Target(Protocol):

@@ -11,10 +11,9 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import pytest
 import torch
+from hub_folder import entries
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from olmo_core.artifact.files import list_files, sha256_file
-from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.convert import write_hub_model, write_tokenizer
 from olmo_core.hub.target import Revision
 from olmo_core.model.config import ModelConfig
@@ -88,10 +87,3 @@ def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path
         return Revision(name, folder, entries(folder))
 
     return make
-
-
-def entries(folder: Path) -> tuple[FileEntry, ...]:
-    return tuple(
-        FileEntry(path=path, size=full.stat().st_size, sha256=sha256_file(full))
-        for path, full in list_files(folder).items()
-    )

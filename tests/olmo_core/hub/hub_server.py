@@ -63,6 +63,7 @@ class FakeHub:
         self.lfs: set[str] = set()
         self.faults: list[Fault] = []
         self.requests: list[str] = []
+        self.messages: list[str] = []  # Summary and description of every commit.
         self.lock = threading.RLock()
 
     def __enter__(self) -> "FakeHub":
@@ -231,6 +232,8 @@ class FakeHub:
             match line["key"]:
                 case "header" if value.get("parentCommit", head) != head:
                     raise RefusedError(412, "PreconditionFailed")
+                case "header":
+                    self.messages.append(f"{value['summary']}\n{value['description']}")
                 case "file":
                     files[value["path"]] = self.blob(base64.b64decode(value["content"]))
                 case "lfsFile":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import entries
+from hub_folder import entries
 from huggingface_hub import scan_cache_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -176,7 +176,7 @@ def test_two_processes_publish_side_by_side(tmp_path, target, revision, native):
     code = (
         "import sys; from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
-        "from conftest import entries\n"
+        "from hub_folder import entries\n"
         "from olmo_core.hub.cache import LocalCache\n"
         "from olmo_core.hub.target import Revision\n"
         "target = LocalCache(Path(sys.argv[2]), 'olmo/tiny')\n"

@@ -43,12 +43,13 @@ def shows(hub, name, revision):
 
 def test_revisions_appear_with_exactly_their_files(hub, target, revision, native):
     assert published(target) == []
-    late, early, main = revision(LATE), revision(EARLY, seed=1), revision("main", seed=2)
+    late, early, main = replace(revision(LATE), code="abc123"), revision(EARLY, seed=1), revision("main", seed=2)
     for made, seed in ((late, 0), (main, 2), (early, 1)):
         assert not publish(made, native(seed), target).reused
     assert published(target) == [EARLY, LATE, "main"]
     assert shows(hub, LATE, late) and shows(hub, EARLY, early) and shows(hub, "main", main)
     assert hub.repos[REPO].branches == target.published()  # No staging branch is left.
+    assert hub.messages[0] == f"{LATE}\nMade by code at commit abc123"
 
 
 def test_again_changes_nothing(hub, target, revision, native, monkeypatch):

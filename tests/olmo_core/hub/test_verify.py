@@ -1,7 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 import torch
+from hub_folder import entries
 from safetensors.torch import load_file, save_file
 
 from olmo_core.hub.cache import LocalCache
@@ -15,10 +17,6 @@ def cached(tmp_path, revision):
     """Upload a revision, after a change to its folder, to a cache nothing has checked."""
 
     def make(change=lambda folder: None, dtype="float32"):
-        from dataclasses import replace
-
-        from conftest import entries
-
         made = revision("r", dtype=dtype)
         change(made.folder)
         target = LocalCache(tmp_path / "cache", REPO)
