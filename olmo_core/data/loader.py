@@ -87,7 +87,7 @@ class Loader:
         """
         epochs, within = np.divmod(np.arange(start, stop, dtype=np.int64), len(self.mix))
         chosen = np.empty_like(within)
-        for epoch in np.unique(epochs):
+        for epoch in range(epochs[0], epochs[-1] + 1):
             order = Permutation(len(self.mix), f"loader/{self.seed}/{epoch}")
             chosen[epochs == epoch] = order(within[epochs == epoch])
         return chosen
@@ -103,9 +103,9 @@ class Loader:
             raise LoaderError(f"a batch of {self.batch_size} does not divide by {world} ranks; {fits} would fit")
         files, rows = (places[rank::world] for places in self._places(step))
         batch = np.empty((len(rows), self.sequence_length), dtype=np.int64)
-        for file in np.unique(files):
+        for file in set(files.tolist()):
             mine = files == file
-            batch[mine] = self._read(int(file), rows[mine])
+            batch[mine] = self._read(file, rows[mine])
         return batch
 
     def _places(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

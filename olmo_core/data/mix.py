@@ -228,7 +228,7 @@ class Mix:
         """
         source = np.searchsorted(self._ends, instances, side="right")
         rows = np.empty_like(instances)
-        for index in np.unique(source):
+        for index in set(source.tolist()):
             mine = source == index
             begin = self._ends[index] - self.manifest.sources[index].instances
             order = self._orders[index]
