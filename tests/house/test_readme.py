@@ -20,7 +20,7 @@ import pytest
 from pages import ROOT, Block, blocks
 
 COMMANDS = [block for block in blocks("README.md") if block.language]
-RUN_SECONDS = 420
+RUN_SECONDS = 600
 SERVE_SECONDS = 150
 MAKES = {
     "make quickstart": "olmo run tiny",
