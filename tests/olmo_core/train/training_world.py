@@ -1,4 +1,4 @@
-"""A small world to train in: a store, token files of a made-up language, a mix. Importable by subprocesses of the tests."""
+"""A small world to train in: a store, token files of a made-up language, a mix. Subprocesses of the tests import it."""
 
 from pathlib import Path
 from typing import Any

@@ -1,0 +1,94 @@
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from olmo_core.artifact.identity import Step
+from olmo_core.model.config import preset
+from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
+
+COSINE = ScheduleConfig(kind="cosine", peak=3e-4)
+INHERIT = ScheduleConfig(kind="linear", peak="inherit")
+MIX = Step("mix", "m", 1, {"sequence_length": 64}, {"made/00000": Step("tokens", "t", 1)})
+
+
+def config(**changes: object) -> TrainingConfig:
+    values = {"tokens": 64_000, "batch_size": 10, "sequence_length": 64, "seed": 1, "checkpoint_every": 30}
+    return TrainingConfig.model_validate({**values, "schedule": COSINE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("tokens", "batch_size", "steps"),
+    # OLMo 2: 50B tokens at 4.19M a step end at step 11921 (7B), 100B at 8.39M at 11921 (32B).
+    [(50 * 10**9, 1024, 11921), (100 * 10**9, 2048, 11921), (11921 * 1024 * 4096, 1024, 11921)],
+)
+def test_steps_are_whole_batches_rounded_up(tokens: int, batch_size: int, steps: int) -> None:
+    schedule = ScheduleConfig(kind="linear", peak=6e-5)
+    assert config(tokens=tokens, batch_size=batch_size, sequence_length=4096, schedule=schedule).steps == steps
+
+
+@given(st.integers(1, 10**6), st.integers(1, 400))
+def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: int) -> None:
+    training = config(tokens=tokens, checkpoint_every=every)
+    steps = checkpoint_steps(training)
+    assert steps[-1] == training.steps
+    assert list(steps) == sorted(set(steps))
+    assert all(step % every == 0 for step in steps[:-1])
+    assert len(steps) == -(-training.steps // every)
+
+
+def test_seed_and_schedule_bear_identity_and_the_name_does_not() -> None:
+    model = preset("micro")
+    first = run_step("a", config(), model, MIX)
+    assert run_step("b", config(), model, MIX).id == first.id
+    assert run_step("a", config(seed=2), model, MIX).id != first.id
+    assert run_step("a", config(schedule=COSINE.model_copy(update={"final": 0.5})), model, MIX).id != first.id
+    assert run_step("a", config(), preset("micro", n_layers=3), MIX).id != first.id
+    assert checkpoint_step(first, 30).id != checkpoint_step(first, 60).id
+    assert first.inputs.keys() == {"mix", "made/00000"}
+
+
+def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
+    model, training = preset("micro"), config(schedule=INHERIT)
+    start = checkpoint_step(run_step("a", config(), model, MIX), 30)
+    assert run_step("b", training, model, MIX, start).inputs["start"] is start
+    with pytest.raises(ValueError, match="the run has no start; give the rate"):
+        run_step("b", training, model, MIX)
+    with pytest.raises(ValueError, match="starts from soup/s, which has no rate; give the rate"):
+        run_step("b", training, model, MIX, Step("soup", "s", 1))
+
+
+def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:
+    with pytest.raises(ValueError, match="sequence_length 64 is longer than the model's context_length 32"):
+        run_step("a", config(), preset("micro", context_length=32), MIX)
+    with pytest.raises(ValueError, match="sequence_length is 32, but mix/m has instances of 64"):
+        run_step("a", config(sequence_length=32), preset("micro"), MIX)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"schedule": {"kind": "cosine", "peak": 0}}, "give a rate above zero"),
+        ({"schedule": {"kind": "wsd", "peak": 1e-3}}, "wsd needs decay"),
+        ({"schedule": {"kind": "cosine", "peak": 1e-3, "decay": 5}}, "the other kinds have none"),
+        (
+            {"schedule": {"kind": "cosine", "peak": 1e-3, "warmup": 64_641}},
+            "take 64,641 tokens, the schedule has 64,640",
+        ),
+        ({"schedule": {"kind": "cosine", "peak": 1e-3, "warmups": 1}}, "warmups"),
+        ({"precision": "fp16"}, "precision"),
+        ({"tokens": 0}, "tokens"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        config(**{"tokens": 64_640, **changes})
+
+
+def test_planning_a_run_needs_no_torch() -> None:
+    code = "import sys, olmo_core.train.step; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

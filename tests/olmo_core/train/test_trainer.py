@@ -1,0 +1,87 @@
+"""The training step against plain torch: eager, fp32, cross-entropy over full logits, stock AdamW."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from training_world import MODEL, config
+
+from olmo_core.train.config import OptimizerConfig, TrainingConfig
+from olmo_core.train.trainer import Trainer
+
+CPU = torch.device("cpu")
+
+
+def batches(count: int) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(8)
+    return [torch.randint(0, 64, (4, 16), generator=generator) for _ in range(count)]
+
+
+def trained(training: TrainingConfig, micro_batch: int | None = None, steps: int = 4) -> tuple[Trainer, torch.Tensor]:
+    trainer = Trainer(MODEL, training, CPU, compile=False, micro_batch=micro_batch)
+    return trainer, torch.stack([trainer.update(batch, 5e-3) for batch in batches(steps)])
+
+
+def test_steps_equal_a_plain_implementation() -> None:
+    # A large eps, for with a small one Adam turns the rounding error of a gradient near zero into a whole step.
+    adamw = OptimizerConfig(weight_decay=0.3, eps=1e-3)
+    training = config(precision="fp32", z_loss=1e-3, max_grad_norm=0.5, optimizer=adamw)
+    trainer, sums = trained(training)
+    model = Trainer(MODEL, training, CPU, compile=False).model
+    embedding = model.embeddings.weight
+    rest = [p for p in model.parameters() if p is not embedding]
+    optimizer = torch.optim.AdamW(
+        [{"params": rest, "weight_decay": 0.3}, {"params": [embedding], "weight_decay": 0.0}],
+        lr=5e-3,
+        betas=(0.9, 0.95),
+        eps=1e-3,
+        fused=False,
+        foreach=False,
+    )
+    for batch, (cross_entropy, squared, norm) in zip(batches(4), sums.tolist(), strict=True):
+        logits = model(batch)[:, :-1].flatten(0, 1)
+        loss = F.cross_entropy(logits, batch[:, 1:].flatten())
+        z = logits.logsumexp(-1).square().mean()
+        (loss + 1e-3 * z).backward()
+        plain_norm = torch.linalg.vector_norm(torch.stack([p.grad.norm() for p in model.parameters()]))
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 0.5)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert (cross_entropy, squared, norm) == pytest.approx((loss.item(), z.item(), plain_norm.item()), rel=1e-5)
+    for (name, ours), plain in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
+        assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-5), name
+        assert not torch.equal(ours, Trainer(MODEL, training, CPU, compile=False).model.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2, 3])
+def test_micro_batches_change_neither_loss_nor_weights(micro_batch: int) -> None:
+    training = config(precision="fp32")
+    whole, expected = trained(training)
+    split, sums = trained(training, micro_batch)
+    assert torch.allclose(sums, expected, rtol=1e-5)
+    for a, b in zip(whole.model.parameters(), split.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
+    _, exact = trained(config(precision="fp32"))
+    trainer, rounded = trained(config(precision="bf16"))
+    assert torch.allclose(rounded[:, :2], exact[:, :2], rtol=5e-3)
+    assert not torch.equal(rounded, exact)
+    assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
+
+
+def test_compiled_steps_equal_eager_ones() -> None:
+    training = config(precision="fp32")
+    _, expected = trained(training)
+    trainer = Trainer(MODEL, training, CPU, compile=True)
+    sums = torch.stack([trainer.update(batch, 5e-3) for batch in batches(4)])
+    assert torch.allclose(sums, expected, rtol=1e-5)
+    counters = torch._dynamo.utils.counters
+    assert counters["stats"]["unique_graphs"] > 0
+    assert not counters["graph_break"]
+
+
+def test_first_weights_follow_the_seed() -> None:
+    first = Trainer(MODEL, config(seed=1), CPU, compile=False).model.head.weight
+    assert torch.equal(first, Trainer(MODEL, config(seed=1), CPU, compile=False).model.head.weight)
+    assert not torch.equal(first, Trainer(MODEL, config(seed=2), CPU, compile=False).model.head.weight)
