@@ -10,6 +10,7 @@ from pathlib import Path
 QUIET = {
     "RAY_worker_niceness": "0",  # 15 by default, which would leave training little ahead of what runs beside it
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_maximum_startup_concurrency": "8",  # on two cores Ray would warn of four times as many processes
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not one made anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
