@@ -44,7 +44,7 @@ def main() -> None:
         "steps": len(first["digests"]),
         "rerun_for_another_seed": sorted(changed_by_a_seed(recipe)),
         "decision": first["decision"]["reason"],
-        "evaluation": first["evaluation"],
+        "stages": first["stages"],
     }
     print(json.dumps(figures, sort_keys=True))
 

@@ -23,10 +23,18 @@ Rows = list[dict[str, Any]]
 def print_table(console: Console, title: str, rows: Rows) -> None:
     """Print rows as a table; numbers to four significant digits."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, overflow="fold", no_wrap=place == 0)
     for row in rows:
         table.add_row(*(_cell(row.get(column)) for column in columns))
     console.print(table)
+
+
+def turned(rows: Rows, head: str) -> Rows:
+    """Return rows with columns and rows exchanged; `head` is the column whose values become the columns."""
+    columns = list(dict.fromkeys(column for row in rows for column in row if column != head))
+    return [{head: column} | {str(row[head]): row.get(column) for row in rows} for column in columns]
 
 
 def print_json(value: object) -> None:

@@ -8,7 +8,7 @@ import time
 
 from rich.console import Console
 
-from flows.display import Watch, print_json, print_table
+from flows.display import Watch, print_json, print_table, turned
 from flows.opening import open_store, read_plan
 from infra.prefect_server import PrefectServer, client_environment
 from olmo_core.artifact.identity import Step
@@ -17,7 +17,7 @@ from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
-from olmo_core.report.tables import decision, evaluation_rows
+from olmo_core.report.tables import decision, evaluation_rows, stage_rows
 from tasks.inbox import Inbox
 from tasks.outbox import Outbox, SilentOutbox
 from tasks.session import Session, hold
@@ -131,11 +131,18 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
                 "digests": {step.label: record.digest for step in plan.steps if (record := store.peek(step))},
                 "decision": found,
                 "evaluation": rows,
+                "stages": stage_rows(plan, store),
                 "revisions": session.target.published(),
             }
         )
         return
-    print_table(console, "evaluation: held-out bits per byte, accuracy and bits per byte of the answer", rows)
+    if rows:
+        print_table(console, "bits per byte of held-out text, and tasks", turned(rows, "model"))
+    for row in stage_rows(plan, store):
+        change = f", {row['change']:+.1%} from {row['before']:.4f}" if row["change"] is not None else ""
+        console.print(
+            f"{row['stage']}: {row['after']:.4f} bits per byte on held-out {row['on']}{change}", highlight=False
+        )
     if found is not None:
         console.print(f"main is {found['main']}: {found['reason']}", highlight=False)
     repo, cache = session.target.repo, _cache_arguments(session)

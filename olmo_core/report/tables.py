@@ -45,10 +45,39 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
         for source, found in sorted(results["heldout"].items()):
             row[source] = found["bits_per_byte"]
         for task, found in sorted(results["tasks"].items()):
-            row[f"{task} accuracy"] = found.get("accuracy")
-            row[f"{task} bits/byte"] = found["bits_per_byte"]
+            name = task.partition(":")[0]
+            row[f"{name} accuracy"] = found.get("accuracy")
+            row[f"{name} bits/byte"] = found["bits_per_byte"]
         rows.append(row)
     return rows
+
+
+def stage_rows(plan: Plan, store: Store) -> list[Row]:
+    """Return what every stage did to the held-out text of its own mix: bits per byte before and after, and the change.
+
+    Both are means over the corpora of the mix; after is the mean over the runs of the stage, before that of the
+    checkpoint it started from. Stages whose evaluations are not complete are left out.
+    """
+    rows = []
+    for name, runs in plan.runs.items():
+        corpora = sorted(plan.recipe.mixes[runs[0].group.mix].weights)
+        scores = [_bits_per_byte(plan, store, run.end, corpora) for run in runs]
+        start = runs[0].step.inputs.get("start")
+        before = _bits_per_byte(plan, store, start, corpora) if start is not None else None
+        found = [score for score in scores if score is not None]
+        if len(found) < len(runs):
+            continue
+        after = sum(found) / len(found)
+        change = after / before - 1 if before is not None else None
+        rows.append({"stage": name, "on": ", ".join(corpora), "before": before, "after": after, "change": change})
+    return rows
+
+
+def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) -> float | None:
+    results = read_json(store, plan.results[model.id], "results.json")
+    if results is None or not set(corpora) <= results["heldout"].keys():
+        return None
+    return float(sum(results["heldout"][corpus]["bits_per_byte"] for corpus in corpora) / len(corpora))
 
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
