@@ -2,7 +2,7 @@
 
     python benchmarks/release.py [recipe]
 
-Runs the recipe three times in fresh folders: through the `olmo` command, again with everything there, and bare, which is
+Runs the recipe three times in fresh folders: by the `olmo` command, again with everything there, and bare, which is
 the same steps one after the other in one process without Prefect, Ray or MLflow. Bare training uses the placement of a
 single run. Figures are seconds of wall-clock time, single-shot.
 """
