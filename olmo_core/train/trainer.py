@@ -1,6 +1,7 @@
 """One training step on one rank: forward, loss, backward, sum over ranks, clip, update. The loop is in `loop`."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,9 @@ from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.loss import head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer
+
+# Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.
+COMPILATION: dict[str, Any] = {"cpp.dynamic_threads": True}
 
 
 class Trainer:
@@ -44,8 +48,8 @@ class Trainer:
         self.slice_loss = slice_loss
         if compile:
             for block in self.model.blocks:
-                block.compile(dynamic=False)
-            self.slice_loss = torch.compile(slice_loss, dynamic=False)
+                block.compile(dynamic=False, options=COMPILATION)
+            self.slice_loss = torch.compile(slice_loss, dynamic=False, options=COMPILATION)
 
     def update(self, tokens: Tensor, rate: float) -> Tensor:
         """Train on this rank's share of a global batch.
