@@ -80,7 +80,7 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
     records = sorted(store.records(), key=lambda record: (record.finished, record.label))
     steps = [_summary("step", each, each.label) | {"made": each.finished} for each in records]
     runs = [
-        _summary("run", each, each.name) | {"tokens": each.payload["fields"]["training"]["tokens"]}
+        _summary("run", each, each.name) | {"tokens": each.payload["fields"]["tokens"]}
         for each in records
         if each.kind == "run"
     ]
