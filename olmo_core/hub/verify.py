@@ -5,6 +5,8 @@ the same way first, so that the bounds stay those of fp32. What to do about a fa
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +55,8 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     where = {"revision": revision, "cache_dir": cache, "local_files_only": True, "trust_remote_code": False}
     try:
         ours = load_model(native)
-        model, loading = loader.from_pretrained(repo, dtype=torch.float32, output_loading_info=True, **where)
+        with _quiet():
+            model, loading = loader.from_pretrained(repo, dtype=torch.float32, output_loading_info=True, **where)
     except Exception as error:  # Loaders raise all sorts of errors over broken files.
         raise ParityError(f"{repo} at {revision} cannot be loaded: {error}") from error
     if left := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
@@ -66,6 +69,21 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     tokens = batch(ours.config.vocab_size, ours.config.context_length)
     with torch.inference_mode():
         return compare(ours(tokens), model.eval()(tokens).logits, f"{repo} at {revision}")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers from drawing a bar of its own into somebody else's progress display."""
+    from transformers.utils import logging
+
+    bars: Any = logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def batch(vocab_size: int, context_length: int) -> torch.Tensor:
