@@ -89,7 +89,7 @@ def test_another_model_fails(cached, native):
 
 def test_batch_is_fixed_and_within_the_vocabulary():
     tokens = batch(300, 4096)
-    assert tokens.shape == (2, 1024) and tokens.dtype == torch.int64
+    assert tokens.shape == (2, 512) and tokens.dtype == torch.int64
     assert torch.equal(tokens, batch(300, 4096))
     assert tokens.min() >= 0 and 250 < tokens.max() < 300
 
