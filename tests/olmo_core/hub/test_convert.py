@@ -74,6 +74,12 @@ def test_same_model_gives_same_bytes(exported):
     files = sorted(path.name for path in one.iterdir())
     assert files == sorted(path.name for path in two.iterdir())
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in files)
+    # The order is that of names, not of anything a process has of its own.
+    data = (one / "model.safetensors").read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    del header["__metadata__"]
+    assert list(header) == sorted(header)
+    assert [entry["data_offsets"] for entry in header.values()] == sorted(e["data_offsets"] for e in header.values())
 
 
 def test_large_models_are_cut_into_files(native, exported, tmp_path, monkeypatch):
