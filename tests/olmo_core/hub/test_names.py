@@ -37,6 +37,7 @@ def test_published_names(rule, stage, step, batch, budget, ingredient, name):
         (CEIL, 245_760, 250_000, "246K"),
         (NOMINAL, 256_000, 250_000, "250K"),
         (NOMINAL, 999, 500, "1K"),
+        (NOMINAL, 4_194_304_000, 50_000_000_000, "5B"),
         (CEIL, 999_000_001, 10**9, "1B"),
         (CEIL, 0, 10**9, "0K"),
         (RevisionNameConfig(rounding="nearest"), 2_500_000, 0, "3M"),

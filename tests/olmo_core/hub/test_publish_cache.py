@@ -147,10 +147,10 @@ def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypa
         target = LocalCache(tmp_path / f"cache{point}", REPO)
         left = [point]
 
-        def cut(original, writes=lambda *args: True, left=left):
+        def cut(original, writes=lambda *args, **kwargs: True, left=left):
             def then(*args, **kwargs):
                 result = original(*args, **kwargs)
-                left[0] -= writes(*args)
+                left[0] -= writes(*args, **kwargs)
                 if left[0] < 0:
                     raise Killed
                 return result
@@ -162,7 +162,7 @@ def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypa
             patch.setattr(Path, "replace", cut(Path.replace))
             patch.setattr(Path, "symlink_to", cut(Path.symlink_to))
             # A file that was opened for writing and nothing more is empty.
-            patch.setattr(Path, "open", cut(Path.open, lambda path, mode="r", *args: "w" in mode))
+            patch.setattr(Path, "open", cut(Path.open, lambda path, mode="r", **kwargs: "w" in mode))
             try:
                 publish(made, native(), target)
                 finished = True
