@@ -27,6 +27,7 @@ log = logging.getLogger("shipper")
 
 POLL_SECONDS = 5.0  # How long a live metric may wait; longer means fewer and larger calls.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # Seconds between tries while the server is away.
+POKE_SECONDS = 2.0  # Between tries while somebody waits for them.
 GRACE_SECONDS = 60.0  # Without any progress after the input has closed.
 TRIES = 3  # Of one event by a server that takes others.
 NICE = 10
@@ -141,8 +142,11 @@ class Handle:
     def drain(self, deadline_seconds: float) -> int:
         """Wait until everything in the outbox was shipped or the time is over; return the number of events left."""
         end = time.monotonic() + deadline_seconds
-        self._poke()
-        while (left := self._inbox.left()) and time.monotonic() < end and self.process.poll() is None:
+        poke = 0.0
+        while (left := self._inbox.left()) and (now := time.monotonic()) < end and self.process.poll() is None:
+            if now >= poke:
+                self._poke()
+                poke = now + POKE_SECONDS
             time.sleep(0.05)
         return left
 
