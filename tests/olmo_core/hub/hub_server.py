@@ -202,7 +202,9 @@ class FakeHub:
                 return as_json({"files": [self.mode(file, tree) for file in json.loads(body)["files"]]})
             case ["POST", "commit", branch]:
                 return self.commit(name, branch, [json.loads(line) for line in body.splitlines()])
-            case ["GET", "tree", revision, *_]:
+            case ["GET", "tree", _, _, *_]:
+                raise RefusedError(404, "EntryNotFound")  # No revision here has folders.
+            case ["GET", "tree", revision]:
                 tree = repo.commits[repo.resolve(revision)]
                 return as_json([self.entry(path, key) for path, key in sorted(tree.items())])
             case ["GET"] | ["GET", "revision", _]:
