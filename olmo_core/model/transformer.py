@@ -22,7 +22,9 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        self.embeddings = nn.Embedding(config.padded_vocab_size, config.d_model)
+        # Given its weight: drawing one on the meta device makes torch import its compiler, 3 s in every process.
+        rows, width = config.padded_vocab_size, config.d_model
+        self.embeddings = nn.Embedding(rows, width, _weight=torch.empty(rows, width))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.d_model, eps=config.norm_eps)
         self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)

@@ -28,12 +28,23 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{path}: YAML aliases are not read; write the value out")
-        value = yaml.safe_load(text)
+        value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
         raise ConfigError(f"{path}: holds {type(value).__name__}, expected a mapping of fields")
     return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a mapping that says one key twice, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        twice = [key for key in keys if keys.count(key) > 1]
+        if twice:
+            raise yaml.MarkedYAMLError(problem=f"{twice[0]} is given twice; keep one", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -96,13 +107,18 @@ def validate(model: type[Model], values: Mapping[str, Any], origin: str) -> Mode
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [f"{origin}: {_fault(model, dict(fault))}" for fault in error.errors()]
+        lines = [f"{origin}: {fault}" for fault in faults(model, error)]
         raise ConfigError("\n".join(dict.fromkeys(lines))) from error
 
 
-def _fault(model: type[BaseModel], fault: dict[str, Any]) -> str:
+def faults(model: type[BaseModel], error: ValidationError, prefix: str = "") -> list[str]:
+    """Return a line for every fault of values given for `model`: dotted field below `prefix`, value, and remedy."""
+    return [_fault(model, dict(fault), prefix) for fault in error.errors()]
+
+
+def _fault(model: type[BaseModel], fault: dict[str, Any], prefix: str) -> str:
     where = [part for part in fault["loc"] if not str(part).startswith(("function-", "tagged-"))]
-    name = ".".join(str(part) for part in where) or "the file as a whole"
+    name = prefix + ".".join(str(part) for part in where)
     value = fault.get("input")
     shown = "" if isinstance(value, dict | list) or value is None else f" (value {value!r})"
     if fault["type"] == "extra_forbidden":
@@ -113,6 +129,8 @@ def _fault(model: type[BaseModel], fault: dict[str, Any]) -> str:
     if fault["type"] == "missing":
         return f"{name}: required, and not given"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if not name:
+        return message
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"
 
 

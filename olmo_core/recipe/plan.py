@@ -278,6 +278,8 @@ def _lay_out_revisions(plan: Plan) -> None:
                 step = revision_step(shown, release.card, plan.exports[model.id], plan.results[model.id])
                 plan.revisions.append(Revision(shown, step))
     names = [revision.name for revision in plan.revisions]
+    if MAIN in names:
+        raise ValueError(f"stages.*.names.overrides calls a checkpoint {MAIN}, which is what the decision chooses")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise ValueError(f"two checkpoints would be called {twice[0]}; give stages.*.names another rounding or unit")

@@ -1,6 +1,7 @@
 """Counts as people write them: `2M`, `1.5T`, `2e6`, `1_048_576` all read as a whole number of tokens."""
 
 import re
+from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator
@@ -18,9 +19,9 @@ def parse_count(value: object) -> object:
         return int(value)
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9][0-9_]*\.?[0-9]*(?:[eE]\+?[0-9]+)?)\s*([KMBT]?)\s*", value)
-    number = float(match[1].replace("_", "")) * UNITS[match[2]] if match else 0.5
-    if not number.is_integer():
+    match = re.fullmatch(r"\s*([0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?(?:[eE]\+?[0-9]{1,2})?)\s*([KMBT]?)\s*", value)
+    number = Decimal(match[1].replace("_", "")) * UNITS[match[2]] if match else Decimal("0.5")
+    if number != int(number):
         raise ValueError(f"{value!r} is no whole count; write it like 250K, 2M, 1.5B, 4T or 2e6")
     return int(number)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from olmo_core.data.corpus import CorpusConfig
 from olmo_core.data.mix import MixConfig
@@ -19,8 +19,8 @@ from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.model.config import ModelConfig, preset
-from olmo_core.recipe.overrides import apply_overrides, find_yaml, merge, read_yaml, validate
-from olmo_core.recipe.quantity import Count
+from olmo_core.recipe.overrides import apply_overrides, faults, find_yaml, merge, read_yaml, validate
+from olmo_core.recipe.quantity import Count, parse_count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
 from olmo_core.train.config import TrainingConfig, TrainingSettings
@@ -28,6 +28,7 @@ from olmo_core.train.config import TrainingConfig, TrainingSettings
 BUILTIN = Path(__file__).parent / "recipes"
 DOLMA2_VOCABULARY = 100_278  # ids of the tokenizer of OLMo 2; its model pads to 100,352 rows
 
+Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 
 
@@ -38,7 +39,7 @@ class _Section(BaseModel):
 class SeedGroup(_Section):
     """Runs of one stage that differ only by their seed."""
 
-    seeds: tuple[int, ...] = Field(min_length=1, description="One run a seed; the seed decides the data order.")
+    seeds: tuple[Seed, ...] = Field(min_length=1, description="One run a seed; the seed decides the data order.")
     mix: Name = Field(description="Mix the runs train on.")
     tokens: Count = Field(gt=0, description="Tokens of each run.")
 
@@ -52,9 +53,19 @@ class Stage(TrainingSettings):
     )
     mix: Name | None = Field(None, description="Mix, where the stage has one group of seeds.")
     tokens: Count | None = Field(None, gt=0, description="Tokens of each run, where the stage has one group of seeds.")
-    seeds: tuple[int, ...] | None = Field(None, min_length=1, description="Seeds, where the stage has one group.")
+    seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="Seeds, where the stage has one group.")
     groups: tuple[SeedGroup, ...] = Field((), description="Several groups of seeds, each with its own mix and length.")
     names: RevisionNameConfig = Field(default_factory=RevisionNameConfig, description="How its revisions are named.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_of_the_schedule(cls, values: Any) -> Any:
+        """Let the tokens of a schedule be written as those of a stage are: `60K`."""
+        schedule = values.get("schedule") if isinstance(values, dict) else None
+        if not isinstance(schedule, dict):
+            return values
+        counts = {name: parse_count(schedule[name]) for name in ("warmup", "decay", "horizon") if name in schedule}
+        return {**values, "schedule": {**schedule, **counts}}
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Self:
@@ -149,7 +160,10 @@ class Recipe(_Section):
 
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
-        model = self.shape
+        try:
+            model = self.shape
+        except ValidationError as error:
+            raise ValueError("; ".join(faults(ModelConfig, error, "model."))) from None
         for name, mix in self.mixes.items():
             _known(f"mixes.{name}.weights", mix.weights, self.corpora)
         _known("tokenizer_corpora", self.tokenizer_corpora or (), self.corpora)

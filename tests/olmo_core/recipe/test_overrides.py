@@ -103,11 +103,7 @@ def test_an_override_that_cannot_be_laid_is_named(override: str, said: str) -> N
         ("a: &x [1]\nb: *x\n", "aliases are not read"),
         ("a: !!python/object/apply:os.getcwd []\n", "not YAML"),
         ("a: " + "x" * MAX_BYTES, "larger than"),
-        pytest.param(
-            "seeds: [1]\nseeds: [2]\n",
-            "seeds",
-            marks=pytest.mark.xfail(strict=True, reason="the first of two equal keys is dropped in silence"),
-        ),
+        ("seeds: [1]\nseeds: [2]\n", "seeds"),
     ],
 )
 def test_a_file_that_is_no_mapping_of_fields_is_named(tmp_path: Path, text: str, said: str) -> None:
