@@ -20,11 +20,12 @@ StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again wh
 def main() -> None:
     """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed."""
     from olmo_core.artifact.make import MissingInputError
+    from olmo_core.recipe.plan import UnknownStepError
     from tasks.failures import StepsFailedError
 
     try:
         app()
-    except (ConfigError, MissingInputError, StepsFailedError, KeyError) as error:
+    except (ConfigError, MissingInputError, StepsFailedError, UnknownStepError) as error:
         message = str(error.args[0] if error.args else error)
         Console(stderr=True).print(f"olmo: {message}", style="red", highlight=False, markup=False)
         raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None

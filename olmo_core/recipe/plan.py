@@ -61,6 +61,10 @@ class Revision:
     step: Step
 
 
+class UnknownStepError(KeyError):
+    """No step of the plan is called that, or several are."""
+
+
 @dataclass
 class Plan:
     """All steps of a release. Built by `lay_out`."""
@@ -101,7 +105,7 @@ class Plan:
         """Return the step with this label, or with this beginning of its id.
 
         Raises:
-            KeyError: there is none, or several; names the nearest.
+            UnknownStepError: there is none, or several; names the nearest.
         """
         if label in self._by_label:
             return self._by_label[label]
@@ -112,7 +116,7 @@ class Plan:
         if len(found) == 1:
             return found[0]
         near = difflib.get_close_matches(label, [*self._by_label, *(step.name for step in self.steps)], 3, 0.4)
-        raise KeyError(f"no step is called {label!r}; near are {', '.join(near) or ', '.join(sorted(self._by_label))}")
+        raise UnknownStepError(f"no step is called {label!r}; near are {', '.join(near) or ', '.join(sorted(self._by_label))}")
 
     @property
     def parts(self) -> list[str]:
