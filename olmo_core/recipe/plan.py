@@ -115,8 +115,8 @@ class Plan:
         found = found or [step for step in self.steps if step.name == label]
         if len(found) == 1:
             return found[0]
-        near = difflib.get_close_matches(label, [*self._by_label, *(step.name for step in self.steps)], 3, 0.4)
-        raise UnknownStepError(f"no step is called {label!r}; near are {', '.join(near) or ', '.join(sorted(self._by_label))}")
+        near = difflib.get_close_matches(label, self._by_label, 3, 0.4) or sorted(self._by_label)
+        raise UnknownStepError(f"no step is called {label!r}; near are {', '.join(near)}")
 
     @property
     def parts(self) -> list[str]:
