@@ -1,5 +1,6 @@
 """How a run trains: optimizer, schedule, batch, length. Everything here bears identity.
 
+What a run does not use is left out of its fields (`exclude_if`), so that a new capability gives no run a new identity.
 Light on purpose: planning reads this file and never imports torch. How fast a run goes (threads, compilation,
 micro-batches, devices) is `Placement`, not here.
 """
@@ -22,23 +23,28 @@ class OptimizerConfig(BaseModel):
 
 
 class ScheduleConfig(BaseModel):
-    """Learning rate by tokens seen, the batch of the step included: warm-up from zero, then the shape of `kind`."""
+    """Learning rate by tokens or steps done, the step itself included: warm-up from zero, then the shape of `kind`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["constant", "linear", "cosine", "wsd"] = Field(
-        description="Shape after warm-up; wsd stays at the peak and falls linearly over the last `decay` tokens."
+        description="Shape after warm-up; wsd stays at the peak and falls linearly over the last `decay` units."
+    )
+    unit: Literal["tokens", "steps"] = Field(
+        "tokens",
+        description="What `warmup`, `decay` and `horizon` are counted in.",
+        exclude_if=lambda unit: unit == "tokens",
     )
     peak: float | Literal["inherit"] = Field(
         description="Highest rate, or `inherit`: the rate at which the run that made the start checkpoint stood there."
     )
-    warmup: int = Field(0, ge=0, description="Tokens over which the rate rises linearly from zero to the peak.")
+    warmup: int = Field(0, ge=0, description="Units over which the rate rises linearly from zero to the peak.")
     final: float = Field(0.0, ge=0, le=1, description="Rate at the end as a fraction of the peak.")
     decay: int | None = Field(
-        None, gt=0, description="Tokens of the fall at the end of wsd; required there, only there."
+        None, gt=0, description="Units of the fall at the end of wsd; required there, only there."
     )
     horizon: int | None = Field(
-        None, gt=0, description="Tokens at which the schedule ends, where that is not the end of the run."
+        None, gt=0, description="Units after which the schedule ends, where that is not the end of the run."
     )
 
     @model_validator(mode="after")
@@ -73,11 +79,12 @@ class TrainingConfig(TrainingSettings):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
-        span = self.schedule.horizon or self.steps * self.batch_tokens
+        span = self.schedule.horizon or self.scheduled(self.steps)
         used = self.schedule.warmup + (self.schedule.decay or 0)
         if used > span:
             raise ValueError(
-                f"schedule.warmup and schedule.decay take {used:,} tokens, the schedule has {span:,}; give at most that"
+                f"schedule.warmup and schedule.decay take {used:,} {self.schedule.unit}, the schedule has {span:,}; "
+                "give at most that"
             )
         return self
 
@@ -90,3 +97,7 @@ class TrainingConfig(TrainingSettings):
     def steps(self) -> int:
         """Steps of the run."""
         return -(-self.tokens // self.batch_tokens)
+
+    def scheduled(self, step: int) -> int:
+        """Return where on the schedule the run stands once `step` steps are done, in the schedule's unit."""
+        return step if self.schedule.unit == "steps" else step * self.batch_tokens

@@ -48,7 +48,7 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, done: in
     total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
     history, speed = History(config.batch_tokens, config.z_loss), Speed(trainer, world)
     for step in range(done + 1, config.steps + 1):
-        rate = learning_rate(config.schedule, peak, step * config.batch_tokens, total)
+        rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
         sums = trainer.update(torch.from_numpy(batches.batch(step - 1, rank, world)), rate)
         history.add(step, rate, sums)
         if len(history) == READ_EVERY or step in permanent:

@@ -1,23 +1,23 @@
-"""Learning rate as a pure function of tokens; setting it on an optimizer is left to `trainer`."""
+"""Learning rate as a pure function of how much is done; setting it on an optimizer is left to `trainer`."""
 
 import math
 
 from olmo_core.train.config import ScheduleConfig
 
 
-def learning_rate(schedule: ScheduleConfig, peak: float, tokens: int, total: int) -> float:
-    """Return the rate of the step after which `tokens` have been seen, of a run of `total` tokens.
+def learning_rate(schedule: ScheduleConfig, peak: float, done: int, total: int) -> float:
+    """Return the rate of the step after which `done` of the `total` units of a run are done.
 
-    Formulas as in the OLMo trainer, with tokens as the unit and the step's own batch counted, so that the first step of
-    a warm-up is above zero and the last step of an anneal is at its final rate.
+    Formulas as in the OLMo trainer. The step's own unit is counted, so that the first step of a warm-up is above zero
+    and the last step of an anneal is at its final rate. Both numbers are in the schedule's unit.
     """
-    if tokens <= schedule.warmup:
-        return peak * tokens / schedule.warmup
-    floor = peak * schedule.final
-    end = schedule.horizon or total
+    if done <= schedule.warmup:
+        return peak * done / schedule.warmup
     if schedule.kind == "constant":
         return peak
+    floor = peak * schedule.final
+    end = schedule.horizon or total
     begin = end - schedule.decay if schedule.decay else schedule.warmup
-    done = min(max(tokens - begin, 0) / (end - begin), 1.0) if end > begin else 1.0
-    left = (1 + math.cos(math.pi * done)) / 2 if schedule.kind == "cosine" else 1 - done
+    fallen = min(max(done - begin, 0) / (end - begin), 1.0) if end > begin else 1.0
+    left = (1 + math.cos(math.pi * fallen)) / 2 if schedule.kind == "cosine" else 1 - fallen
     return floor + (peak - floor) * left

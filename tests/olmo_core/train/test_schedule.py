@@ -40,6 +40,24 @@ def test_wsd_holds_then_falls() -> None:
     assert rates == pytest.approx({5: 0.5, 10: 1.0, 50: 1.0, 80: 1.0, 90: 0.75, 100: 0.5})
 
 
+def test_steps_and_tokens_say_the_same() -> None:
+    # Stage 2 of the OLMo 2 13B: 100B tokens at 8.39M a step, linear to zero.
+    by_steps = ScheduleConfig(kind="linear", peak=9e-5, unit="steps", warmup=100)
+    by_tokens = ScheduleConfig(kind="linear", peak=9e-5, warmup=100 * 2048 * 4096)
+    for step in (1, 100, 101, 6000, 11_921):
+        rate = learning_rate(by_steps, 9e-5, step, total=11_921)
+        assert rate == pytest.approx(learning_rate(by_tokens, 9e-5, step * 2048 * 4096, total=11_921 * 2048 * 4096))
+    assert rate == 0.0
+
+
+def test_beyond_its_horizon_a_schedule_stays_at_its_end() -> None:
+    schedule = ScheduleConfig(kind="linear", peak=1.0, unit="steps", horizon=90)
+    # The released anneals run ten steps longer than their schedules, at rate zero.
+    assert [learning_rate(schedule, 1.0, step, total=100) for step in (89, 90, 91, 100)] == pytest.approx(
+        [1 / 90, 0, 0, 0]
+    )
+
+
 def test_constant_stays() -> None:
     schedule = ScheduleConfig(kind="constant", peak=1.0, warmup=10)
     assert [learning_rate(schedule, 1.0, t, 100) for t in (10, 11, 100)] == [1.0, 1.0, 1.0]

@@ -52,6 +52,18 @@ def test_seed_and_schedule_bear_identity_and_the_name_does_not() -> None:
     assert first.inputs.keys() == {"mix", "made/00000"}
 
 
+def test_what_a_run_does_not_use_is_no_part_of_its_identity() -> None:
+    """The ids of runs made before a capability was there stay as they were."""
+    fields = run_step("a", config(), preset("micro"), MIX).fields
+    assert set(fields) == {
+        *("batch_size", "sequence_length", "precision", "z_loss", "max_grad_norm", "checkpoint_every"),
+        *("optimizer", "schedule", "tokens", "seed", "model"),
+    }
+    assert set(fields["schedule"]) == {"kind", "peak", "warmup", "final", "decay", "horizon"}
+    in_steps = run_step("a", config(schedule=COSINE.model_copy(update={"unit": "steps"})), preset("micro"), MIX)
+    assert in_steps.fields["schedule"]["unit"] == "steps"
+
+
 def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
     model, training = preset("micro"), config(schedule=INHERIT)
     start = checkpoint_step(run_step("a", config(), model, MIX), 30)
@@ -78,6 +90,10 @@ def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:
         (
             {"schedule": {"kind": "cosine", "peak": 1e-3, "warmup": 64_641}},
             "take 64,641 tokens, the schedule has 64,640",
+        ),
+        (
+            {"schedule": {"kind": "wsd", "peak": 1e-3, "unit": "steps", "warmup": 80, "decay": 22}},
+            "take 102 steps, the schedule has 101",
         ),
         ({"schedule": {"kind": "cosine", "peak": 1e-3, "warmups": 1}}, "warmups"),
         ({"precision": "fp16"}, "precision"),
