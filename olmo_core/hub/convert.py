@@ -12,13 +12,11 @@ import torch
 from pydantic import ValidationError
 
 from olmo_core.artifact.job import Job
-from olmo_core.hub.mapping import CONSTANTS, FIELDS, hub_name, native_name
+from olmo_core.hub.mapping import CLASSES, CONSTANTS, MODEL_TYPES, hub_fields, hub_name, native_fields, native_name
 from olmo_core.hub.weights import copy_weights
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import CONFIG_FILE, load_config
 from olmo_core.model.transformer import Transformer
-
-ARCHITECTURE = "Olmo2ForCausalLM"
 
 
 class ConversionError(ValueError):
@@ -29,10 +27,11 @@ def export(job: Job) -> dict[str, Any]:
     """Work of the step `export`; its inputs are `model` and `tokenizer`."""
     model, tokenizer = job.inputs["model"].path, job.inputs["tokenizer"].path
     write_hub_model(model, job.out, job.fields["dtype"], *write_tokenizer(model, tokenizer, job.out))
+    config = load_config(model)
     return {
-        "architecture": "Olmo2ForCausalLM",
+        "architecture": CLASSES[config.architecture],
         "dtype": job.fields["dtype"],
-        "parameters": load_config(model).parameters,
+        "parameters": config.parameters,
     }
 
 
@@ -48,9 +47,9 @@ def write_hub_model(folder: Path, out: Path, dtype: str, eos_id: int, pad_id: in
 def hub_config(config: ModelConfig, dtype: str, eos_id: int, pad_id: int) -> dict[str, Any]:
     """Return config.json of a model. `rope_theta` stands twice: readers before and after transformers 5 differ."""
     return {
-        "architectures": [ARCHITECTURE],
-        **CONSTANTS,
-        **{key: getattr(config, field) for field, key in FIELDS.items()},
+        "architectures": [CLASSES[config.architecture]],
+        "model_type": MODEL_TYPES[config.architecture],
+        **hub_fields(config),
         "vocab_size": config.padded_vocab_size,
         "rope_theta": config.rope_theta,
         "rope_parameters": {"rope_theta": config.rope_theta, "rope_type": "default"},
@@ -99,35 +98,44 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
 
 
 def read_hub_model(folder: Path, out: Path) -> ModelConfig:
-    """Write `model.json` and `model.safetensors` (fp32) of an `Olmo2ForCausalLM` folder to `out`; return the config.
+    """Write `model.json` and `model.safetensors` (fp32) of a folder transformers can load to `out`; return the config.
 
     The vocabulary is that of tokenizer.json where there is one, else the rows of the embedding.
 
     Raises:
-        ConversionError: the model is no OLMo 2, or uses what ours has not (tied embeddings, scaled positions).
+        ConversionError: the model is no `Olmo2ForCausalLM` or `OlmoForCausalLM`, or uses what ours has not, such as
+            scaled positions.
     """
+    config = read_hub_config(folder)
+    copy_weights(folder, out, native_name, _shapes(config), torch.float32)
+    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    return config
+
+
+def read_hub_config(folder: Path) -> ModelConfig:
+    """Return what the config.json (and the tokenizer) of a folder describe; errors as of `read_hub_model`."""
     path = folder / "config.json"
     if not path.is_file():
         raise ConversionError(f"{folder} holds no config.json; give a folder that transformers can load")
     said = json.loads(path.read_text())
+    architectures = {model_type: architecture for architecture, model_type in MODEL_TYPES.items()}
+    if said.get("model_type") not in architectures:
+        known = " and ".join(repr(model_type) for model_type in architectures)
+        raise ConversionError(f"{path}: model_type is {said.get('model_type')!r}, only {known} can be read")
     for key, value in CONSTANTS.items():
         if said.get(key, value) != value:
             raise ConversionError(f"{path}: {key} is {said[key]!r}, only {value!r} can be read")
     rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ConversionError(f"{path}: positions are scaled ({rope}), only plain rotary positions can be read")
-    fields = {field: said[key] for field, key in FIELDS.items() if key in said}
     try:
-        config = ModelConfig(
-            **fields,
+        return ModelConfig(
+            **native_fields(architectures[said["model_type"]], said),
             vocab_size=_tokenizer_size(folder) or said["vocab_size"],
             rope_theta=rope.get("rope_theta", said.get("rope_theta")),
         )
     except (ValidationError, KeyError) as error:
-        raise ConversionError(f"{path} does not describe an OLMo 2 model: {error}") from error
-    copy_weights(folder, out, native_name, _shapes(config), torch.float32)
-    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
-    return config
+        raise ConversionError(f"{path} does not describe an OLMo model: {error}") from error
 
 
 def _tokenizer_size(folder: Path) -> int | None:

@@ -11,7 +11,7 @@ EXPORT_VERSION = 1
 
 
 def export_step(model: Step, tokenizer: Step, dtype: Literal["float32", "bfloat16"] = "float32") -> Step:
-    """The step whose artifact is `model` as `Olmo2ForCausalLM`, tokenizer files included.
+    """The step whose artifact is `model` as transformers loads it, tokenizer files included.
 
     Args:
         model: a checkpoint or a soup.

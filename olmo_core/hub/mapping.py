@@ -1,10 +1,17 @@
-"""Names as data: our tensors and config fields beside those of `Olmo2ForCausalLM` in transformers.
+"""Names as data: our tensors and config fields beside those of transformers' `Olmo2ForCausalLM` and `OlmoForCausalLM`.
 
 No tensor is transposed or split between the two, so a mapping of names is all there is; both directions come from the
-same table. Source of the right-hand names: transformers 5, models/olmo2.
+same table. An OLMo 1 has a part of the tensors of an OLMo 2 under the same names. Source of the right-hand names:
+transformers 5, models/olmo2 and models/olmo.
 """
 
 import re
+from typing import Any
+
+from olmo_core.model.config import OLMO1_NORM_EPS, ModelConfig
+
+CLASSES = {"olmo2": "Olmo2ForCausalLM", "olmo1": "OlmoForCausalLM"}  # Architecture -> class in transformers.
+MODEL_TYPES = {"olmo2": "olmo2", "olmo1": "olmo"}  # Architecture -> model_type in config.json.
 
 TENSORS = {
     "embeddings.weight": "model.embed_tokens.weight",
@@ -31,18 +38,28 @@ FIELDS = {
     "n_kv_heads": "num_key_value_heads",
     "hidden_size": "intermediate_size",
     "context_length": "max_position_embeddings",
-    "norm_eps": "rms_norm_eps",
+    "tied_embeddings": "tie_word_embeddings",
     "init_std": "initializer_range",
 }
+OWN_FIELDS = {"olmo2": {"norm_eps": "rms_norm_eps"}, "olmo1": {"clip_qkv": "clip_qkv"}}  # Those of one architecture.
 
-# What config.json must say for the network to be ours: everything an `olmo2` config could switch and we do not.
-CONSTANTS = {
-    "model_type": "olmo2",
-    "hidden_act": "silu",
-    "attention_bias": False,
-    "attention_dropout": 0.0,
-    "tie_word_embeddings": False,
-}
+# What config.json must say for the network to be ours: everything a config could switch and we do not.
+CONSTANTS = {"hidden_act": "silu", "attention_bias": False, "attention_dropout": 0.0}
+
+
+def hub_fields(config: ModelConfig) -> dict[str, Any]:
+    """Return the keys of config.json that follow from `config` by name alone."""
+    names = FIELDS | OWN_FIELDS[config.architecture]
+    return {**CONSTANTS, **{key: getattr(config, field) for field, key in names.items()}}
+
+
+def native_fields(architecture: str, said: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of ModelConfig that `said`, a config.json, names; what it leaves out is left out."""
+    fields = {field: said[key] for field, key in (FIELDS | OWN_FIELDS[architecture]).items() if key in said}
+    if architecture == "olmo1":
+        fields["norm_eps"] = OLMO1_NORM_EPS
+    return {"architecture": architecture, **fields}
+
 
 _TO_NATIVE = {hub: native for native, hub in TENSORS.items()}
 _BLOCK = re.compile(r"(?<=\.)(0|[1-9]\d*)(?=\.)")
@@ -54,7 +71,7 @@ def hub_name(native: str) -> str:
 
 
 def native_name(hub: str) -> str:
-    """Return our name of the tensor transformers calls `hub`; KeyError when an OLMo 2 model has no such tensor."""
+    """Return our name of the tensor transformers calls `hub`; KeyError when no OLMo has such a tensor."""
     return _renamed(hub, _TO_NATIVE)
 
 
@@ -62,5 +79,5 @@ def _renamed(name: str, table: dict[str, str]) -> str:
     number = _BLOCK.search(name)
     pattern = _BLOCK.sub("{n}", name, count=1)
     if pattern not in table:
-        raise KeyError(f"tensor {name} is not one of an OLMo 2 model; those are {', '.join(table)}")
+        raise KeyError(f"tensor {name} is not one of an OLMo model; those are {', '.join(table)}")
     return table[pattern].format(n=number.group() if number else "")

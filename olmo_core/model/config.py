@@ -11,13 +11,26 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+OLMO1_NORM_EPS = (
+    1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
+)
 VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
 
 
 class ModelConfig(BaseModel):
-    """An OLMo 2 transformer. Defaults are what all official sizes share (OLMo repository, configs/official-1124)."""
+    """A transformer of OLMo 2 or OLMo 1. Defaults are what all sizes of OLMo 2 share (OLMo, configs/official-1124).
+
+    A field that only OLMo 1 sets is left out of a dump at its default, so that it changes no identity of an OLMo 2.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    architecture: Literal["olmo2", "olmo1"] = Field(
+        "olmo2",
+        exclude_if=lambda value: value == "olmo2",
+        description="Blocks: olmo2 norms what a sublayer adds, and queries and keys, with gains; olmo1 norms what a "
+        "sublayer reads, without gains.",
+    )
 
     d_model: int = Field(ge=2, description="Width of the residual stream.")
     n_layers: int = Field(ge=1, description="Number of transformer blocks.")
@@ -29,8 +42,23 @@ class ModelConfig(BaseModel):
     vocab_size: int = Field(ge=2, description="Number of token ids of the tokenizer, before padding.")
     context_length: int = Field(ge=2, description="Longest sequence in tokens the model is meant for.")
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
-    norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every RMSNorm.")
-    init_std: float = Field(0.02, gt=0, description="Deviation of the normal initialisation, cut at three deviations.")
+    norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
+    tied_embeddings: bool = Field(
+        False, exclude_if=lambda value: value is False, description="The head is the embedding read backwards."
+    )
+    clip_qkv: float | None = Field(
+        None,
+        gt=0,
+        exclude_if=lambda value: value is None,
+        description="Queries, keys and values are kept within this of zero; olmo1 only.",
+    )
+    init: Literal["normal", "mitchell"] = Field(
+        "normal",
+        exclude_if=lambda value: value == "normal",
+        description="First weights, cut at three deviations: normal draws all with init_std, mitchell by the width "
+        "they read, and less in deeper blocks for what joins the residual stream.",
+    )
+    init_std: float = Field(0.02, gt=0, description="Deviation of the normal initialisation.")
 
     @model_validator(mode="before")
     @classmethod
@@ -51,6 +79,14 @@ class ModelConfig(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _as_the_architecture_has_it(self) -> Self:
+        if self.architecture == "olmo2" and self.clip_qkv is not None:
+            raise ValueError(f"clip_qkv={self.clip_qkv}: olmo2 norms queries and keys instead; only olmo1 clips them")
+        if self.architecture == "olmo1" and self.norm_eps != OLMO1_NORM_EPS:
+            raise ValueError(f"norm_eps={self.norm_eps}: olmo1 has no other than {OLMO1_NORM_EPS}; give that")
+        return self
+
     @property
     def head_dim(self) -> int:
         """Width of one attention head."""
@@ -64,18 +100,30 @@ class ModelConfig(BaseModel):
     @property
     def parameters(self) -> int:
         """All trained numbers, padding rows of embedding and head included (the official counts include them)."""
-        return self.non_embedding_parameters + 2 * self.padded_vocab_size * self.d_model
+        tables = 1 if self.tied_embeddings else 2
+        return self.non_embedding_parameters + tables * self.padded_vocab_size * self.d_model
 
     @property
     def non_embedding_parameters(self) -> int:
         """All trained numbers but those of the input embedding and of the head."""
-        norms = self.n_layers * (3 * self.d_model + self.n_kv_heads * self.head_dim) + self.d_model
-        return self._block_matrices + norms
+        gains = self.n_layers * (3 * self.d_model + self.n_kv_heads * self.head_dim) + self.d_model
+        return self._block_matrices + (gains if self.architecture == "olmo2" else 0)
 
     @property
     def _block_matrices(self) -> int:
         attention = 2 * self.d_model * self.d_model + 2 * self.d_model * self.n_kv_heads * self.head_dim
         return self.n_layers * (attention + 3 * self.d_model * self.hidden_size)
+
+    def differences(self, other: Self) -> list[str]:
+        """Say how the network of `other` is not this one: nothing where it computes the same with the same weights.
+
+        How first weights are drawn, how long a sequence may be and which rows of the vocabulary are padding is no
+        part of a network.
+        """
+        apart = {"vocab_size", "context_length", "init", "init_std"}
+        names = [*(name for name in type(self).model_fields if name not in apart), "padded_vocab_size"]
+        pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
+        return [f"{name} is {own} and {theirs}" for name, own, theirs in pairs if own != theirs]
 
     def flops_per_token(self, sequence_length: int, count: Literal["causal", "full"] = "causal") -> int:
         """Floating point operations of forward and backward pass for one token of a sequence of this many tokens.

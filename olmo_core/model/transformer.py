@@ -1,9 +1,12 @@
-"""The OLMo 2 network: token ids in, logits out. Reads top to bottom; what it costs and its shapes are in `config`.
+"""The network of OLMo 2 and OLMo 1: token ids in, logits out. What it costs and its shapes are in `config`.
 
-What sets it apart: each sublayer's *output* is normed before it joins the residual stream, queries and keys are normed
-over their full projection width before the rotary positions, nothing has a bias, embedding and head are not tied
-(OLMo 2 report, arXiv 2501.00656, section 3).
+What sets OLMo 2 apart: each sublayer's *output* is normed before it joins the residual stream, queries and keys are
+normed over their full projection width before the rotary positions, nothing has a bias, embedding and head are not tied
+(OLMo 2 report, arXiv 2501.00656, section 3). OLMo 1 norms what a sublayer reads, by a LayerNorm without gain or bias,
+may tie head and embedding, and may clip queries, keys and values (OLMo report, arXiv 2402.00838, section 2.1).
 """
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -25,19 +28,29 @@ class Transformer(nn.Module):
         # Given its weight: drawing one on the meta device makes torch import its compiler, 3 s in every process.
         rows, width = config.padded_vocab_size, config.d_model
         self.embeddings = nn.Embedding(rows, width, _weight=torch.empty(rows, width))
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
-        self.norm = RMSNorm(config.d_model, eps=config.norm_eps)
-        self.head = nn.Linear(config.d_model, config.padded_vocab_size, bias=False)
+        block = Block if config.architecture == "olmo2" else PreNormBlock
+        self.blocks = nn.ModuleList(block(config) for _ in range(config.n_layers))
+        self.norm = norm(config, width)
+        self.head = TiedHead(self.embeddings) if config.tied_embeddings else nn.Linear(width, rows, bias=False)
 
     def initialize(self, generator: torch.Generator) -> "Transformer":
         """Draw every matrix from a normal cut at three deviations, in the order of `parameters()`; gains are one."""
-        std = self.config.init_std
-        for parameter in self.parameters():
+        for name, parameter in self.named_parameters():
             if parameter.ndim == 1:
                 nn.init.ones_(parameter)
             else:
+                std = self._deviation(name, parameter.shape[1])
                 nn.init.trunc_normal_(parameter, std=std, a=-3 * std, b=3 * std, generator=generator)
         return self
+
+    def _deviation(self, name: str, width: int) -> float:
+        """Deviation of the first values of a matrix that reads `width` numbers."""
+        if self.config.init == "normal":
+            return self.config.init_std
+        if not name.endswith(("attention.w_out.weight", "feed_forward.w2.weight")):
+            return 1 / math.sqrt(width)
+        block = int(name.split(".")[1])
+        return 1 / math.sqrt(2 * width * (block + 1))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Map token ids (batch, seq) to logits (batch, seq, padded_vocab_size)."""
@@ -66,14 +79,24 @@ class Block(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.attention = Attention(config)
-        self.attention_norm = RMSNorm(config.d_model, eps=config.norm_eps)
+        self.attention_norm = norm(config, config.d_model)
         self.feed_forward = FeedForward(config)
-        self.feed_forward_norm = RMSNorm(config.d_model, eps=config.norm_eps)
+        self.feed_forward_norm = norm(config, config.d_model)
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
         """Map (batch, seq, d_model) to the same shape."""
         x = x + self.attention_norm(self.attention(x, rotation, mask))
         x = x + self.feed_forward_norm(self.feed_forward(x))
+        return x
+
+
+class PreNormBlock(Block):
+    """OLMo 1's: the norm sits on what attention and feed-forward read."""
+
+    def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
+        """Map (batch, seq, d_model) to the same shape."""
+        x = x + self.attention(self.attention_norm(x), rotation, mask)
+        x = x + self.feed_forward(self.feed_forward_norm(x))
         return x
 
 
@@ -89,20 +112,25 @@ class Attention(nn.Module):
         self.w_k = nn.Linear(config.d_model, kv_width, bias=False)
         self.w_v = nn.Linear(config.d_model, kv_width, bias=False)
         self.w_out = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.q_norm = RMSNorm(config.d_model, eps=config.norm_eps)
-        self.k_norm = RMSNorm(kv_width, eps=config.norm_eps)
+        self.clip = config.clip_qkv
+        normed = config.architecture == "olmo2"
+        self.q_norm = norm(config, config.d_model) if normed else nn.Identity()
+        self.k_norm = norm(config, kv_width) if normed else nn.Identity()
 
     def forward(self, x: Tensor, rotation: tuple[Tensor, Tensor], mask: Tensor | None = None) -> Tensor:
         """Map (batch, seq, d_model) to the same shape; position i reads positions up to i, or what `mask` allows."""
-        v = self.w_v(x)
-        q = rotate(self._heads(self.q_norm(self.w_q(x))), rotation).to(v.dtype)
-        k = rotate(self._heads(self.k_norm(self.w_k(x))), rotation).to(v.dtype)
+        v = self._clipped(self.w_v(x))
+        q = rotate(self._heads(self.q_norm(self._clipped(self.w_q(x)))), rotation).to(v.dtype)
+        k = rotate(self._heads(self.k_norm(self._clipped(self.w_k(x)))), rotation).to(v.dtype)
         v = self._heads(v)
         if self.group > 1:
             k, v = (t.repeat_interleave(self.group, dim=1) for t in (k, v))
         mixed = attend(q, k, v, mask)
         out: Tensor = self.w_out(mixed.transpose(1, 2).flatten(2))
         return out
+
+    def _clipped(self, x: Tensor) -> Tensor:
+        return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(batch, seq, heads * head_dim) -> (batch, heads, seq, head_dim)."""
@@ -115,6 +143,25 @@ class RMSNorm(nn.RMSNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., width) to the same shape and type."""
         return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps).to(x.dtype)
+
+
+class LayerNorm(nn.Module):
+    """Takes off the mean and divides by the deviation over the last dimension, in fp32; nothing of it is trained."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.width, self.eps = width, eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., width) to the same shape and type."""
+        return F.layer_norm(x.float(), (self.width,), eps=self.eps).to(x.dtype)
+
+
+def norm(config: ModelConfig, width: int) -> nn.Module:
+    """The norm of the architecture over `width` numbers."""
+    if config.architecture == "olmo2":
+        return RMSNorm(width, eps=config.norm_eps)
+    return LayerNorm(width, eps=config.norm_eps)
 
 
 class FeedForward(nn.Module):
@@ -130,6 +177,23 @@ class FeedForward(nn.Module):
         """Map (batch, seq, d_model) to the same shape."""
         out: Tensor = self.w2(F.silu(self.w1(x)) * self.w3(x))
         return out
+
+
+class TiedHead(nn.Module):
+    """Logits by the weights of the embedding, of which it holds no copy and no name of its own."""
+
+    def __init__(self, embeddings: nn.Embedding) -> None:
+        super().__init__()
+        self._embeddings = (embeddings,)  # In a tuple, so that its weight is not registered a second time.
+
+    @property
+    def weight(self) -> Tensor:
+        """(padded_vocab_size, d_model), the embedding's."""
+        return self._embeddings[0].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., d_model) to logits (..., padded_vocab_size)."""
+        return F.linear(x, self.weight)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:

@@ -80,10 +80,8 @@ def load_checkpoint(folder: Path, trainer: Trainer) -> State | None:
 
 
 def _same_shape(folder: Path, config: ModelConfig) -> None:
-    stored, asked = load_config(folder).model_dump(), config.model_dump()
-    differing = [f"{name} {stored[name]} there, {asked[name]} here" for name in asked if stored[name] != asked[name]]
-    if differing:
-        raise ValueError(f"the start checkpoint {folder.name} is of another model: {'; '.join(differing)}")
+    if differences := load_config(folder).differences(config):
+        raise ValueError(f"the checkpoint {folder.name} is of another model than the run: {'; '.join(differences)}")
 
 
 class Saver:

@@ -103,7 +103,7 @@ def test_large_models_are_cut_into_files(native, exported, tmp_path, monkeypatch
     ("change", "message"),
     [
         (lambda tensors: tensors.pop("norm.weight"), "lacks 1 tensors of the model, the first is model.norm.weight"),
-        (lambda tensors: tensors.update({"norm.bias": torch.ones(32)}), "norm.bias is not one of an OLMo 2 model"),
+        (lambda tensors: tensors.update({"norm.bias": torch.ones(32)}), "norm.bias is not one of an OLMo model"),
         (lambda tensors: tensors.update({"norm.weight": torch.ones(31)}), r"shape \(31,\), the model config asks for"),
         (
             lambda tensors: tensors.update({"blocks.3.attention_norm.weight": torch.ones(32)}),
@@ -125,8 +125,8 @@ def test_weights_of_another_model_are_refused(native, tmp_path, change, message)
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("model_type", "llama", "model_type is 'llama', only 'olmo2'"),
-        ("tie_word_embeddings", True, "tie_word_embeddings is True"),
+        ("model_type", "llama", "model_type is 'llama', only 'olmo2' and 'olmo' can be read"),
+        ("attention_bias", True, "attention_bias is True, only False can be read"),
         ("rope_parameters", {"rope_type": "yarn", "factor": 8}, "positions are scaled"),
         ("num_attention_heads", 5, "does not divide"),
     ],
@@ -136,6 +136,14 @@ def test_other_architectures_are_refused(exported, tmp_path, key, value, message
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
     with pytest.raises(ConversionError, match=message):
+        read_hub_model(folder, tmp_path)
+
+
+def test_a_head_beside_tied_embeddings_is_refused(exported, tmp_path):
+    folder = exported()
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
+    with pytest.raises(WeightsError, match=r"lm_head\.weight has no place in a model of this config"):
         read_hub_model(folder, tmp_path)
 
 

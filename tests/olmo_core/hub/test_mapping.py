@@ -30,5 +30,5 @@ def test_names_go_there_and_back():
 
 @pytest.mark.parametrize("name", ["blocks.0.attention.w_q.bias", "blocks.x.attention.w_q.weight", "lm_head.weight", ""])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(KeyError, match="not one of an OLMo 2 model"):
+    with pytest.raises(KeyError, match="not one of an OLMo model"):
         hub_name(name)

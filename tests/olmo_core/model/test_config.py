@@ -9,20 +9,28 @@ from pydantic import ValidationError
 from olmo_core.model.config import ModelConfig, preset, presets
 
 
-# Billions of parameters of the released models, total and without embedding and head (model cards of OLMo 2).
+# Parameters of the released models: the sum of their tensors on the Hub, and without embedding and head.
 @pytest.mark.parametrize(
     ("name", "total", "non_embedding"),
     [
-        ("olmo2-1b", 1.485, 1.074),
-        ("olmo2-7b", 7.299, 6.477),
-        ("olmo2-13b", 13.716, 12.689),
-        ("olmo2-32b", 32.234, 31.207),
+        ("olmo1-1b", 1_176_764_416, 1_073_741_824),
+        ("olmo1-7b", 6_888_095_744, 6_476_005_376),
+        ("olmo1-7b-twin", 6_888_095_744, 6_476_005_376),
+        ("olmo1-7b-0424", 6_888_095_744, 6_476_005_376),
+        ("olmo2-1b", 1_484_916_736, 1_073_874_944),
+        ("olmo2-7b", 7_298_617_344, 6_476_533_760),
+        ("olmo2-13b", 13_716_198_400, 12_688_593_920),
+        ("olmo2-32b", 32_234_279_936, 31_206_675_456),
     ],
 )
-def test_official_parameter_counts(name: str, total: float, non_embedding: float) -> None:
+def test_official_parameter_counts(name: str, total: int, non_embedding: int) -> None:
     config = preset(name)
-    assert round(config.parameters / 1e9, 3) == total
-    assert round(config.non_embedding_parameters / 1e9, 3) == non_embedding
+    assert (config.parameters, config.non_embedding_parameters) == (total, non_embedding)
+
+
+@pytest.mark.parametrize("name", [name for name in presets() if name.endswith("m")])
+def test_the_ladder_is_named_by_its_parameters(name: str) -> None:
+    assert preset(name).parameters == pytest.approx(1e6 * int(name.removesuffix("m")), rel=0.03)
 
 
 def test_flops_by_both_counts() -> None:
@@ -37,6 +45,41 @@ def test_heads_that_do_not_divide_name_the_nearest_that_do() -> None:
         preset("olmo2-13b", n_heads=42)
     with pytest.raises(ValidationError, match=r"n_kv_heads=7 does not divide n_heads=40; .* is 8"):
         preset("olmo2-32b", n_kv_heads=7)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("olmo2-7b", {"clip_qkv": 8.0}, "only olmo1 clips"),
+        ("olmo1-7b", {"norm_eps": 1e-6}, "olmo1 has no other than 1e-05"),
+        ("olmo1-7b", {"clip_qkv": 0.0}, "clip_qkv"),
+    ],
+)
+def test_what_an_architecture_has_not_is_refused(name: str, changes: dict[str, float], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        preset(name, **changes)
+
+
+def test_fields_of_olmo1_leave_the_identity_of_olmo2_alone() -> None:
+    """Ids of runs and digests of checkpoints made before there was an OLMo 1 rest on exactly these fields."""
+    assert list(preset("olmo2-7b").model_dump(mode="json")) == [
+        "d_model", "n_layers", "n_heads", "n_kv_heads", "hidden_size", "vocab_size", "context_length", "rope_theta",
+        "norm_eps", "init_std",
+    ]  # fmt: skip
+    assert preset("olmo1-1b").model_dump(mode="json").items() >= {
+        "architecture": "olmo1", "tied_embeddings": True, "init": "mitchell",
+    }.items()  # fmt: skip
+
+
+def test_models_that_hold_the_same_weights_differ_in_nothing() -> None:
+    config = preset("olmo1-1b")
+    same = preset("olmo1-1b", init="normal", init_std=0.1, context_length=4096, vocab_size=50_304)
+    assert config.differences(same) == []
+    assert config.differences(preset("olmo1-7b")) == [
+        "d_model is 2048 and 4096", "n_layers is 16 and 32", "n_heads is 16 and 32", "n_kv_heads is 16 and 32",
+        "hidden_size is 8192 and 11008", "tied_embeddings is True and False",
+    ]  # fmt: skip
+    assert config.differences(preset("olmo1-1b", vocab_size=60_000)) == ["padded_vocab_size is 50304 and 60032"]
 
 
 def test_unknown_preset_names_the_nearest() -> None:

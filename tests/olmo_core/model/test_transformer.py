@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import Olmo2Config, Olmo2ForCausalLM
 
-from olmo_core.model.config import ModelConfig, preset
+from olmo_core.model.config import ModelConfig, preset, presets
 from olmo_core.model.transformer import Transformer
 
 SHAPE = dict(d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=64)
@@ -94,9 +94,36 @@ def test_initial_weights_follow_the_seed_and_the_cut() -> None:
     assert first.head.weight.std().item() == pytest.approx(0.02 * 0.9866, rel=0.02)
 
 
-@pytest.mark.parametrize("name", ["tiny", "olmo2-32b"])
+def test_mitchell_draws_by_what_a_matrix_reads_and_where_it_writes() -> None:
+    changes = dict(architecture="olmo1", norm_eps=1e-5, init="mitchell", d_model=128, n_heads=4, hidden_size=512)
+    config = ModelConfig.model_validate({**SHAPE, **changes})
+    weights = Transformer(config).initialize(torch.Generator().manual_seed(1)).state_dict()
+    for name, tensor in weights.items():
+        block = int(name.split(".")[1]) if name.startswith("blocks.") else 0
+        # OLMo repository, olmo/model.py, reset_parameters: 1 / sqrt(width), and 1 / sqrt(2 width (block + 1)) for what
+        # joins the stream, both cut at three deviations.
+        width = 512 if name.endswith("w2.weight") else 128
+        joins = name.endswith(("w_out.weight", "w2.weight"))
+        std = (2 * width * (block + 1)) ** -0.5 if joins else width**-0.5
+        assert tensor.std().item() == pytest.approx(std * 0.9866, rel=0.02), name
+        assert tensor.abs().max() <= 3 * std
+
+
+def test_a_tied_head_is_the_embedding_and_learns_with_it() -> None:
+    model = Transformer(ModelConfig.model_validate({**SHAPE, "tied_embeddings": True}))
+    model.initialize(torch.Generator().manual_seed(1))
+    assert model.head.weight is model.embeddings.weight
+    assert not any(name.startswith("head") for name in model.state_dict())
+    model(torch.tensor([[5, 6]]))[..., 7].sum().backward()
+    grad = model.embeddings.weight.grad
+    assert grad is not None
+    assert grad[5].any() and grad[6].any() and grad[7].any()  # Two were read, one was scored.
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
 def test_config_counts_what_the_network_holds(name: str) -> None:
     with torch.device("meta"):
         model = Transformer(preset(name))
     assert sum(p.numel() for p in model.parameters()) == model.config.parameters
+    assert sum(t.numel() for t in model.state_dict().values()) == model.config.parameters
     assert model.head.weight.shape[0] % 128 == 0
