@@ -4,7 +4,6 @@ It is Prefect's own application under uvicorn, as its temporary server is, but i
 cannot outlive us. Where a profile names a Prefect API, that one is used and nothing is started.
 """
 
-import importlib.util
 import os
 import socket
 import subprocess
@@ -36,7 +35,8 @@ class PrefectServer:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
         (home / "prefect").mkdir(parents=True, exist_ok=True)
-        os.environ.update(client_environment(home) | {"PREFECT_API_URL": self.url})
+        own = {"PREFECT_API_URL": self.url, "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false"}  # it asks for no such token
+        os.environ.update(client_environment(home) | own)
         self.process: subprocess.Popen[bytes] = start_child(self._command(), self._environment(), self.log)
 
     def wait(self) -> None:
@@ -61,11 +61,10 @@ class PrefectServer:
         stop_child(self.process)
 
     def _command(self) -> list[str]:
-        found = importlib.util.find_spec("prefect")
-        assert found is not None and found.origin is not None
-        application = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on", "--log-level", "error"]
+        application = ["--factory", "infra.prefect_app:create_app", "--lifespan", "on", "--log-level", "error"]
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
-        return [sys.executable, "-m", "uvicorn", "--app-dir", str(Path(found.origin).parent), *application, *address]
+        here = str(Path(__file__).parents[1])
+        return [sys.executable, "-m", "uvicorn", "--app-dir", here, *application, *address]
 
     def _environment(self) -> Mapping[str, str]:
         # The names Prefect gives its own temporary server: no UI, no background services that need a long life.
