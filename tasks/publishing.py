@@ -3,26 +3,16 @@
 from typing import Any
 
 from prefect import State, task
-from prefect.cache_policies import NO_CACHE
 from prefect.futures import wait
 from prefect.states import Completed
 
 from olmo_core.hub.names import MAIN
 from olmo_core.hub.revision import native_step
-from tasks.failures import RETRY_SECONDS, worth_retrying
 from tasks.session import current
-from tasks.steps import make_step, raise_failures
+from tasks.steps import TASK, make_step, raise_failures
 
 
-@task(
-    name="publish",
-    task_run_name="publish {name}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=list(RETRY_SECONDS),
-    retry_condition_fn=worth_retrying,
-)
+@task(name="publish", task_run_name="publish {name}", **TASK)
 def publish_revision(name: str) -> State[Any]:
     """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
     session = current()

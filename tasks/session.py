@@ -16,7 +16,7 @@ from olmo_core.artifact.job import Progress
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.publish import Publication
+from olmo_core.hub.publish import Publication, shown
 from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
@@ -65,11 +65,8 @@ class Session:
     def publish(self, revision: Step, native: Step) -> Publication:
         """Publish the artifact of a revision, unless the target shows these very files already."""
         artifact = self.store.find(revision)
-        if artifact is not None:
-            shown = Revision.of(artifact)
-            commit = self.target.published().get(shown.name)
-            if commit is not None and self.target.holds(commit, shown):
-                return Publication(shown.name, commit, reused=True)
+        if artifact is not None and (there := shown(Revision.of(artifact), self.target)) is not None:
+            return there
         return self.workers.publish(revision, native, self.target)
 
     @contextmanager

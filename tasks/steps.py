@@ -9,7 +9,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.make import make, stale_inputs
+from olmo_core.artifact.make import make, reusable
 from olmo_core.artifact.record import Record
 from tasks import training
 from tasks.failures import RETRY_SECONDS, StepsFailedError, root_message, worth_retrying
@@ -18,26 +18,25 @@ from tasks.session import Session, current
 IN_PROCESS_KINDS = frozenset({"package", "decision"})  # little work of their own: a download, a comparison of tables
 
 
-@task(
-    name="step",
-    task_run_name="{label}",
-    cache_policy=NO_CACHE,  # the artifact store decides what is reused
-    persist_result=False,
-    retries=len(RETRY_SECONDS),
-    retry_delay_seconds=list(RETRY_SECONDS),
-    retry_condition_fn=worth_retrying,
-)
+# How every task of a release runs: reuse is decided by the artifact store, retries by the class of the failure.
+TASK: dict[str, Any] = {
+    "cache_policy": NO_CACHE,
+    "persist_result": False,
+    "retries": len(RETRY_SECONDS),
+    "retry_delay_seconds": list(RETRY_SECONDS),
+    "retry_condition_fn": worth_retrying,
+}
+
+
+@task(name="step", task_run_name="{label}", **TASK)
 def make_step(label: str) -> State[Any]:
     """Make the artifact of the step with this label, or end in the state `Cached`."""
     session = current()
     step = session.plan.step(label)
     session.await_inputs(step)
     with session.making(step):
-        found = session.store.find(step)
-        if found is not None and not stale_inputs(found.record, step, session.store):
-            record, reused = found.record, True
-        else:
-            record, reused = _make(step, session)
+        found = reusable(step, session.store)
+        record, reused = (found.record, True) if found is not None else _make(step, session)
     session.announce(step, reused)
     session.outbox.step(session.store.root, record, reused=reused)
     if reused:

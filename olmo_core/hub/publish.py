@@ -43,11 +43,9 @@ def publish(revision: Revision, native: Path, target: Target) -> Publication:
             hold what it was given.
         ParityError: the files load, but compute something else than the native model.
     """
-    shown = target.published()
-    _complete(revision, shown)
-    commit = shown.get(revision.name)
-    if commit is not None and target.holds(commit, revision):
-        return Publication(revision.name, target.show(commit, revision), reused=True)
+    _complete(revision, target.published())
+    if (there := shown(revision, target)) is not None:
+        return there
     commit = target.upload(revision)
     if not target.holds(commit, revision):
         raise PublishError(
@@ -59,6 +57,17 @@ def publish(revision: Revision, native: Path, target: Target) -> Publication:
         parity = verify(target.repo, commit, cache, native)
     commit = target.show(commit, revision)
     return Publication(revision.name, commit, reused=False, largest_difference=parity.largest_difference)
+
+
+def shown(revision: Revision, target: Target) -> Publication | None:
+    """Return the revision as a target shows it where it shows these very files, else None.
+
+    What an earlier call did not come to (the list of names, a branch it worked on) is done now.
+    """
+    commit = target.published().get(revision.name)
+    if commit is None or not target.holds(commit, revision):
+        return None
+    return Publication(revision.name, target.show(commit, revision), reused=True)
 
 
 def published(target: Target) -> list[str]:
