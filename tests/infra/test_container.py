@@ -1,0 +1,135 @@
+"""The container file passes the linter, pins what it takes, runs without root and holds no secret."""
+
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from variables import ROOT, unknown
+
+FOLDER = ROOT / "infra" / "container"
+FILE = FOLDER / "Containerfile"
+TEXT = FILE.read_text()
+HADOLINT = Path(sys.executable).with_name("hadolint")
+
+
+def instructions(text: str) -> list[tuple[str, str]]:
+    """Return (instruction, arguments) in order, continued lines joined, comments left out."""
+    lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    joined = re.sub(r"\\\n\s*", "", lines)
+    return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line]
+
+
+def variables(text: str) -> list[str]:
+    return [word.partition("=")[0] for name, rest in instructions(text) if name == "ENV" for word in shlex.split(rest)]
+
+
+def linted(text: str) -> str:
+    run = subprocess.run(
+        [HADOLINT, "--failure-threshold", "style", "-"], input=text, capture_output=True, text=True, timeout=60
+    )
+    assert (run.returncode == 0) == (run.stdout == ""), run.stderr
+    return run.stdout
+
+
+def test_the_linter_finds_nothing() -> None:
+    assert linted(TEXT) == ""
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "rule"),
+    [
+        ("-slim-bookworm AS build", "-slim-bookworm AS build\nFROM debian:latest AS other", "DL3007"),
+        ("--no-install-recommends ", "", "DL3015"),
+        ("&& rm -rf /var/lib/apt/lists/* ", "", "DL3009"),
+        ("USER 10001:10001", "USER root", "DL3002"),
+        ('"uv==${UV}"', "uv", "DL3013"),
+    ],
+)
+def test_the_linter_finds_what_is_wrong(right: str, wrong: str, rule: str) -> None:
+    assert right in TEXT
+    assert rule in linted(TEXT.replace(right, wrong))
+
+
+def test_it_runs_as_a_user_by_number() -> None:
+    """Kubernetes can only tell that a user is not root (`runAsNonRoot`) where the image names it by its number."""
+    last = [rest for name, rest in instructions(TEXT) if name == "USER"][-1]
+    assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last)
+    assert f"--uid {last.partition(':')[0]} " in TEXT
+
+
+def test_every_stage_starts_from_a_pinned_image() -> None:
+    pins = dict(rest.split("=") for name, rest in instructions(TEXT) if name == "ARG")
+    bases = [
+        re.sub(r"\$\{(\w+)\}", lambda match: pins[match[1]], rest)
+        for name, rest in instructions(TEXT)
+        if name == "FROM"
+    ]
+    assert len(bases) == 2
+    assert all(re.match(r"python:3\.11\.\d+-slim-bookworm\b", base) for base in bases)
+
+
+def test_uv_is_the_one_of_the_makefile() -> None:
+    (version,) = re.findall(r"^UV := (\S+)$", (ROOT / "Makefile").read_text(), flags=re.M)
+    assert ("ARG", f"UV={version}") in instructions(TEXT)
+
+
+def test_dependencies_come_from_the_project_with_the_versions_of_the_lock_file() -> None:
+    (install,) = [rest for name, rest in instructions(TEXT) if name == "RUN" and "--torch-backend" in rest]
+    assert "--requirements pyproject.toml --extra services --constraints requirements.lock" in install
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["services"]
+    pinned = (ROOT / "requirements.lock").read_text()
+    assert all(f"\n{re.split(r'[<>=[]', extra)[0]}==" in pinned for extra in extras)
+
+
+def test_what_is_copied_is_there_and_gets_through_the_ignore_file() -> None:
+    """An ignore file that begins with `*` lets through what is named after `!`, and nothing a release must not hold."""
+    lines = [line for line in FILE.with_name(f"{FILE.name}.dockerignore").read_text().splitlines() if line[:1] != "#"]
+    assert lines[0] == "*"
+    allowed = {line[1:] for line in lines if line.startswith("!")}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    packages = {name.rstrip("*") for name in settings["tool"]["setuptools"]["packages"]["find"]["include"]}
+    assert allowed == packages | {"pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    assert [name for name in allowed - packages if not (ROOT / name).is_file()] == []
+    assert "infra/compose/secrets" in lines
+
+
+def test_its_variables_are_known_and_none_is_a_secret() -> None:
+    assert unknown(variables(TEXT)) == []
+    assert [name for name in variables(TEXT) if re.search("SECRET|TOKEN|PASSWORD|KEY", name)] == []
+    assert unknown(["OLMO_HOUSE", "RAY_AUTH_MOOD", "PREFECT_HOUSE", "NOBODYS"]) == [
+        "NOBODYS",
+        "OLMO_HOUSE",
+        "PREFECT_HOUSE",
+        "RAY_AUTH_MOOD",
+    ]
+
+
+def entered(secrets: Path, tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a command through the entry point, with `secrets` in place of the folder of a container."""
+    text = (FOLDER / "entrypoint.sh").read_text()
+    assert text.count("/run/secrets/") == 1
+    script = tmp_path / "entrypoint.sh"
+    script.write_text(text.replace("/run/secrets", str(secrets)))
+    return subprocess.run(
+        ["sh", script, *command], capture_output=True, text=True, timeout=10, env={"PATH": "/usr/bin:/bin"}
+    )
+
+
+def test_secrets_named_as_variables_become_variables(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "PGPASSWORD").write_text("one $(two) 'three'\n")
+    (secrets / "ray_token").write_text("stays a file")
+    run = entered(secrets, tmp_path, "env")
+    assert "PGPASSWORD=one $(two) 'three'\n" in run.stdout
+    assert "stays a file" not in run.stdout + run.stderr
+
+
+def test_the_command_is_run_with_its_arguments_and_code(tmp_path: Path) -> None:
+    assert entered(tmp_path / "none", tmp_path, "printf", "%s.", "a b", "c").stdout == "a b.c."
+    assert entered(tmp_path / "none", tmp_path, "sh", "-c", "exit 7").returncode == 7
+    assert (FOLDER / "entrypoint.sh").stat().st_mode & 0o111
