@@ -11,7 +11,8 @@ BIN := .venv/bin
 setting = $(or $(PIP_$(1)),$(shell $(PYTHON) -m pip config get global.$(2) 2>/dev/null))
 mirrors = $(if $(1),UV_FIND_LINKS="$(1)") $(if $(2),UV_DEFAULT_INDEX="$(2)") $(if $(3),SSL_CERT_FILE="$(3)")
 uv = $(call mirrors,$(call setting,FIND_LINKS,find-links),$(call setting,INDEX_URL,index-url),$(call setting,CERT,cert)) $(BIN)/uv
-install = $(uv) pip install --quiet --python $(BIN)/python -r requirements.lock
+# Compiled at once: a release starts some sixty Python processes, and many machines forbid them to write what they compiled.
+install = $(uv) pip install --quiet --compile-bytecode --python $(BIN)/python -r requirements.lock
 
 # torch's own index has builds of the right size: without one, Linux gets several GB of CUDA libraries. A folder of
 # wheels, or a mirror instead of the public index, is taken to hold the build that is wanted.
