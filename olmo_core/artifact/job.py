@@ -16,6 +16,9 @@ from olmo_core.artifact.identity import Step
 if TYPE_CHECKING:
     from olmo_core.artifact.record import Record
 
+Sharding = Literal["replicate", "shard", "hybrid"]
+Recompute = Literal["nothing", "feed_forward", "blocks"]
+
 
 class Placement(BaseModel):
     """How a step runs on the machine it finds itself on."""
@@ -27,6 +30,16 @@ class Placement(BaseModel):
     compile: bool = Field(default=True, description="Compile the training step with torch.compile.")
     micro_batch: int | None = Field(
         default=None, ge=1, description="Sequences of one forward pass; the whole share of a rank when not given."
+    )
+    sharding: Sharding = Field(
+        default="replicate",
+        description="Each worker holds all weights; or a share of them (FSDP); or hosts hold all, their workers shares.",
+    )
+    recompute: Recompute = Field(
+        default="nothing", description="What the backward pass computes again, to keep less of the forward pass."
+    )
+    trace: str | None = Field(
+        default=None, description="Folder for a profiler's trace of a few steps of each run; none when not given."
     )
 
 

@@ -1,26 +1,23 @@
-"""A checkpoint of a run, a folder of five files.
+"""What a checkpoint of a run holds, a folder of five files, and going on from one.
 
-`model.safetensors` and `model.json` are as the model room reads them, `optimizer.safetensors` holds the moments,
-`state.json` where the run stood, `history.jsonl` its steps since the checkpoint before.
-Which checkpoints there are is left to `step`, committing them to `run`.
+`model.safetensors` and `model.json` are as the model room reads them, `optimizer.safetensors` holds the moments (and
+the window of skip-step), `state.json` where the run stood, `history.jsonl` its steps since the checkpoint before.
+Which checkpoints there are is left to `step`, writing them to `saver`.
 """
 
 import json
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import load_config, load_weights, save_model
-from olmo_core.train.history import HISTORY_FILE, write_history
-from olmo_core.train.optimizer import moments, restore, updates
+from olmo_core.model.load import WEIGHTS_FILE, load_config
+from olmo_core.train.optimizer import moments, set_updates
+from olmo_core.train.parallel import held_rows, local
+from olmo_core.train.skip import STATE_PREFIX
+from olmo_core.train.tensor_file import read_rows
 from olmo_core.train.trainer import Trainer
 
 STATE_FILE = "state.json"
@@ -61,97 +58,53 @@ def read_state(folder: Path) -> State:
         raise ValueError(f"{path} is not the state of a run: {error}") from error
 
 
-def load_checkpoint(folder: Path, trainer: Trainer) -> State | None:
-    """Put the weights of a checkpoint or soup into `trainer`, and its moments where it has them.
+def tensors_of(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
+    """Return file -> name -> tensor of all a checkpoint keeps; the tensors in use, not copies."""
+    kept = trainer.skip_step.state() if trainer.skip_step is not None else {}
+    weights = {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
+    return {WEIGHTS_FILE: weights, OPTIMIZER_FILE: moments(trainer.model, trainer.optimizer) | kept}
 
-    Returns:
-        The state, or None for a soup, which has none.
+
+def resume(folder: Path, trainer: Trainer) -> State:
+    """Put the whole state of a run back into `trainer`.
 
     Raises:
         ValueError: the folder holds a model of another shape; names the fields that differ.
     """
     _same_shape(folder, trainer.model.config)
-    trainer.model.load_state_dict(load_weights(folder, trainer.model.config))
-    if not (folder / OPTIMIZER_FILE).is_file():
-        return None
+    for file, tensors in tensors_of(trainer).items():
+        _read(folder / file, tensors)
+    return _moments_of(folder, trainer)
+
+
+def start_from(folder: Path, trainer: Trainer) -> None:
+    """Put the weights of a checkpoint or soup into `trainer`, and its moments where it has them.
+
+    A window of skip-step begins anew: what stood out on one mix need not stand out on another.
+
+    Raises:
+        ValueError: the folder holds a model of another shape; names the fields that differ.
+    """
+    _same_shape(folder, trainer.model.config)
+    _read(folder / WEIGHTS_FILE, tensors_of(trainer)[WEIGHTS_FILE])
+    if (folder / OPTIMIZER_FILE).is_file():
+        _read(folder / OPTIMIZER_FILE, moments(trainer.model, trainer.optimizer), ignore=STATE_PREFIX)
+        _moments_of(folder, trainer)
+
+
+def _moments_of(folder: Path, trainer: Trainer) -> State:
     state = read_state(folder)
-    restore(trainer.model, trainer.optimizer, load_file(folder / OPTIMIZER_FILE), state.updates)
+    set_updates(trainer.optimizer, state.updates)
     return state
+
+
+def _read(path: Path, tensors: dict[str, Tensor], ignore: str = "") -> None:
+    rows = read_rows(path, tensors, {name: held_rows(tensor) for name, tensor in tensors.items()}, ignore)
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            local(tensor).copy_(rows[name])
 
 
 def _same_shape(folder: Path, config: ModelConfig) -> None:
     if differences := load_config(folder).differences(config):
         raise ValueError(f"the checkpoint {folder.name} is of another model than the run: {'; '.join(differences)}")
-
-
-class Saver:
-    """Writes checkpoints in a thread of its own; training only waits for one copy of the state.
-
-    Args:
-        commit: called in that thread with (step, folder) once the files are written.
-        scratch: folder in which they are written.
-    """
-
-    def __init__(self, commit: Callable[[int, Path], None], scratch: Path) -> None:
-        self._commit = commit
-        self._scratch = scratch
-        self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._saving: Future[None] | None = None
-        self._copies: dict[str, Tensor] = {}
-
-    def __enter__(self) -> Self:
-        """Return itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Wait for what is being written; its failure is raised, unless another one is on its way already."""
-        try:
-            if kind is None:
-                self.wait()
-        finally:
-            self._thread.shutdown(wait=True)
-
-    def save(self, trainer: Trainer, step: int, rate: float, history: list[dict[str, float]]) -> None:
-        """Copy the state as it is now and have it written and committed; waits for the checkpoint before, if need be.
-
-        Raises:
-            Exception: whatever stopped the checkpoint before.
-        """
-        self.wait()
-        weights = self._copy(trainer.model.state_dict())
-        held = self._copy(moments(trainer.model, trainer.optimizer))
-        config = trainer.config
-        state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
-        self._saving = self._thread.submit(self._write, state, trainer.model.config, weights, held, history)
-
-    def wait(self) -> None:
-        """Return once the last checkpoint is committed; raises what stopped it."""
-        if self._saving is not None:
-            self._saving.result()
-            self._saving = None
-
-    def _copy(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        # The buffers are kept: fresh pages would cost more than the copy itself.
-        for name, tensor in tensors.items():
-            if name not in self._copies:
-                self._copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
-            self._copies[name].copy_(tensor)
-        return {name: self._copies[name] for name in tensors}
-
-    def _write(
-        self,
-        state: State,
-        model: ModelConfig,
-        weights: dict[str, Tensor],
-        held: dict[str, Tensor],
-        history: list[dict[str, float]],
-    ) -> None:
-        folder = self._scratch / f"checkpoint-step{state.step}"
-        folder.mkdir()
-        save_model(folder, model, weights)
-        save_file(held, folder / OPTIMIZER_FILE)
-        (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n")
-        write_history(folder / HISTORY_FILE, history)
-        self._commit(state.step, folder)

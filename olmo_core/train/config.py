@@ -23,7 +23,7 @@ class OptimizerConfig(BaseModel):
 
 
 class ScheduleConfig(BaseModel):
-    """Learning rate by tokens or steps done, the step itself included: warm-up from zero, then the shape of `kind`."""
+    """Learning rate by tokens or steps done, the step itself included: warm-up, then the shape of `kind`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -38,13 +38,26 @@ class ScheduleConfig(BaseModel):
     peak: float | Literal["inherit"] = Field(
         description="Highest rate, or `inherit`: the rate at which the run that made the start checkpoint stood there."
     )
-    warmup: int = Field(0, ge=0, description="Units over which the rate rises linearly from zero to the peak.")
+    warmup: int = Field(0, ge=0, description="Units over which the rate rises linearly to the peak.")
+    warmup_from: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Rate from which it rises, as a fraction of the peak.",
+        exclude_if=lambda fraction: fraction == 0,
+    )
     final: float = Field(0.0, ge=0, le=1, description="Rate at the end as a fraction of the peak.")
     decay: int | None = Field(
         None, gt=0, description="Units of the fall at the end of wsd; required there, only there."
     )
     horizon: int | None = Field(
         None, gt=0, description="Units after which the schedule ends, where that is not the end of the run."
+    )
+    rest: int = Field(
+        0,
+        ge=0,
+        description="Units at the end of the run that are spent at the final rate, where there is no horizon.",
+        exclude_if=lambda rest: rest == 0,
     )
 
     @model_validator(mode="after")
@@ -53,7 +66,33 @@ class ScheduleConfig(BaseModel):
             raise ValueError(f"peak is {self.peak}; give a rate above zero, such as 3e-4, or inherit")
         if (self.kind == "wsd") != (self.decay is not None):
             raise ValueError(f"kind {self.kind} with decay {self.decay}: wsd needs decay, the other kinds have none")
+        if self.rest and self.horizon:
+            raise ValueError(f"rest {self.rest} and horizon {self.horizon} both say where the schedule ends; give one")
         return self
+
+
+class SkipStepConfig(BaseModel):
+    """Skipping steps that stand out. Defaults are those of the OLMo 2 32B (OLMo-core, SkipStepAdamW)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window: int = Field(128, ge=2, description="Accepted steps that a step is compared with.")
+    warmup: int = Field(64, ge=2, description="Accepted steps before the first comparison; non-finite ones always go.")
+    deviations: float = Field(6.0, gt=0, description="Standard deviations above the mean from which a step is skipped.")
+    patience: int = Field(32, ge=1, description="Skipped steps in a row after which the run stops as diverged.")
+
+
+class NgramFilterConfig(BaseModel):
+    """Instances without gradient because they repeat themselves. Defaults are those of the official OLMo 2 configs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_ngram: int = Field(13, ge=1, description="Longest n-gram looked for.")
+    max_repeats: int = Field(32, ge=2, description="Repetitions in a row from which an instance is left out.")
+
+
+def _unused(value: object) -> bool:
+    return value is None or value is False
 
 
 class TrainingSettings(BaseModel):
@@ -66,9 +105,38 @@ class TrainingSettings(BaseModel):
     precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
+    skip_step: SkipStepConfig | None = Field(
+        None, description="Skip steps that stand out; no step is skipped when not given.", exclude_if=_unused
+    )
+    ngram_filter: NgramFilterConfig | None = Field(
+        None, description="Leave out instances that repeat themselves; none when not given.", exclude_if=_unused
+    )
+    document_attention: bool = Field(
+        False,
+        description="Attention stays within a document; across all of an instance by default.",
+        exclude_if=_unused,
+    )
+    canonical_shards: int | None = Field(
+        None,
+        ge=1,
+        description="Strict mode: gradients of this many parts of a batch are summed in a fixed tree, so that every "
+        "number of ranks that divides it gives the same bits; a power of two.",
+        exclude_if=_unused,
+    )
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")
     schedule: ScheduleConfig = Field(description="Learning rate over each run.")
+
+    @model_validator(mode="after")
+    def _shards_divide(self) -> Self:
+        shards = self.canonical_shards
+        if shards is not None and (shards & (shards - 1) or self.batch_size % shards):
+            fits = max(2**n for n in range(shards.bit_length()) if self.batch_size % 2**n == 0)
+            raise ValueError(
+                f"canonical_shards {shards} is no power of two that divides batch_size {self.batch_size}; "
+                f"{fits} would fit"
+            )
+        return self
 
 
 class TrainingConfig(TrainingSettings):
@@ -79,7 +147,7 @@ class TrainingConfig(TrainingSettings):
 
     @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
-        span = self.schedule.horizon or self.scheduled(self.steps)
+        span = self.schedule.horizon or self.scheduled(self.steps) - self.schedule.rest
         used = self.schedule.warmup + (self.schedule.decay or 0)
         if used > span:
             raise ValueError(

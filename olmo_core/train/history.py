@@ -5,11 +5,13 @@ Speeds and other live numbers go to the job's metrics in `loop`, never in here.
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+
+from olmo_core.train.config import TrainingConfig
 
 HISTORY_FILE = "history.jsonl"
 
@@ -19,42 +21,71 @@ class TrainingDivergedError(RuntimeError):
 
 
 class History:
-    """Rows of the steps since the last checkpoint; rows still on the device wait until `read`."""
+    """Rows of the steps since the last checkpoint; rows still on the device wait until `read`.
 
-    def __init__(self, batch_tokens: int, z_loss: float) -> None:
-        self.batch_tokens = batch_tokens
-        self.z_loss = z_loss
+    Args:
+        config: the run's.
+        columns: what the values of a step are, see `Trainer.columns`.
+    """
+
+    def __init__(self, config: TrainingConfig, columns: Sequence[str]) -> None:
+        self.config = config
+        self.columns = columns
         self._waiting: list[tuple[int, float, Tensor]] = []
         self._rows: list[dict[str, float]] = []
+        self._skipped = 0
 
     def __len__(self) -> int:
         """Rows that wait to be read."""
         return len(self._waiting)
 
-    def add(self, step: int, rate: float, sums: Tensor) -> None:
+    def add(self, step: int, rate: float, values: Tensor) -> None:
         """Note a step: its number from 1, its rate, what `Trainer.update` returned; does not wait for the device."""
-        self._waiting.append((step, rate, sums))
+        self._waiting.append((step, rate, values))
 
     def read(self) -> list[dict[str, float]]:
         """Return the rows that waited: step, tokens, loss (nats a token), z_loss (as added to it), grad_norm, lr.
 
+        Where the run filters n-grams also targets (their share of the tokens), where it skips steps also skipped (0 or
+        1); the values of a skipped step may be NaN or infinite.
+
         Raises:
-            TrainingDivergedError: a value is not finite; names the step.
+            TrainingDivergedError: a value is not finite, or too many steps in a row were skipped; names the step.
         """
-        values = torch.stack([sums for *_, sums in self._waiting]).tolist() if self._waiting else []
+        values = torch.stack([values for *_, values in self._waiting]).tolist() if self._waiting else []
         rows: list[dict[str, float]] = []
-        for (step, rate, _), (cross_entropy, squared, norm) in zip(self._waiting, values, strict=True):
-            if not all(math.isfinite(value) for value in (cross_entropy, squared, norm)):
-                raise TrainingDivergedError(
-                    f"step {step}: loss {cross_entropy}, gradient norm {norm} at learning rate {rate:.3g}; "
-                    "lower schedule.peak or lengthen schedule.warmup"
-                )
-            z_loss = self.z_loss * squared
-            row = {"loss": cross_entropy, "z_loss": z_loss, "grad_norm": norm, "lr": rate}
-            rows.append({"step": step, "tokens": step * self.batch_tokens, **row})
+        for (step, rate, _), columns in zip(self._waiting, values, strict=True):
+            row = dict(zip(self.columns, columns, strict=True))
+            self._check(step, rate, row)
+            row["z_loss"] = self.config.z_loss * row.pop("z_squared")
+            rows.append({"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate})
         self._waiting.clear()
         self._rows += rows
         return rows
+
+    def _check(self, step: int, rate: float, row: dict[str, float]) -> None:
+        skip_step = self.config.skip_step
+        self._skipped = self._skipped + 1 if row.get("skipped") else 0
+        if skip_step is not None and self._skipped >= skip_step.patience:
+            said = f"the {self._skipped} steps up to it were skipped, its loss is {row['loss']:.4g}"
+        elif not self._skipped and not all(math.isfinite(value) for value in row.values()):
+            said = f"loss {row['loss']}, gradient norm {row['grad_norm']}"
+        else:
+            return
+        raise TrainingDivergedError(
+            f"step {step}: {said} at learning rate {rate:.3g}; lower schedule.peak or lengthen schedule.warmup"
+        )
+
+    def restore(self, rows: Sequence[dict[str, float]]) -> None:
+        """Take up rows that were read before the run was stopped, as if it had not been."""
+        self._rows += rows
+        for row in rows:
+            self._skipped = self._skipped + 1 if row.get("skipped") else 0
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The rows read since the last checkpoint."""
+        return list(self._rows)
 
     def take(self) -> list[dict[str, float]]:
         """Return all rows read since the last call, and begin anew."""

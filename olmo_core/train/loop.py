@@ -3,7 +3,10 @@
 Where to begin and what becomes of the artifacts is left to `run`.
 """
 
-import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -11,12 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from olmo_core.artifact.job import Job
-from olmo_core.train.checkpoint import Saver
+from olmo_core.train.callbacks.callback import Callback
+from olmo_core.train.callbacks.garbage import GarbageCollection
+from olmo_core.train.callbacks.memory import Memory
+from olmo_core.train.callbacks.profiler import Profiler
+from olmo_core.train.callbacks.throughput import Throughput
 from olmo_core.train.history import History
-from olmo_core.train.peak import peak_flops
+from olmo_core.train.ngrams import repeats
+from olmo_core.train.preemption import PreemptedError, Preemption
 from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.saver import Saver
 from olmo_core.train.schedule import learning_rate
-from olmo_core.train.step import checkpoint_steps
+from olmo_core.train.step import checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
 
 READ_EVERY = 10  # Steps between readings of the device: waiting for it at every step would leave it idle.
@@ -29,57 +38,82 @@ class Batches(Protocol):
         """Ids of a rank's share of global batch `step` (from 0): (batch_size / world, sequence_length)."""
 
 
-def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, done: int, saver: Saver | None) -> None:
-    """Train from after step `done` to the end of the run.
+@dataclass(frozen=True)
+class Position:
+    """Where a run begins or goes on.
+
+    Attributes:
+        step: steps done.
+        rows: history since the last checkpoint that is part of the run.
+        recoveries: checkpoints for recovery that there are since that one.
+    """
+
+    step: int = 0
+    rows: Sequence[dict[str, float]] = ()
+    recoveries: int = 0
+
+
+def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position: Position, saver: Saver) -> None:
+    """Train from `position` to the end of the run.
 
     Args:
         job: told progress and live numbers; its step is the run.
-        trainer: holds the state after `done` steps.
+        trainer: holds the state of `position`.
         batches: global batches by step.
         peak: highest learning rate.
-        done: steps already done.
-        saver: takes the checkpoints; None on ranks that save none.
+        position: where to begin.
+        saver: takes the checkpoints.
 
     Raises:
         TrainingDivergedError: loss or gradients are not finite; no checkpoint is made of such weights.
+        PreemptedError: the process was asked to stop; what was done is saved.
     """
     config = trainer.config
     rank, world = rank_and_world()
     total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
-    history, speed = History(config.batch_tokens, config.z_loss), Speed(trainer, world)
-    for step in range(done + 1, config.steps + 1):
-        rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
-        sums = trainer.update(torch.from_numpy(batches.batch(step - 1, rank, world)), rate)
-        history.add(step, rate, sums)
-        if len(history) == READ_EVERY or step in permanent:
-            rows = history.read()
-            live = speed.of(len(rows))
-            for row in rows:
-                job.metrics(int(row["step"]), row | live)
-            job.progress(step * config.batch_tokens, total, "tokens", loss=rows[-1]["loss"], **live)
-        if step in permanent and saver is not None:
-            saver.save(trainer, step, rate, history.take())
+    history = History(config, trainer.columns)
+    history.restore(position.rows)
+    with ExitStack() as stack:
+        preemption = stack.enter_context(Preemption())
+        callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer)]
+        for step in range(position.step + 1, config.steps + 1):
+            rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
+            tokens = batches.batch(step - 1, rank, world)
+            history.add(step, rate, trainer.update(torch.from_numpy(tokens), rate, _targets(tokens, trainer)))
+            for callback in callbacks:
+                callback.after(step)
+            stopping = preemption.requested() and step not in permanent
+            if len(history) == READ_EVERY or step in permanent or stopping:
+                rows = history.read()
+                live = {name: value for each in callbacks for name, value in each.numbers(len(rows)).items()}
+                for row in rows:
+                    job.metrics(int(row["step"]), row | live)
+                job.progress(step * config.batch_tokens, total, "tokens", loss=rows[-1]["loss"], **live)
+            if step in permanent:
+                saver.save(trainer, checkpoint_step(job.step, step), step, rate, history.take())
+            elif stopping:
+                after = max((each for each in permanent if each < step), default=0)
+                target = recovery_step(job.step, after, position.recoveries if position.step >= after else 0)
+                saver.save(trainer, target, step, rate, history.rows)
+                saver.wait()
+                raise PreemptedError(f"{job.step.label} was asked to stop; its {step} steps are saved")
 
 
-class Speed:
-    """Tokens a second over all ranks, and the share of the devices' peak that is, by both ways of counting FLOPs."""
+def _callbacks(job: Job, trainer: Trainer) -> list[Callback]:
+    rank, world = rank_and_world()
+    callbacks = [
+        GarbageCollection(),
+        Throughput(trainer.model.config, trainer.config, trainer.device, world),
+        Memory(trainer.device),
+    ]
+    if job.placement.trace is not None:
+        callbacks.append(Profiler(Path(job.placement.trace) / job.step.folder, rank))
+    return callbacks
 
-    def __init__(self, trainer: Trainer, world: int) -> None:
-        config, model = trainer.config, trainer.model.config
-        self._tokens = config.batch_tokens
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
-        peak = world * peak_flops(trainer.device, dtype)
-        self._shares = {
-            f"utilization_{count}": model.flops_per_token(config.sequence_length, count) / peak
-            for count in ("causal", "full")
-        }
-        self._since: float | None = None
 
-    def of(self, steps: int) -> dict[str, float]:
-        """Return the numbers of the steps since the last call; none at the first, which holds the compilation."""
-        now, since = time.perf_counter(), self._since
-        self._since = now
-        if since is None:
-            return {}
-        rate = steps * self._tokens / (now - since)
-        return {"tokens_per_second": rate} | {name: rate * share for name, share in self._shares.items()}
+def _targets(tokens: NDArray[np.int64], trainer: Trainer) -> torch.Tensor | None:
+    """Return which tokens are to be predicted, None for all."""
+    if trainer.config.ngram_filter is None:
+        return None
+    kept = ~repeats(tokens, trainer.config.ngram_filter)
+    return torch.from_numpy(kept).unsqueeze(1).expand(tokens.shape)

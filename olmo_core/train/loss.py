@@ -18,9 +18,15 @@ SLICE_LOGITS = {"cpu": 2**23, "cuda": 2**28}
 SliceLoss = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
-def shifted_labels(tokens: Tensor) -> Tensor:
-    """Return the labels (batch, seq) of token ids (batch, seq): the next token, and none at the last position."""
-    return torch.cat((tokens[:, 1:], torch.full_like(tokens[:, :1], IGNORED)), dim=1)
+def shifted_labels(tokens: Tensor, targets: Tensor | None = None) -> Tensor:
+    """Return the labels (batch, seq) of token ids (batch, seq): the next token, and none at the last position.
+
+    Args:
+        tokens: (batch, seq) ids.
+        targets: which tokens are to be predicted, bool (batch, seq); all when None.
+    """
+    named = tokens if targets is None else tokens.masked_fill(~targets, IGNORED)
+    return torch.cat((named[:, 1:], torch.full_like(tokens[:, :1], IGNORED)), dim=1)
 
 
 def head_loss(

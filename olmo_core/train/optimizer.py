@@ -46,18 +46,7 @@ def updates(optimizer: AdamW) -> int:
     return int(next(iter(optimizer.state.values()))["step"].item())
 
 
-def restore(model: nn.Module, optimizer: AdamW, stored: dict[str, Tensor], updates: int) -> None:
-    """Put stored moments and their count of updates in place.
-
-    Raises:
-        ValueError: a tensor is missing, unknown or of another shape.
-    """
-    held = moments(model, optimizer)
-    for name in sorted(held.keys() | stored.keys()):
-        shapes = [tuple(tensors[name].shape) if name in tensors else None for tensors in (stored, held)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(f"optimizer tensor {name} has shape {shapes[0]}, the model asks for {shapes[1]}")
-    for name, tensor in held.items():
-        tensor.copy_(stored[name])
+def set_updates(optimizer: AdamW, updates: int) -> None:
+    """Say how many updates the moments have seen."""
     for state in optimizer.state.values():
         state["step"].fill_(updates)

@@ -5,13 +5,16 @@ from functools import cache
 
 import torch
 
-# Dense bf16 FLOP/s by the makers' data sheets; an H200 is an H100 with more memory.
+# Dense bf16 FLOP/s by the makers' data sheets, the first that is part of a GPU's name; an H200 is an H100 with more
+# memory.
 KNOWN_BF16 = {
+    "H100 PCIe": 756e12,
     "H100": 989.5e12,
     "H200": 989.5e12,
     "B200": 2.25e15,
     "A100": 312e12,
-    "MI300X": 1307e12,
+    "MI300X": 1307.4e12,
+    "MI300A": 980.6e12,
 }
 _SIDE = 1024
 

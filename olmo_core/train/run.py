@@ -9,13 +9,15 @@ from typing import Any
 
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
+from olmo_core.data.tokens import read_token_file
 from olmo_core.model.config import ModelConfig
-from olmo_core.train.checkpoint import Saver, load_checkpoint, read_state
+from olmo_core.train.checkpoint import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.history import HISTORY_FILE, read_history
-from olmo_core.train.loop import run_loop
-from olmo_core.train.runtime import can_compile, device_of, rank_and_world, training_process
-from olmo_core.train.step import checkpoint_step, checkpoint_steps
+from olmo_core.train.loop import Position, run_loop
+from olmo_core.train.runtime import rank_and_world, training_process
+from olmo_core.train.saver import Saver
+from olmo_core.train.step import checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
 
 
@@ -30,12 +32,29 @@ def train(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: the start checkpoint, the mix or the batch do not fit the run; says which and what would fit.
         TrainingDivergedError: loss or gradients became non-finite.
+        PreemptedError: the process was asked to stop; called again, it goes on from there.
     """
     model = ModelConfig.model_validate(job.fields["model"])
     config = TrainingConfig.model_validate({name: value for name, value in job.fields.items() if name != "model"})
-    rank, _ = rank_and_world()
     start, placement = job.inputs.get("start"), job.placement
-    batches = Loader(
+    peak = _peak(config, start)
+    with training_process(placement):
+        batches = _loader(job, model, config)
+        trainer = Trainer(model, config, placement, _eos_id(job))
+        last, position = _last(job, config)
+        if last is not None:
+            resume(last, trainer)
+        elif start is not None:
+            start_from(start.path, trainer)
+        else:
+            trainer.initialize()
+        with Saver(job.commit, job.out) as saver:
+            run_loop(job, trainer, batches, peak, position, saver)
+    return _conclude(job, config) if rank_and_world()[0] == 0 else {}
+
+
+def _loader(job: Job, model: ModelConfig, config: TrainingConfig) -> Loader:
+    return Loader(
         job.inputs["mix"].path,
         {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"},
         seed=config.seed,
@@ -43,28 +62,35 @@ def train(job: Job) -> dict[str, Any]:
         sequence_length=config.sequence_length,
         vocab_size=model.vocab_size,
     )
-    with training_process(placement):
-        trainer = Trainer(model, config, device_of(placement), can_compile(placement), placement.micro_batch)
-        finished = _finished(job, config)
-        if finished:
-            load_checkpoint(finished[-1].path, trainer)
-        elif start is not None:
-            load_checkpoint(start.path, trainer)
-        done = checkpoint_steps(config)[len(finished) - 1] if finished else 0
-        peak = _peak(config, start)
-        if rank != 0:
-            run_loop(job, trainer, batches, peak, done, saver=None)
-            return {}
-        with Saver(lambda step, folder: _commit(job, step, folder), job.out) as saver:
-            run_loop(job, trainer, batches, peak, done, saver)
-    return _conclude(job, config)
 
 
-def _finished(job: Job, config: TrainingConfig) -> list[Artifact]:
-    """The run's checkpoints up to the first that is missing: going on from the last of them makes all later ones.
+def _eos_id(job: Job) -> int:
+    """Return the id that ends a document, the same in all token files."""
+    folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
+    ids = {role: read_token_file(folder).eos_id for role, folder in folders.items()}
+    if len(set(ids.values())) != 1:
+        raise ValueError(f"token files end documents with different ids, {ids}; make them with one tokenizer")
+    return next(iter(ids.values()))
+
+
+def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
+    """Return the checkpoint to go on from, the last of the run's own or one for recovery after it, and its position.
 
     Ranks look by themselves and agree: no checkpoint is committed before all of them have taken a step together.
     """
+    finished = _finished(job, config)
+    if len(finished) == len(checkpoint_steps(config)):
+        return finished[-1].path, Position(config.steps)
+    after = checkpoint_steps(config)[len(finished) - 1] if finished else 0
+    last, position = finished[-1].path if finished else None, Position(after)
+    while (found := job.find(recovery_step(job.step, after, position.recoveries))) is not None:
+        rows = read_history(found.path / HISTORY_FILE)
+        last, position = found.path, Position(read_state(found.path).step, rows, position.recoveries + 1)
+    return last, position
+
+
+def _finished(job: Job, config: TrainingConfig) -> list[Artifact]:
+    """The run's checkpoints up to the first that is missing: going on from the last of them makes all later ones."""
     found = []
     for step in checkpoint_steps(config):
         artifact = job.find(checkpoint_step(job.step, step))
@@ -86,10 +112,6 @@ def _peak(config: TrainingConfig, start: Artifact | None) -> float:
             "schedule.final above 0 to the run that made it"
         )
     return rate
-
-
-def _commit(job: Job, step: int, folder: Path) -> None:
-    job.commit(checkpoint_step(job.step, step), folder)
 
 
 def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:

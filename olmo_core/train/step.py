@@ -51,6 +51,23 @@ def checkpoint_step(run: Step, step: int) -> Step:
     )
 
 
+def recovery_step(run: Step, after: int, number: int) -> Step:
+    """Return a checkpoint `run` commits where it is stopped between two of its own, only to go on from there.
+
+    Args:
+        run: the run.
+        after: training step of the last of its checkpoints, 0 before the first.
+        number: how many such stops there were since, so that the next one can be found without looking around.
+    """
+    return Step(
+        kind="recovery",
+        name=f"{run.name}-after{after}-{number}",
+        version=CHECKPOINT_VERSION,
+        fields={"after": after, "number": number},
+        inputs={"run": run},
+    )
+
+
 def checkpoint_steps(config: TrainingConfig) -> tuple[int, ...]:
     """Return the training steps after which a run commits a checkpoint, in order, its last step among them."""
     return (*range(config.checkpoint_every, config.steps, config.checkpoint_every), config.steps)

@@ -4,98 +4,134 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
+from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Transformer
+from olmo_core.train.canonical import CanonicalShards
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.loss import head_loss, shifted_labels, slice_loss
+from olmo_core.train.documents import document_mask
+from olmo_core.train.loss import IGNORED, head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer
+from olmo_core.train.parallel import Parallel, Replicas, Shards, initialize, local, mesh_of
+from olmo_core.train.recompute import recompute
+from olmo_core.train.runtime import can_compile, device_of
+from olmo_core.train.skip import SkipStep
 
 # Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.
 COMPILATION: dict[str, Any] = {"cpp.dynamic_threads": True}
 
 
 class Trainer:
-    """Model and optimizer of a run, and the step that moves them.
+    """Model and optimizer of a run, and the step that moves them. Weights are undefined until drawn or loaded.
 
     Blocks and loss are compiled each on their own: blocks share one compiled form, so a first step takes as long for 64
     layers as for 4 (11 s against 28 s for the whole `tiny` model on 2 cores, at the same speed afterwards).
 
+    Attributes:
+        columns: what the values are that `update` returns.
+
     Args:
-        model: shape; its first weights are drawn from the run's seed.
+        model: shape.
         config: how to train.
-        device: where the weights lie.
-        compile: compile the step.
-        micro_batch: sequences of one forward pass; all of a rank's share when None.
+        placement: device, compilation, micro-batches, how weights are shared.
+        eos_id: the id that ends a document, where attention stays within documents.
     """
 
     def __init__(
-        self,
-        model: ModelConfig,
-        config: TrainingConfig,
-        device: torch.device,
-        compile: bool,
-        micro_batch: int | None = None,
+        self, model: ModelConfig, config: TrainingConfig, placement: Placement, eos_id: int | None = None
     ) -> None:
         self.config = config
-        self.device = device
-        self.micro_batch = micro_batch
-        # Drawn on the CPU, so that the first weights do not depend on the device.
-        self.model = Transformer(model).initialize(torch.Generator().manual_seed(config.seed)).to(device)
-        self.optimizer = build_optimizer(self.model, config.optimizer)
-        self.slice_loss = slice_loss
-        if compile:
+        self.device = device_of(placement)
+        if config.document_attention and eos_id is None:
+            raise ValueError("document_attention needs the id that ends a document; token files say it")
+        self._eos_id = eos_id if config.document_attention else None
+        mesh = mesh_of(placement, self.device)
+        with torch.device(self.device if mesh is None else "meta"):
+            self.model = Transformer(model)
+        recompute(self.model, placement.recompute)
+        self._slice_loss = slice_loss
+        if can_compile(placement):
             for block in self.model.blocks:
                 block.compile(dynamic=False, options=COMPILATION)
-            self.slice_loss = torch.compile(slice_loss, dynamic=False, options=COMPILATION)
+            self._slice_loss = torch.compile(slice_loss, dynamic=False, options=COMPILATION)
+        self._parallel: Parallel
+        if mesh is not None:
+            self._parallel = Shards(self.model, mesh, placement.micro_batch)
+            self.model.to_empty(device=self.device)
+        elif config.canonical_shards is not None:
+            self._parallel = CanonicalShards(self.model, config.canonical_shards)
+        else:
+            self._parallel = Replicas(self.model, placement.micro_batch)
+        self.optimizer = build_optimizer(self.model, config.optimizer)
+        self.skip_step = SkipStep(config.skip_step, self.device) if config.skip_step is not None else None
+        self.columns = (
+            *("loss", "z_squared"),
+            *(["targets"] if config.ngram_filter is not None else []),
+            "grad_norm",
+            *(["skipped"] if config.skip_step is not None else []),
+        )
+        self._all_targets = config.batch_size * (config.sequence_length - 1)
 
-    def update(self, tokens: Tensor, rate: float) -> Tensor:
+    def initialize(self) -> "Trainer":
+        """Draw the first weights from the run's seed."""
+        initialize(self.model, self.config.seed)
+        return self
+
+    def update(self, tokens: Tensor, rate: float, targets: Tensor | None = None) -> Tensor:
         """Train on this rank's share of a global batch.
 
         Args:
             tokens: (sequences, sequence_length) ids.
             rate: learning rate.
+            targets: which tokens are to be predicted, bool of the same shape; given where the run filters n-grams.
 
         Returns:
-            Cross-entropy, squared log-normaliser (both means over the targets of the global batch) and gradient norm
-            before clipping: (3,), on the device, so that reading it can wait.
+            The values of `columns`, on the device, so that reading them can wait: cross-entropy and squared
+            log-normaliser (both means over the targets of the global batch), the share of tokens that were targets,
+            gradient norm before clipping, whether the step was skipped.
         """
         tokens = tokens.to(self.device, non_blocking=True)
-        sums = torch.zeros(2, device=self.device)
-        for part in torch.split(tokens, self.micro_batch or tokens.shape[0]):
-            sums += self._backward(part)
+        labels = shifted_labels(tokens, None if targets is None else targets.to(self.device, non_blocking=True))
+        sums = self._parallel.accumulate(len(tokens), lambda part: self._backward(tokens[part], labels[part]))
         parameters = list(self.model.parameters())
-        _sum_over_ranks([sums, *(p.grad for p in parameters if p.grad is not None)])
+        if targets is not None:
+            sums = self._normalise(sums, parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        values = [sums, norm.reshape(1)]
+        if self.skip_step is not None:
+            skipped = self.skip_step.skips(sums[0], norm).float()
+            # What gradient scalers tell the fused kernel of an overflow: it then touches neither weights nor moments.
+            self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
+            values.append(skipped.reshape(1))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return torch.cat((sums, norm.reshape(1)))
+        return torch.cat(values)
 
-    def _backward(self, tokens: Tensor) -> Tensor:
+    def _backward(self, tokens: Tensor, labels: Tensor) -> Tensor:
         config = self.config
+        mask = document_mask(tokens, self._eos_id) if self._eos_id is not None else None
         with self._arithmetic():
-            states = self.model.states(tokens)
+            states = self.model.states(tokens, mask=mask)
         states = states.flatten(0, 1).to(torch.bfloat16 if config.precision == "bf16" else torch.float32)
-        labels = shifted_labels(tokens).flatten()
-        targets = config.batch_size * (config.sequence_length - 1)
-        loss, *sums = head_loss(states, self.model.head.weight, labels, targets, config.z_loss, self.slice_loss)
+        loss, *sums = head_loss(
+            states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss
+        )
         loss.backward()  # type: ignore[no-untyped-call]
+        if config.ngram_filter is not None:
+            sums.append((labels != IGNORED).sum() / self._all_targets)
         return torch.stack(sums)
+
+    def _normalise(self, sums: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:
+        """Divide sums and gradients by the share of tokens that were targets: the mean is over these alone."""
+        share = sums[2].clamp(min=1 / self._all_targets)
+        torch._foreach_div_([local(parameter.grad) for parameter in parameters if parameter.grad is not None], share)
+        return torch.cat((sums[:2] / share, sums[2:]))
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
-
-
-def _sum_over_ranks(tensors: list[Tensor]) -> None:
-    """Replace each tensor by its sum over all ranks, in one message."""
-    if not (dist.is_available() and dist.is_initialized()):
-        return
-    message = torch.cat([tensor.flatten() for tensor in tensors])
-    dist.all_reduce(message)
-    parts = torch.split(message, [tensor.numel() for tensor in tensors])
-    for tensor, summed in zip(tensors, parts, strict=True):
-        tensor.copy_(summed.view_as(tensor))

@@ -50,6 +50,20 @@ def test_steps_and_tokens_say_the_same() -> None:
     assert rate == 0.0
 
 
+def test_a_warm_up_may_begin_above_zero() -> None:
+    # OLMo 1: the rate rises from a tenth of the peak (olmo/optim.py, warmup_min_lr not given).
+    schedule = ScheduleConfig(kind="linear", peak=3e-4, unit="steps", warmup=5000, warmup_from=0.1, final=0.1)
+    rates = [learning_rate(schedule, 3e-4, step, total=10_000) for step in (1, 2500, 5000, 10_000)]
+    assert rates == pytest.approx([3e-5 + 2.7e-4 / 5000, 1.65e-4, 3e-4, 3e-5])
+
+
+def test_the_last_steps_may_rest_at_the_final_rate() -> None:
+    resting = ScheduleConfig(kind="linear", peak=1.0, unit="steps", rest=10)
+    short = ScheduleConfig(kind="linear", peak=1.0, unit="steps")
+    rates = [learning_rate(resting, 1.0, step, total=100) for step in range(1, 101)]
+    assert rates == [learning_rate(short, 1.0, step, total=90) for step in range(1, 91)] + [0.0] * 10
+
+
 def test_beyond_its_horizon_a_schedule_stays_at_its_end() -> None:
     schedule = ScheduleConfig(kind="linear", peak=1.0, unit="steps", horizon=90)
     # The released anneals run ten steps longer than their schedules, at rate zero.

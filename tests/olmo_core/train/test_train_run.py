@@ -17,7 +17,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.data.loader import Loader
-from olmo_core.train.checkpoint import load_checkpoint, read_state
+from olmo_core.train.checkpoint import read_state, start_from
 from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.history import TrainingDivergedError, read_history
 from olmo_core.train.step import checkpoint_step, run_step
@@ -150,8 +150,8 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
     assert read_state(end.path).updates == 16
 
     # The same by hand: the checkpoint's weights and moments, the new mix from its first batch on.
-    by_hand = Trainer(MODEL, config(), torch.device("cpu"), compile=False)
-    load_checkpoint(started.path, by_hand)
+    by_hand = Trainer(MODEL, config(), EAGER).initialize()
+    start_from(started.path, by_hand)
     mix = step.inputs["mix"]
     folders = {role: store.find(source).path for role, source in mix.inputs.items()}  # type: ignore[union-attr]
     loader = Loader(
@@ -221,7 +221,7 @@ from olmo_core.train.trainer import Trainer
 
 rank, path = int(sys.argv[1]), sys.argv[2]
 dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-trainer = Trainer(world.MODEL, world.config(precision="fp32"), torch.device("cpu"), compile=False)
+trainer = Trainer(world.MODEL, world.config(precision="fp32"), world.EAGER).initialize()
 generator, seen = torch.Generator().manual_seed(4), []
 for _ in range(3):
     batch = torch.randint(0, 64, (4, 16), generator=generator)
@@ -234,7 +234,7 @@ def test_two_ranks_see_the_losses_of_one(tmp_path: Path) -> None:
     ranks = [python(RANK, str(rank), str(tmp_path / "rendezvous")) for rank in range(2)]
     first, second = (json.loads(rank.communicate(timeout=120)[0].splitlines()[-1]) for rank in ranks)
     assert first == second
-    trainer = Trainer(MODEL, config(precision="fp32"), torch.device("cpu"), compile=False)
+    trainer = Trainer(MODEL, config(precision="fp32"), EAGER).initialize()
     generator, alone = torch.Generator().manual_seed(4), []
     for _ in range(3):
         alone += trainer.update(torch.randint(0, 64, (4, 16), generator=generator), 5e-3).tolist()

@@ -3,12 +3,11 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from training_world import MODEL, config
+from training_world import EAGER, MODEL, config
 
+from olmo_core.artifact.job import Placement
 from olmo_core.train.config import OptimizerConfig, TrainingConfig
 from olmo_core.train.trainer import Trainer
-
-CPU = torch.device("cpu")
 
 
 def batches(count: int) -> list[torch.Tensor]:
@@ -17,7 +16,7 @@ def batches(count: int) -> list[torch.Tensor]:
 
 
 def trained(training: TrainingConfig, micro_batch: int | None = None, steps: int = 4) -> tuple[Trainer, torch.Tensor]:
-    trainer = Trainer(MODEL, training, CPU, compile=False, micro_batch=micro_batch)
+    trainer = Trainer(MODEL, training, Placement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
     return trainer, torch.stack([trainer.update(batch, 5e-3) for batch in batches(steps)])
 
 
@@ -26,7 +25,7 @@ def test_steps_equal_a_plain_implementation() -> None:
     adamw = OptimizerConfig(weight_decay=0.3, eps=1e-3)
     training = config(precision="fp32", z_loss=1e-3, max_grad_norm=0.5, optimizer=adamw)
     trainer, sums = trained(training)
-    model = Trainer(MODEL, training, CPU, compile=False).model
+    model = Trainer(MODEL, training, EAGER).initialize().model
     embedding = model.embeddings.weight
     rest = [p for p in model.parameters() if p is not embedding]
     optimizer = torch.optim.AdamW(
@@ -49,7 +48,7 @@ def test_steps_equal_a_plain_implementation() -> None:
         assert (cross_entropy, squared, norm) == pytest.approx((loss.item(), z.item(), plain_norm.item()), rel=1e-5)
     for (name, ours), plain in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-5), name
-        assert not torch.equal(ours, Trainer(MODEL, training, CPU, compile=False).model.get_parameter(name)), name
+        assert not torch.equal(ours, Trainer(MODEL, training, EAGER).initialize().model.get_parameter(name)), name
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
@@ -73,7 +72,7 @@ def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
 def test_compiled_steps_equal_eager_ones() -> None:
     training = config(precision="fp32")
     _, expected = trained(training)
-    trainer = Trainer(MODEL, training, CPU, compile=True)
+    trainer = Trainer(MODEL, training, Placement(threads=1)).initialize()
     sums = torch.stack([trainer.update(batch, 5e-3) for batch in batches(4)])
     assert torch.allclose(sums, expected, rtol=1e-5)
     counters = torch._dynamo.utils.counters
@@ -82,6 +81,6 @@ def test_compiled_steps_equal_eager_ones() -> None:
 
 
 def test_first_weights_follow_the_seed() -> None:
-    first = Trainer(MODEL, config(seed=1), CPU, compile=False).model.head.weight
-    assert torch.equal(first, Trainer(MODEL, config(seed=1), CPU, compile=False).model.head.weight)
-    assert not torch.equal(first, Trainer(MODEL, config(seed=2), CPU, compile=False).model.head.weight)
+    first = Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight
+    assert torch.equal(first, Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight)
+    assert not torch.equal(first, Trainer(MODEL, config(seed=2), EAGER).initialize().model.head.weight)

@@ -1,0 +1,28 @@
+"""What stands beside the loop: one concern, told of every step and asked for live numbers now and then.
+
+Nothing of it changes a byte of a checkpoint: what bears on the result (moments, window of skip-step, history) is state
+of the run and is kept there; times and memory are not, and begin anew where a run goes on.
+"""
+
+from types import TracebackType
+from typing import Self
+
+
+class Callback:
+    """Does nothing; a callback says what it does otherwise. It is open while the loop runs."""
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End, however the loop ended."""
+
+    def after(self, step: int) -> None:
+        """Take note that a step was sent to the device; must not wait for it."""
+
+    def numbers(self, steps: int) -> dict[str, float]:
+        """Return live numbers, once the device is through with the `steps` steps since the last call."""
+        return {}

@@ -1,0 +1,36 @@
+"""Tokens a second over all ranks, and what share of the devices' peak that is."""
+
+import time
+
+import torch
+
+from olmo_core.model.config import ModelConfig
+from olmo_core.train.callbacks.callback import Callback
+from olmo_core.train.config import TrainingConfig
+from olmo_core.train.peak import peak_flops
+
+
+class Throughput(Callback):
+    """`tokens_per_second`, and the utilization by both ways of counting, `utilization_causal` and `utilization_full`.
+
+    FLOPs are those of `ModelConfig.flops_per_token`: what is computed again in the backward pass is not counted.
+    """
+
+    def __init__(self, model: ModelConfig, config: TrainingConfig, device: torch.device, world: int) -> None:
+        self._tokens = config.batch_tokens
+        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        peak = world * peak_flops(device, dtype)
+        self._shares = {
+            f"utilization_{count}": model.flops_per_token(config.sequence_length, count) / peak
+            for count in ("causal", "full")
+        }
+        self._since: float | None = None
+
+    def numbers(self, steps: int) -> dict[str, float]:
+        """Return them for the steps since the last call; none at the first, which holds the compilation."""
+        now, since = time.perf_counter(), self._since
+        self._since = now
+        if since is None:
+            return {}
+        rate = steps * self._tokens / (now - since)
+        return {"tokens_per_second": rate} | {name: rate * share for name, share in self._shares.items()}

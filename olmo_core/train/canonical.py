@@ -1,0 +1,81 @@
+"""Strict mode: a batch is cut into a fixed number of shards, whose gradients are summed in a fixed binary tree.
+
+Shard `s` of `K` is every `K`-th sequence from `s` on. The tree adds shards `s` and `s + K/2`, then these sums `s` and
+`s + K/4`, and so on, whichever rank holds them: every number of ranks that divides `K` gives the same bits. A rank
+holds the shards `rank, rank + world, ...`, so the lower levels need no messages, and the upper ones are an exchange
+with one other rank each. Costs a copy of the gradients per level on a rank, and no overlap of messages with the
+backward pass.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from olmo_core.train.parallel import Backward
+from olmo_core.train.runtime import rank_and_world
+
+
+class CanonicalShards:
+    """Sums over the canonical shards of a batch; see `parallel.Parallel`."""
+
+    def __init__(self, model: nn.Module, shards: int) -> None:
+        """Raise ValueError where the ranks do not divide the shards."""
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._rank, self._world = rank_and_world()
+        if shards % self._world:
+            raise ValueError(
+                f"canonical_shards {shards} cannot be shared by {self._world} ranks; give a number of workers that "
+                "divides it"
+            )
+        self._own = shards // self._world
+
+    def parts(self, rows: int) -> Sequence[slice]:
+        """Return the shards of this rank."""
+        return [slice(number, None, self._own) for number in range(self._own)]
+
+    def accumulate(self, rows: int, backward: Backward) -> Tensor:
+        """See `Parallel`."""
+        parts = self.parts(rows)
+
+        def tree(first: int, stride: int) -> list[Tensor]:
+            if stride == len(parts):
+                return self._taken(backward(parts[first]))
+            return added(tree(first, 2 * stride), tree(first + stride, 2 * stride))
+
+        total = tree(0, 1)
+        distance = self._world // 2
+        while distance:
+            total = added(total, self._exchanged(total, self._rank ^ distance))
+            distance //= 2
+        for parameter, gradient in zip(self._parameters, total[1:], strict=True):
+            parameter.grad = gradient
+        return total[0]
+
+    def _taken(self, sums: Tensor) -> list[Tensor]:
+        """Return the sums and the gradients of one shard, and leave no gradients behind."""
+        taken = [sums]
+        for parameter in self._parameters:
+            assert parameter.grad is not None
+            taken.append(parameter.grad)
+            parameter.grad = None
+        return taken
+
+    def _exchanged(self, tensors: list[Tensor], partner: int) -> list[Tensor]:
+        """Return what the partner holds in place of these tensors."""
+        received = [torch.empty_like(tensor) for tensor in tensors]
+        exchange = [
+            dist.P2POp(operation, tensor, partner)
+            for sent, taken in zip(tensors, received, strict=True)
+            for operation, tensor in ((dist.isend, sent.contiguous()), (dist.irecv, taken))
+        ]
+        for work in dist.batch_isend_irecv(exchange):
+            work.wait()
+        return received
+
+
+def added(totals: list[Tensor], others: list[Tensor]) -> list[Tensor]:
+    """Return the sums of two lists of tensors, in the place of the first."""
+    torch._foreach_add_(totals, others)
+    return totals

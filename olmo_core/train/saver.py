@@ -1,0 +1,173 @@
+"""Writes checkpoints in a thread of its own; training only waits for one copy of the state.
+
+Every rank writes the rows it holds into the same files, in the folder of rank 0; rank 0 commits. What is in a
+checkpoint is said by `checkpoint`.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from olmo_core.artifact.identity import Step
+from olmo_core.model.config import ModelConfig
+from olmo_core.model.load import CONFIG_FILE
+from olmo_core.train.checkpoint import STATE_FILE, State, tensors_of
+from olmo_core.train.history import HISTORY_FILE, write_history
+from olmo_core.train.optimizer import updates
+from olmo_core.train.parallel import held_rows, local, written_rows
+from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.tensor_file import Layout, Rows
+from olmo_core.train.trainer import Trainer
+
+Commit = Callable[[Step, Path], object]
+
+
+class SaveError(RuntimeError):
+    """A checkpoint could not be written because of another rank."""
+
+
+class Saver:
+    """Saves the state of a run. All ranks make one, and save at the same steps.
+
+    Args:
+        commit: called on rank 0, in the thread, with the step of the checkpoint and its folder.
+        scratch: folder in which rank 0 writes; all ranks must be able to write there.
+    """
+
+    def __init__(self, commit: Commit, scratch: Path) -> None:
+        self._commit = commit
+        self._rank, world = rank_and_world()
+        # A group of its own: its messages come from the thread, beside those of the training step.
+        self._group = dist.new_group(backend="gloo") if world > 1 else None
+        self._thread = ThreadPoolExecutor(1, "checkpoint")
+        self._saving: Future[None] | None = None
+        self._copies: dict[str, Tensor] = {}
+        self._scratch = self._shared(scratch)
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for what is being written; its failure is raised, unless another one is on its way already."""
+        try:
+            if kind is None:
+                self.wait()
+        finally:
+            self._thread.shutdown(wait=True)
+
+    def save(self, trainer: Trainer, target: Step, step: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
+        """Copy the state after training step `step` and have it written and committed as `target`.
+
+        Waits for the checkpoint before, if need be.
+
+        Raises:
+            Exception: whatever stopped the checkpoint before.
+        """
+        self.wait()
+        tensors = tensors_of(trainer)
+        parts = {file: self._copied(named) for file, named in tensors.items()}
+        layouts = {file: Layout(named) for file, named in tensors.items()}
+        config = trainer.config
+        state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize()
+        self._saving = self._thread.submit(self._write, target, trainer.model.config, state, list(rows), layouts, parts)
+
+    def wait(self) -> None:
+        """Return once the last checkpoint is committed; raises what stopped it."""
+        if self._saving is not None:
+            self._saving.result()
+            self._saving = None
+
+    def _copied(self, tensors: Mapping[str, Tensor]) -> dict[str, Rows]:
+        """Copy the rows this rank writes; one copy in all, into memory that is kept: fresh pages would cost more."""
+        copied = {}
+        for name, tensor in tensors.items():
+            held, rows = held_rows(tensor), written_rows(tensor)
+            values = local(tensor)[rows.start - held.start : rows.stop - held.start]
+            if name not in self._copies:
+                self._copies[name] = torch.empty(values.shape, dtype=values.dtype, pin_memory=values.is_cuda)
+            self._copies[name].copy_(values, non_blocking=True)
+            copied[name] = Rows(rows.start, self._copies[name])
+        return copied
+
+    def _write(
+        self,
+        target: Step,
+        model: ModelConfig,
+        state: State,
+        history: Sequence[Mapping[str, float]],
+        layouts: Mapping[str, Layout],
+        parts: Mapping[str, Mapping[str, Rows]],
+    ) -> None:
+        folder = self._scratch / f"{target.kind}-{target.name}"
+
+        def begin() -> None:
+            if self._rank == 0:
+                folder.mkdir()
+                (folder / CONFIG_FILE).write_text(model.model_dump_json(indent=2) + "\n")
+                (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n")
+                write_history(folder / HISTORY_FILE, history)
+                for file, layout in layouts.items():
+                    layout.create(folder / file)
+
+        def write() -> None:
+            for file, layout in layouts.items():
+                layout.write(folder / file, parts[file])
+
+        self._together(begin)
+        self._together(write)
+        if self._rank == 0:
+            self._commit(target, folder)
+
+    def _together(self, act: Callable[[], None]) -> None:
+        """Do something on all ranks; where it fails on one, it fails on all."""
+        failure: Exception | None = None
+        try:
+            act()
+        except Exception as error:
+            failure = error
+        failures = torch.tensor([failure is not None], dtype=torch.int32)
+        if self._group is not None:
+            dist.all_reduce(failures, group=self._group)
+        if failure is not None:
+            raise failure
+        if failures.item():
+            raise SaveError(f"{failures.item()} other ranks could not write their part of the checkpoint; see theirs")
+
+    def _shared(self, scratch: Path) -> Path:
+        """Return the folder of rank 0.
+
+        Raises:
+            SaveError: another rank does not see it.
+        """
+        if self._group is None:
+            return scratch
+        path = torch.zeros(4096, dtype=torch.uint8)
+        if self._rank == 0:
+            encoded = torch.tensor(list(os.fsencode(scratch.absolute())), dtype=torch.uint8)
+            path[: len(encoded)] = encoded
+        dist.broadcast(path, 0, group=self._group)
+        shared = Path(os.fsdecode(bytes(path[path != 0].tolist())))
+
+        def look() -> None:
+            if not shared.is_dir():
+                raise SaveError(
+                    f"rank {self._rank} does not see {shared}, in which rank 0 writes checkpoints; put the artifact "
+                    "store or its scratch folder on a file system that all hosts share"
+                )
+
+        self._together(look)
+        return shared

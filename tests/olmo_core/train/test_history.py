@@ -1,0 +1,64 @@
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from training_world import config
+
+from olmo_core.train.config import SkipStepConfig, TrainingConfig
+from olmo_core.train.history import History, TrainingDivergedError, read_history, write_history
+
+PLAIN = ("loss", "z_squared", "grad_norm")
+
+
+def history(training: TrainingConfig | None = None, columns: tuple[str, ...] = PLAIN) -> History:
+    return History(training or config(z_loss=0.5), columns)
+
+
+def test_rows_are_read_in_one_go() -> None:
+    one = history()
+    one.add(1, 0.1, torch.tensor([2.0, 8.0, 1.5]))
+    one.add(2, 0.2, torch.tensor([1.0, 4.0, 2.5]))
+    rows = one.read()
+    assert rows == [
+        {"step": 1, "tokens": 64, "loss": 2.0, "z_loss": 4.0, "grad_norm": 1.5, "lr": 0.1},
+        {"step": 2, "tokens": 128, "loss": 1.0, "z_loss": 2.0, "grad_norm": 2.5, "lr": 0.2},
+    ]
+    assert one.read() == []
+    assert one.rows == rows
+    assert one.take() == rows
+    assert one.take() == []
+
+
+def test_a_run_that_goes_on_has_the_rows_from_before() -> None:
+    one = history()
+    one.restore([{"step": 1}])
+    one.add(2, 0.2, torch.tensor([1.0, 4.0, 2.5]))
+    one.read()
+    assert [row["step"] for row in one.take()] == [1, 2]
+
+
+def test_the_first_value_that_is_not_finite_stops_the_run() -> None:
+    one = history()
+    one.add(3, 0.3, torch.tensor([1.0, 1.0, float("nan")]))
+    with pytest.raises(TrainingDivergedError, match=r"step 3: loss 1\.0, gradient norm nan at learning rate 0\.3"):
+        one.read()
+
+
+def test_a_skipped_step_may_say_anything_but_not_for_ever(tmp_path: Path) -> None:
+    training = config(skip_step=SkipStepConfig(patience=3))
+    one = history(training, (*PLAIN, "skipped"))
+    for step, skipped in enumerate([1.0, 1.0, 0.0, 1.0, 1.0], 1):
+        one.add(step, 0.1, torch.tensor([math.inf if skipped else 2.0, 1.0, 1.0, skipped]))
+    rows = one.read()
+    assert [row["skipped"] for row in rows] == [1, 1, 0, 1, 1]
+    write_history(tmp_path / "h", rows)
+    assert read_history(tmp_path / "h") == rows
+    one.add(6, 0.1, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+    with pytest.raises(TrainingDivergedError, match="step 6: the 3 steps up to it were skipped, its loss is nan"):
+        one.read()
+    resumed = history(training, (*PLAIN, "skipped"))
+    resumed.restore(rows)
+    resumed.add(6, 0.1, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+    with pytest.raises(TrainingDivergedError, match="step 6"):
+        resumed.read()
