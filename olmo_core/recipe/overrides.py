@@ -117,15 +117,21 @@ def faults(model: type[BaseModel], error: ValidationError, prefix: str = "") -> 
 
 
 def _fault(model: type[BaseModel], fault: dict[str, Any], prefix: str) -> str:
-    where = [part for part in fault["loc"] if not str(part).startswith(("function-", "tagged-"))]
-    name = prefix + ".".join(str(part) for part in where)
+    where, _ = _walk(model, fault["loc"])
+    name = prefix + ".".join(where)
     value = fault.get("input")
     shown = "" if isinstance(value, dict | list) or value is None else f" (value {value!r})"
     if fault["type"] == "extra_forbidden":
-        valid = _fields_at(model, where[:-1])
-        near = difflib.get_close_matches(str(where[-1]), valid, 1, 0.5)
+        valid = sorted({field for each in _walk(model, fault["loc"][:-1])[1] for field in each.model_fields})
+        near = difflib.get_close_matches(where[-1], valid, 1, 0.5)
         hint = f"did you mean {near[0]!r}?" if near else f"valid here: {', '.join(sorted(valid)) or 'nothing'}"
         return f"{name}{shown}: no such field; {hint}"
+    if fault["type"] == "union_tag_invalid":
+        field, given = fault["ctx"]["discriminator"].strip("'"), fault["ctx"]["tag"]
+        kinds = [kind.strip(" '") for kind in fault["ctx"]["expected_tags"].split(",")]
+        near = difflib.get_close_matches(given, kinds, 1, 0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(kinds)}"
+        return f"{name}.{field} (value {given!r}): not known; {hint}"
     if fault["type"] == "missing":
         return f"{name}: required, and not given"
     message = str(fault["msg"]).removeprefix("Value error, ")
@@ -134,16 +140,25 @@ def _fault(model: type[BaseModel], fault: dict[str, Any], prefix: str) -> str:
     return f"{name}{shown}: {message[0].lower()}{message[1:]}"
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[object]) -> list[str]:
-    """Names of the fields below `path`, followed through containers and unions of models."""
+def _walk(model: type[BaseModel], place: Sequence[object]) -> tuple[list[str], list[type[BaseModel]]]:
+    """Follow the place of a fault through containers and unions; return it as a person wrote it, and the models there.
+
+    pydantic names the chosen member of a union as if it were a field of its own; nobody wrote that.
+    """
     models: list[type[BaseModel]] = [model]
-    for part in path:
-        below: list[type[BaseModel]] = []
-        for candidate in models:
-            info = candidate.model_fields.get(str(part))
-            below += _models_in(info.annotation) if info else []
-        models = below or models  # a key of a mapping or a place in a list: same models
-    return sorted({name for candidate in models for name in candidate.model_fields})
+    written: list[str] = []
+    discriminator: str | None = None
+    for part in place:
+        if discriminator is not None:
+            models = [each for each in models if part in get_args(each.model_fields[discriminator].annotation)]
+            discriminator = None
+        elif not str(part).startswith(("function-", "tagged-")):
+            written.append(str(part))
+            infos = [each.model_fields[str(part)] for each in models if str(part) in each.model_fields]
+            # A key of a mapping or a place in a list is no field: the models stay.
+            models = [each for info in infos for each in _models_in(info.annotation)] or models
+            discriminator = next((info.discriminator for info in infos if isinstance(info.discriminator, str)), None)
+    return written, models
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -3,7 +3,7 @@
 import copy
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import given
@@ -29,8 +29,24 @@ class Leaf(BaseModel):
     shape: str = "round"
 
 
+class Needle(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["needle"] = "needle"
+    length: int = 1
+
+
+class Scale(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    kind: Literal["scale"] = "scale"
+    breadth: int = 1
+
+
 class Tree(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+    bark: Annotated[Needle | Scale, Field(discriminator="kind")] = Needle()
 
     leaves: dict[str, Leaf] = {}
     rows: tuple[Leaf, ...] = ()
@@ -136,6 +152,27 @@ def test_a_fault_names_origin_field_value_and_remedy(values: dict[str, Any], sai
         validate(Tree, values, "here")
     assert str(error.value).startswith(said)
     assert "\n" not in str(error.value), "one fault, one line"
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"bark": {"kind": "scale", "bredth": 2}},
+            "tree: bark.bredth (value 2): no such field; did you mean 'breadth'"),
+        (
+            {"bark": {"kind": "scale", "length": 2}},
+            "tree: bark.length (value 2): no such field; valid here: breadth",
+        ),
+        ({"bark": {"kind": "needle", "length": "x"}}, "tree: bark.length (value 'x'): input should be a valid integer"),
+        ({"bark": {"kind": "scal"}}, "tree: bark.kind (value 'scal'): not known; did you mean 'scale'?"),
+        ({"bark": {"kind": "moss"}}, "tree: bark.kind (value 'moss'): not known; there are needle, scale"),
+    ],
+)
+def test_a_fault_in_a_member_of_a_union_is_named_as_it_was_written(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(Tree, values, "tree")
+    assert str(error.value).startswith(said)
 
 
 def test_every_fault_is_told_at_once() -> None:
