@@ -1,5 +1,6 @@
-"""The `olmo` command: plan, run, why, status. Arguments only; what they do is in the flows and below."""
+"""The `olmo` command: plan, run, why, status, report. Arguments only; what they do is in the flows and below."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -103,6 +104,19 @@ def status(
         return
     for title, rows in found.items():
         print_table(Console(), title, rows)
+
+
+@app.command(context_settings=FREE)
+def report(
+    context: typer.Context,
+    recipe: RecipeArgument,
+    profile: ProfileOption = "laptop",
+    out: Annotated[Path | None, typer.Option(help="File to write; report/RECIPE.html below home by default.")] = None,
+) -> None:
+    """Write the release page, one HTML file made from the records alone, and print its path."""
+    from flows.reporting import write_report
+
+    print(write_report(recipe, profile, _overrides(context), out))
 
 
 def _overrides(context: typer.Context) -> list[str]:

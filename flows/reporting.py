@@ -1,0 +1,29 @@
+"""What `olmo report` does: read the records of a release, write its page."""
+
+from pathlib import Path
+
+from flows.opening import open_store, read_plan
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.profile import load_profile
+from olmo_core.report.page import render
+
+
+def write_report(recipe: str, profile: str, overrides: list[str], out: Path | None) -> Path:
+    """Write the page of a release to `out`, below the profile's home when not given; return where it lies.
+
+    Raises:
+        ConfigError: recipe or profile is not known, or the file cannot be written; nothing is left half written.
+    """
+    plan, loaded = read_plan(recipe, overrides), load_profile(profile)
+    path = out or loaded.folder / "report" / f"{plan.recipe.name}.html"
+    if path.is_dir():
+        raise ConfigError(f"--out {path} is a folder; give the name of a file")
+    page = render(plan, open_store(loaded), loaded)
+    part = path.with_name(f".{path.name}.incomplete")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(page, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise ConfigError(f"--out {path}: {error.strerror}; name a file that can be written") from error
+    return path.absolute()

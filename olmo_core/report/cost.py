@@ -1,0 +1,73 @@
+"""What a release was predicted to cost and what its records say it did: tokens, FLOPs, time, energy, CO2e."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime
+
+from olmo_core.artifact.record import Record
+from olmo_core.recipe.estimate import estimate
+from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.quantity import show_count
+from olmo_core.report.figure import Table
+from olmo_core.report.release import Release
+from olmo_core.report.words import duration, energy, mass
+
+NONE = "-"
+
+
+def cost_table(release: Release, profile: Profile) -> Table:
+    """Return predicted against actual; predicted is what the profile's figures say with nothing made yet."""
+    cost = estimate(release.plan, release.plan.steps, (), profile)
+    shape = release.plan.recipe.shape
+    tokens, flops = 0, 0.0
+    for run in (run for runs in release.plan.runs.values() for run in runs):
+        history = release.histories[run.step.id]
+        seen = history[-1].tokens if history else 0
+        tokens += seen
+        flops += seen * shape.flops_per_token(run.config.sequence_length)
+    records = list(release.records.values())
+    worked = sum(record.seconds for record in records)
+    rows = [
+        ("tokens trained on", show_count(cost.tokens), show_count(tokens)),
+        ("training FLOPs", f"{cost.flops:.3g}", f"{flops:.3g}"),
+        ("time with a step at work", duration(60 * cost.minutes), duration(seconds_at_work(records))),
+        ("time of all steps, one after the other", NONE, duration(worked)),
+        ("energy", energy(cost.kwh), _sum(records, "kwh", energy)),
+        ("CO2e", NONE, _sum(records, "co2e_kg", mass)),
+    ]
+    return Table("Predicted before anything was made, and actual", ("", "predicted", "actual"), rows)
+
+
+def kinds_table(release: Release) -> Table:
+    """Return steps, seconds and energy of every kind that is there."""
+    kinds: dict[str, list[Record]] = {}
+    for step in release.plan.steps:
+        if (record := release.record(step)) is not None:
+            kinds.setdefault(step.kind, []).append(record)
+    rows = [
+        (kind, f"{len(records)}", duration(sum(record.seconds for record in records)), _sum(records, "kwh", energy))
+        for kind, records in kinds.items()
+    ]
+    return Table("Time and energy by kind of step", ("kind", "steps", "time", "energy"), rows)
+
+
+def seconds_at_work(records: Iterable[Record]) -> float:
+    """Return the time during which at least one step was at work: pauses between days of work do not count."""
+    spans = sorted((datetime.fromisoformat(each.started), datetime.fromisoformat(each.finished)) for each in records)
+    seconds = 0.0
+    until = None
+    for start, end in spans:
+        begin = start if until is None else max(start, until)
+        if end > begin:
+            seconds += (end - begin).total_seconds()
+            until = end
+    return seconds
+
+
+def _sum(records: list[Record], key: str, show: Callable[[float], str]) -> str:
+    """Add up a reading, and say how many steps have none. A checkpoint has none of its own: its run's holds it."""
+    own = [record for record in records if record.kind != "checkpoint"]
+    readings = [record.energy[key] for record in own if record.energy and key in record.energy]
+    if not readings:
+        return "not measured" if own else NONE
+    without = len(own) - len(readings)
+    return show(sum(readings)) + (f", {without} steps not measured" if without else "")

@@ -1,0 +1,186 @@
+"""The graph of a release: steps of one sort drawn as one box, each run by itself, with states and times.
+
+Boxes stand in layers, what is made from what below it; an edge over several layers takes a place in each.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from matplotlib.patches import FancyBboxPatch, PathPatch
+from matplotlib.path import Path
+
+from olmo_core.artifact.identity import Step
+from olmo_core.hub.names import MAIN
+from olmo_core.report.figure import ACCENT, INK, MUTED, RULE, SURFACE, WARN, Figure, Table, canvas, to_svg
+from olmo_core.report.release import Release
+from olmo_core.report.words import duration
+
+# Sorts of steps that are drawn as one box; the others have a box each.
+TOGETHER = {
+    "package": "packages",
+    "corpus": "corpora",
+    "tokens": "token files",
+    "suite": "evaluations",
+    "result": "evaluations",
+    "export": "exports",
+    "revision": "revisions",
+}
+WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 130.0, 42.0, 12.0, 26.0, 24.0  # pixels; BEND is an edge's place in a layer
+
+
+@dataclass
+class Box:
+    """Steps drawn together, and the boxes they are made from."""
+
+    title: str
+    steps: list[Step] = field(default_factory=list)
+    sources: set[str] = field(default_factory=set)
+
+
+def boxes(release: Release) -> dict[str, Box]:
+    """Return the boxes by title, each before those made from it; a source that another one implies is left out."""
+    found: dict[str, Box] = {}
+    of_step = {step.id: _title(release, step) for step in release.plan.steps}
+    for step in release.plan.steps:
+        box = found.setdefault(of_step[step.id], Box(of_step[step.id]))
+        box.steps.append(step)
+        box.sources |= {of_step[source.id] for source in step.inputs.values()} - {box.title}
+
+    def above(title: str) -> set[str]:
+        return set().union(*({source} | above(source) for source in found[title].sources))
+
+    for box in found.values():
+        box.sources -= set().union(*(above(source) for source in box.sources))
+    return found
+
+
+def graph_figure(release: Release) -> Figure:
+    """Return the figure of the graph."""
+    found = boxes(release)
+    places, edges = _place(found)
+    width = max(x for x, _ in places.values()) - min(x for x, _ in places.values()) + WIDTH + 8
+    height = (max(y for _, y in places.values()) + 1) * (HEIGHT + GAP_Y) - GAP_Y + 8
+    left = min(x for x, _ in places.values()) - WIDTH / 2 - 4
+    size = min(12.0, 190 / max(len(title) for title in found))
+    with canvas(width, height) as drawn:
+        drawn.set_layout_engine("none")
+        axes = drawn.add_axes((0, 0, 1, 1))
+        axes.set(xlim=(left, left + width), ylim=(height - 4, -4))
+        axes.axis("off")
+        for route in edges:
+            axes.add_patch(PathPatch(_curve(route, places), fill=False, edgecolor=MUTED, linewidth=1.1))
+        for title, box in found.items():
+            x, layer = places[title]
+            y = layer * (HEIGHT + GAP_Y)
+            colour, dash = _outline(release, box)
+            corner = (x - WIDTH / 2, y)
+            shape = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=6", mutation_aspect=1)
+            shape.set(facecolor=SURFACE, edgecolor=colour, linewidth=1.4, linestyle=dash)
+            axes.add_patch(shape)
+            axes.text(x, y + 17, title, ha="center", size=size, color=INK)
+            axes.text(x, y + 33, status(release, box), ha="center", size=10.5, color=MUTED)
+        title = "Graph of steps"
+        made, steps = len(release.records), len(release.plan.steps)
+        description = f"{made} of {steps} steps are made, in {len(found)} groups; a table beside it lists them."
+        svg = to_svg(drawn, "graph", title, description)
+    rows = [(box.title, status(release, box), ", ".join(sorted(box.sources)) or "-") for box in found.values()]
+    return Figure("graph", title, description, svg, Table("Groups of steps", ("group", "state", "made from"), rows, 3))
+
+
+def status(release: Release, box: Box) -> str:
+    """Return a box's state in words: what of it is made, and the seconds that took."""
+    states = [release.state(step) for step in box.steps]
+    made = states.count("made")
+    if made == len(states):
+        seconds = sum(record.seconds for step in box.steps if (record := release.record(step)))
+        count = f"{made} made" if made > 1 else "made"
+        return f"{count}, {duration(seconds)}"
+    if "set aside" in states:
+        return f"{states.count('set aside')} of {len(states)} set aside" if len(states) > 1 else "set aside"
+    return f"{made} of {len(states)} made" if made else "missing"
+
+
+def _outline(release: Release, box: Box) -> tuple[str, str]:
+    states = {release.state(step) for step in box.steps}
+    if states == {"made"}:
+        return ACCENT, "-"
+    return (WARN, "-") if "set aside" in states else (RULE if "made" not in states else MUTED, "--")
+
+
+def _title(release: Release, step: Step) -> str:
+    if step.kind in {"run", "checkpoint"}:
+        run = release.plan.run_of(step)
+        return run.stage if run.ingredient is None else f"{run.stage}, seed {run.seed}"
+    if step.kind == "mix":
+        return f"mix {step.name}"
+    if step.kind == "revision" and step.name == MAIN:
+        return MAIN
+    return TOGETHER.get(step.kind, step.name if step.kind == "soup" else step.kind)
+
+
+def _place(found: dict[str, Box]) -> tuple[dict[str, tuple[float, int]], list[list[str]]]:
+    """Return title -> (centre, layer), the places where edges bend among them, and every edge as its way through."""
+    below: dict[str, list[str]] = {title: [] for title in found}
+    for title, box in found.items():
+        for source in sorted(box.sources):
+            below[source].append(title)
+    depth = _depth(found, lambda title: found[title].sources)
+    deepest = max(depth.values())
+    layer = {title: deepest - each for title, each in _depth(found, lambda title: below[title]).items()}
+    edges = []
+    order: dict[int, list[str]] = {}
+    for title in found:
+        order.setdefault(layer[title], []).append(title)
+    above: dict[str, list[str]] = {title: [] for title in found}
+    for title, box in found.items():
+        for source in sorted(box.sources):
+            bends = [f"{source}>{title}@{at}" for at in range(layer[source] + 1, layer[title])]
+            route = [source, *bends, title]
+            edges.append(route)
+            for at, bend in enumerate(bends, layer[source] + 1):
+                order.setdefault(at, []).append(bend)
+            for upper, lower in pairwise(route):
+                above.setdefault(lower, []).append(upper)
+    places: dict[str, tuple[float, int]] = {}
+    for at in sorted(order):
+        wanted = {each: _mean([places[source][0] for source in above.get(each, [])]) for each in order[at]}
+        row = sorted(order[at], key=lambda each: wanted[each])
+        widths = [WIDTH if each in found else BEND for each in row]
+        x = -(sum(widths) + GAP_X * (len(row) - 1)) / 2
+        for each, own in zip(row, widths, strict=True):
+            places[each] = (x + own / 2, at)
+            x += own + GAP_X
+    return places, edges
+
+
+def _depth(found: dict[str, Box], ahead: Callable[[str], set[str] | list[str]]) -> dict[str, int]:
+    """Return how many boxes the longest way ahead of each box has."""
+    depth: dict[str, int] = {}
+
+    def visit(title: str) -> int:
+        if title not in depth:
+            depth[title] = 1 + max((visit(each) for each in ahead(title)), default=-1)
+        return depth[title]
+
+    for title in found:
+        visit(title)
+    return depth
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _curve(route: list[str], places: dict[str, tuple[float, int]]) -> Path:
+    """Return an edge as a line that leaves and enters boxes vertically."""
+    points: list[tuple[float, float]] = []
+    codes = []
+    for upper, lower in pairwise(route):
+        (x0, from_layer), (x1, to_layer) = places[upper], places[lower]
+        top = from_layer * (HEIGHT + GAP_Y) + HEIGHT
+        bottom = to_layer * (HEIGHT + GAP_Y)
+        middle = (top + bottom) / 2
+        points += [(x0, top), (x0, middle), (x1, middle), (x1, bottom)]
+        codes += [Path.LINETO if points[4:] else Path.MOVETO, *[Path.CURVE4] * 3]
+    return Path(points, codes)

@@ -1,0 +1,181 @@
+"""The release page: one HTML file that needs no server, no script and nothing from outside.
+
+What it says comes from the records alone, so equal records give equal bytes. Words and order are in `page.html.j2`,
+looks in `page.css.j2`; this file brings values into tables.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from olmo_core.artifact.record import Record
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.quantity import show_count
+from olmo_core.report.comparison import candidates_table, comparison_figure
+from olmo_core.report.cost import cost_table, kinds_table
+from olmo_core.report.curves import loss_figures
+from olmo_core.report.figure import SOUP_LOOK, Look, Table, look
+from olmo_core.report.graph import graph_figure
+from olmo_core.report.release import Release, read_release
+from olmo_core.report.scores import heldout_figures, models, task_figures
+from olmo_core.report.words import duration, share
+
+TEMPLATE = "page.html.j2"
+NONE = "-"
+
+
+def render(plan: Plan, store: Store, profile: Profile) -> str:
+    """Return the page of a release, whole or half made, as HTML."""
+    release = read_release(plan, store)
+    runs = [run for runs in plan.runs.values() for run in runs]
+    looks = {run.step.name: look(number) for number, run in enumerate(runs)}
+    drawn = {**looks, **{soup.name: SOUP_LOOK for soup in plan.soups.values()}}
+    decision = release.record(plan.decision)
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(TEMPLATE).render(
+        recipe=plan.recipe,
+        card=plan.recipe.release.card,
+        shape=plan.recipe.shape,
+        release=release,
+        facts=_facts(release),
+        unmade=[step.label for step in plan.steps if release.state(step) == "missing"],
+        aside=[(step.label, release.problems[step.id]) for step in plan.steps if step.id in release.problems],
+        decision=decision.result if decision is not None else None,
+        comparison=comparison_figure(decision.result) if decision is not None else None,
+        candidates=candidates_table(decision.result) if decision is not None else None,
+        graph=graph_figure(release),
+        steps=steps_table(release),
+        losses=loss_figures(release, looks),
+        run_legend=_legend(looks, (run.step.name for run in runs if release.histories[run.step.id])),
+        runs_without=[run.step.name for run in runs if not release.histories[run.step.id]],
+        heldout=heldout_figures(release, drawn),
+        tasks=task_figures(release, drawn),
+        model_legend=_legend(drawn, drawn),
+        unevaluated=[step.name for step in _models(plan) if release.record(plan.results[step.id]) is None],
+        revisions=_revisions(release),
+        mixes=_mixes(release),
+        sources=sources_table(release),
+        contamination=[record for record in release.records.values() if record.kind == "contamination"],
+        cost=cost_table(release, profile),
+        kinds=kinds_table(release),
+        origin=_origin(release.records.values()),
+    )
+
+
+def steps_table(release: Release) -> Table:
+    """Return every step with its state, the seconds it took and when it was made."""
+    rows = []
+    for step in release.plan.steps:
+        record = release.record(step)
+        took = duration(record.seconds) if record is not None else NONE
+        when = record.finished[:19].replace("T", " ") if record is not None else NONE
+        rows.append((step.label, step.id[:12], release.state(step), took, when))
+    columns = ("step", "id", "state", "time", "made, UTC")
+    return Table("All steps, inputs before what is made from them", columns, rows, 3)
+
+
+def sources_table(release: Release) -> Table:
+    """Return every corpus with its licence and size."""
+    rows = []
+    for name, step in release.plan.corpora.items():
+        record = release.record(step)
+        sizes = [NONE, NONE, NONE]
+        if record is not None:
+            train = record.result["train"]
+            counts = (sum(shard["documents"] for shard in train), sum(shard["bytes"] for shard in train))
+            sizes = [f"{count:,}" for count in (*counts, record.result["heldout"]["documents"])]
+        rows.append((name, step.fields["licence"], *sizes))
+    columns = ("corpus", "licence of the text", "documents", "bytes", "held out")
+    return Table("Corpora; held-out documents are in no mix", columns, rows, 2)
+
+
+def _models(plan: Plan) -> list[Any]:
+    return [*plan.checkpoints(), *plan.soups.values()]
+
+
+def _facts(release: Release) -> list[tuple[str, str]]:
+    plan = release.plan
+    made = len(release.records)
+    shown = [revision for revision in plan.revisions if release.record(revision.step) is not None]
+    last = max((record.finished for record in release.records.values()), default="")
+    return [
+        ("Parameters", show_count(plan.recipe.shape.parameters)),
+        ("Training runs", str(sum(len(runs) for runs in plan.runs.values()))),
+        ("Revisions made", f"{len(shown)} of {len(plan.revisions)}"),
+        ("Steps made", f"{made} of {len(plan.steps)}"),
+        ("Last step made", f"{last[:16].replace('T', ' ')} UTC" if last else NONE),
+    ]
+
+
+def _legend(looks: dict[str, Look], names: Iterable[str]) -> list[tuple[str, Look]]:
+    return [(name, looks[name]) for name in names]
+
+
+def _revisions(release: Release) -> list[dict[str, str]]:
+    """Rows of revisions: name, what it shows where that was decided, tokens seen, mean bits per byte, state."""
+    plan = release.plan
+    scores = {model.id: results["heldout"] for model, results in models(release)}
+    by_id = {model.id: model for model in _models(plan)}
+    rows = []
+    for revision in plan.revisions:
+        record = release.record(revision.step)
+        exports = [source for role, source in revision.step.inputs.items() if role.startswith("export/")]
+        shown = record.result["model"] if record is not None else exports[0].inputs["model"].id
+        known = record is not None or len(exports) == 1
+        heldout = [row["bits_per_byte"] for row in scores.get(shown, {}).values() if row["documents"]] if known else []
+        rows.append(
+            {
+                "name": revision.name,
+                "shows": by_id[shown].name if record is not None and len(exports) > 1 else "",
+                "tokens": show_count(release.tokens_seen(by_id[shown])) if known else NONE,
+                "bits": f"{sum(heldout) / len(heldout):.4f}" if heldout else NONE,
+                "state": release.state(revision.step),
+            }
+        )
+    return rows
+
+
+def _mixes(release: Release) -> list[Table]:
+    tables = []
+    for step in release.plan.mixes.values():
+        record = release.record(step)
+        weights = step.fields["weights"]
+        if record is None:
+            whole = sum(weights.values())
+            rows = [(name, share(weight / whole), NONE, NONE, NONE) for name, weight in weights.items()]
+        else:
+            rows = [
+                (
+                    row["corpus"],
+                    share(row["share_asked"]),
+                    share(row["share_given"]),
+                    f"{row['tokens']:,}",
+                    f"{row['epochs']:.2f}",
+                )
+                for row in record.result["sources"]
+            ]
+        columns = ("corpus", "share asked", "share given", "tokens", "epochs")
+        tables.append(Table(f"Mix {step.name}, {step.fields['tokens']:,} tokens", columns, rows))
+    return tables
+
+
+def _origin(records: Iterable[Record]) -> dict[str, list[str]]:
+    """Which code and environments the records were made by."""
+    commits, environments = set(), set()
+    for record in records:
+        changed = " with changes that were not committed" if record.code.dirty else ""
+        commits.add(f"{record.code.commit or 'unknown'}{changed}")
+        packages = ", ".join(f"{name} {version}" for name, version in sorted(record.environment.packages.items()))
+        machine = record.environment
+        environments.add(f"Python {machine.python}, {machine.machine}, {machine.cpu}; {packages}")
+    return {"commits": sorted(commits), "environments": sorted(environments)}

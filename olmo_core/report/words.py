@@ -1,0 +1,32 @@
+"""Numbers as the page writes them."""
+
+
+def duration(seconds: float) -> str:
+    """Return a time for people: `36 s`, `2 min 53 s`, `5 h 07 min`, `3 d 04 h`."""
+    if seconds < 1:
+        return f"{seconds:.2g} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600:02} h"
+
+
+def share(number: float) -> str:
+    """Return a fraction in percent: 0.25 -> `25.0%`."""
+    return f"{100 * number:.1f}%"
+
+
+def energy(kwh: float) -> str:
+    """Return energy with a unit that suits it."""
+    return f"{1000 * kwh:.3g} Wh" if kwh < 0.9995 else f"{kwh:,.4g} kWh"
+
+
+def mass(kilograms: float) -> str:
+    """Return a mass with a unit that suits it."""
+    return f"{1000 * kilograms:.3g} g" if kilograms < 0.9995 else f"{kilograms:,.4g} kg"
