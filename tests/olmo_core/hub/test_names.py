@@ -25,6 +25,14 @@ PUBLISHED = [
 ]
 
 
+def test_names_of_olmo1_say_no_stage():
+    """Branches of allenai/OLMo-7B, of 2160 sequences of 2048 tokens a step, rounded to the nearest billion."""
+    rule = RevisionNameConfig(stage=False, rounding="nearest")
+    for step, tokens in ((1000, "4B"), (452_000, "2000B"), (556_000, "2460B"), (557_000, "2464B")):
+        assert revision_name(rule, "stage1", step, step * 2160 * 2048, 0) == f"step{step}-tokens{tokens}"
+    assert revision_name(rule, "stage2", 5, 10**9, 0, ingredient=2) == "ingredient2-step5-tokens1B"
+
+
 @pytest.mark.parametrize(("rule", "stage", "step", "batch", "budget", "ingredient", "name"), PUBLISHED)
 def test_published_names(rule, stage, step, batch, budget, ingredient, name):
     assert revision_name(rule, stage, step, step * batch * 4096, int(budget), ingredient) == name

@@ -61,6 +61,36 @@ def test_the_models_vocabulary_is_the_tokenizers() -> None:
     assert taken.shape.vocab_size == 100_278
 
 
+FILES = "{list_url: l, folder: f, root: r, licence: x}"
+PUBLISHED = [
+    "--packages={olmo: {name: a, version: '1', filename: a-1.whl, sha256: " + "ab" * 32 + "}}",
+    "--tokenizer={kind: dolma2, package: olmo}",
+]
+
+
+def test_a_mix_may_be_of_token_files_made_elsewhere() -> None:
+    mix = ["--token_files={far: " + FILES + "}", "--mixes.pretrain.weights={far: 1, wisdom: 1}"]
+    plan = lay_out(load_recipe("micro", [*PUBLISHED, *mix]))
+    (run,) = plan.runs["stage1"]
+    assert {role for role, step in run.step.inputs.items() if step.kind == "tokens"} == {"far/00000", "wisdom/00000"}
+    assert plan.tokens["far/00000"].inputs == {"tokenizer": plan.tokenizer}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["--token_files={far: " + FILES + "}"],
+            "token_files.far: not made with a tokenizer trained here; take dolma2",
+        ),
+        ([*PUBLISHED, "--token_files={wisdom: " + FILES + "}"], "token_files.wisdom: a corpus is called wisdom too"),
+    ],
+)
+def test_token_files_that_cannot_be_used_are_refused(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("micro", overrides)
+
+
 @pytest.mark.parametrize(
     ("override", "field", "remedy"),
     [
@@ -93,7 +123,7 @@ def test_an_unknown_field_is_named_with_the_nearest_valid_one(override: str, fie
         ("--stages.stage1.checkpoint_every=0", "stages.stage1.checkpoint_every (value 0)"),
         ("--mixes.anneal.weights=3", "mixes.anneal.weights (value 3)"),
         ("--release.dtype=float8", "release.dtype (value 'float8')"),
-        ("--tokenizer.kind=bpee", "tokenizer"),
+        ("--tokenizer.kind=bpee", "tokenizer.kind (value 'bpee')"),
         ("--corpora={}", "corpora"),
         ("--name=Big Model", "name (value 'Big Model')"),
         ("--stages.stage2.seeds=[-1, 2]", "stages.stage2.seeds.0 (value -1)"),
