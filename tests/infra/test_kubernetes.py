@@ -103,6 +103,14 @@ def profile(manifests: dict[str, Manifest]) -> Profile:
         return load_profile(str(path))
 
 
+def recipe(manifests: dict[str, Manifest]) -> str:
+    return str(manifests["RayJob"]["spec"]["entrypoint"].split()[2])
+
+
+def divides(workers: int, batches: set[int]) -> bool:
+    return all(batch % workers == 0 for batch in batches)
+
+
 def misfits(manifests: dict[str, Manifest]) -> Iterator[str]:
     """Where the manifests, the profile in them and the lock file say different things."""
     cluster, training = manifests["RayCluster"]["spec"], profile(manifests).training
@@ -118,9 +126,13 @@ def misfits(manifests: dict[str, Manifest]) -> Iterator[str]:
         yield "replicas: nothing scales this cluster"
     limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
     gpus = int(limits.get("nvidia.com/gpu", 0))
-    wanted = {spec.count * spec.gpus * runs for spec, runs in ((training.single, 1), (training.seeds, 3))}
-    if wanted != {group["replicas"] * gpus}:
-        yield f"GPUs: {wanted} asked for, {group['replicas']} x {gpus} there"
+    total = group["replicas"] * gpus
+    batches = {stage.batch_size for stage in load_recipe(recipe(manifests)).stages.values()}
+    side_by_side = [n for n in range(1, total + 1) if 3 * n * training.seeds.gpus <= total and divides(n, batches)]
+    if training.single.count * training.single.gpus != total or not divides(training.single.count, batches):
+        yield f"single: {training.single.count} workers on {group['replicas']} x {gpus} GPUs"
+    if [training.seeds.count] != side_by_side[-1:]:
+        yield f"seeds: {training.seeds.count} workers, of {side_by_side} that would fit three times"
     for spec in (training.single, training.seeds):
         if spec.placement.device != "cuda" or gpus % spec.gpus:
             yield f"{spec} does not go onto nodes of {gpus} GPUs"
@@ -168,10 +180,11 @@ GPU = "RayCluster.spec.workerGroupSpecs.0"
         (f"{GPU}.template.spec.volumes", [], "mounts home"),
         ("RayCluster.spec.authOptions.mode", "disabled", "no token"),
         ("RayCluster.spec.rayVersion", "2.59.0", "2.59.0"),
-        (f"{GPU}.template.spec.containers.0.resources.limits", {"cpu": "72", "memory": "512Gi"}, "3 x 0"),
+        (f"{GPU}.template.spec.containers.0.resources.limits", {"cpu": "72", "memory": "512Gi"}, "2 x 0"),
         (f"{GPU}.template.spec.containers.0.resources.limits.cpu", "64", "cpu 64"),
-        (f"{GPU}.replicas", 2, "2 x 8"),
+        (f"{GPU}.replicas", 3, "3 x 8"),
         ("RayJob.spec.clusterSelector.ray.io/cluster", "omlo", "omlo"),
+        ("RayJob.spec.entrypoint", "olmo run tiny --profile /etc/olmo/cluster.yaml", "single: 16 workers"),
     ],
 )
 def test_what_is_wrong_is_found(where: str, value: object, message: str) -> None:
@@ -192,7 +205,7 @@ def test_the_job_runs_a_recipe_there_is_with_the_profile_that_is_mounted() -> No
     """Its entry point is the command, spelt as the command understands it."""
     words = MANIFESTS["RayJob"]["spec"]["entrypoint"].split()
     assert words[:2] == ["olmo", "run"] and words[3] == "--profile"
-    load_recipe(words[2])
+    load_recipe(recipe(MANIFESTS))
     (name,) = MANIFESTS["ConfigMap"]["data"]
     (mount,) = [
         mount["mountPath"]

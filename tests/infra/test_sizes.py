@@ -1,0 +1,37 @@
+"""The page of sizes says what its formulas give, and these agree with what is published of the models."""
+
+import pytest
+from sizes import GB, RELEASES, least_gpus, memory_row, state, storage_row, time_row, working
+from variables import ROOT
+
+from olmo_core.model.config import preset
+
+PAGE = (ROOT / "docs" / "sizes.md").read_text()
+ROWS = [
+    [cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line.startswith("| `olmo2")
+]
+
+
+def test_the_tables_are_what_the_formulas_give() -> None:
+    assert [row(release) for row in (memory_row, time_row, storage_row) for release in RELEASES] == ROWS
+
+
+@pytest.mark.parametrize(("release", "steps"), zip(RELEASES, (1_907_359, 928_646, 596_057, 721_901), strict=True))
+def test_tokens_are_those_of_the_published_last_steps(release: object, steps: int) -> None:
+    """Steps of stage 1, from the names of the revisions on the Hub."""
+    assert float(storage_row(release)[4]) == pytest.approx(steps / 1000, abs=1)  # type: ignore[arg-type]
+
+
+def test_more_of_anything_never_needs_fewer_gpus() -> None:
+    models = [preset(release.model) for release in RELEASES]
+    for memory in (80 * GB, 141 * GB):
+        assert [least_gpus(model, memory) for model in models] == sorted(least_gpus(model, memory) for model in models)
+    for model in models:
+        gpus = least_gpus(model, 80 * GB)
+        assert state(model) / gpus + working(model) <= 0.9 * 80 * GB
+        assert gpus == 1 or state(model) / (gpus // 2) + working(model) > 0.9 * 80 * GB
+        assert least_gpus(model, 141 * GB) <= gpus
+
+
+def test_only_the_smallest_fits_whole_into_one_gpu() -> None:
+    assert [release.model for release in RELEASES if least_gpus(preset(release.model), 141 * GB) == 1] == ["olmo2-1b"]
