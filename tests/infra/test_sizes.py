@@ -1,10 +1,14 @@
 """The page of sizes says what its formulas give, and these agree with what is published of the models."""
 
+import re
+from pathlib import Path
+
 import pytest
 from sizes import GB, RELEASES, least_gpus, memory_row, state, storage_row, time_row, working
 from variables import ROOT
 
 from olmo_core.model.config import preset
+from olmo_core.recipe.profile import load_profile
 
 PAGE = (ROOT / "docs" / "sizes.md").read_text()
 ROWS = [
@@ -14,6 +18,16 @@ ROWS = [
 
 def test_the_tables_are_what_the_formulas_give() -> None:
     assert [row(release) for row in (memory_row, time_row, storage_row) for release in RELEASES] == ROWS
+
+
+def test_the_profile_of_the_page_has_the_workers_of_its_table(tmp_path: Path) -> None:
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S)
+    (tmp_path / "page.yaml").write_text(text)
+    training = load_profile(str(tmp_path / "page.yaml")).training
+    row = time_row(next(release for release in RELEASES if release.model == "olmo2-7b"))
+    assert [str(training.single.count), str(training.seeds.count)] == row[6:8]
+    assert training.seeds.placement == training.single.placement
+    assert (training.single.placement.sharding, training.single.placement.recompute) == ("shard", "blocks")
 
 
 @pytest.mark.parametrize(("release", "steps"), zip(RELEASES, (1_907_359, 928_646, 596_057, 721_901), strict=True))
