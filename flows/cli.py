@@ -20,13 +20,14 @@ StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again wh
 
 def main() -> None:
     """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed."""
+    from infra.services.errors import ServiceError
     from olmo_core.artifact.make import MissingInputError
     from olmo_core.recipe.plan import UnknownStepError
     from tasks.failures import StepsFailedError
 
     try:
         app()
-    except (ConfigError, MissingInputError, StepsFailedError, UnknownStepError) as error:
+    except (ConfigError, MissingInputError, ServiceError, StepsFailedError, UnknownStepError) as error:
         message = str(error.args[0] if error.args else error)
         Console(stderr=True).print(f"olmo: {message}", style="red", highlight=False, markup=False)
         raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
@@ -117,6 +118,51 @@ def report(
     from flows.reporting import write_report
 
     print(write_report(recipe, profile, _overrides(context), out))
+
+
+@app.command()
+def up(
+    recipes: Annotated[list[str] | None, typer.Argument(help="Recipes whose deployments are registered.")] = None,
+    profile: ProfileOption = "laptop",
+    as_json: JsonOption = False,
+) -> None:
+    """Start Prefect with a worker, MLflow and Ray with their dashboards, and register the deployments."""
+    from flows.display import print_json
+    from flows.operating import show
+    from flows.operating import up as bring_up
+
+    console = Console(stderr=as_json)
+    rows = bring_up(recipes or ["tiny"], profile, console)
+    if as_json:
+        print_json(rows)
+    else:
+        show(rows, profile, console)
+
+
+@app.command()
+def doctor(profile: ProfileOption = "laptop", as_json: JsonOption = False) -> None:
+    """Look at every address, version, token, disk and port of a profile: fine, or what to do; exit code 1 then."""
+    from flows.display import print_json
+    from flows.operating import examined
+
+    found = examined(profile)
+    if as_json:
+        print_json([{"what": each.what, "seen": each.seen, "remedy": each.remedy} for each in found])
+    else:
+        for each in found:
+            said = f"{each.what}: {each.seen}"
+            text = f"fine   {said}" if each.fine else f"wrong  {said}; {each.remedy}"
+            Console().print(text, style=None if each.fine else "red", highlight=False, markup=False, soft_wrap=True)
+    if not all(each.fine for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def down(profile: ProfileOption = "laptop") -> None:
+    """Stop what `olmo up` started; what is in the store, in Prefect and in MLflow stays."""
+    from flows.operating import down as take_down
+
+    print("services stopped" if take_down(profile) else "no services were up")
 
 
 def _overrides(context: typer.Context) -> list[str]:

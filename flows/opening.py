@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from flows.tracking import Tracking
+from infra.services.group import connected
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, lay_out
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
-from tasks.outbox import Outbox
 from tasks.session import Session, hold, opened
 
 
@@ -31,12 +32,21 @@ def open_store(profile: Profile) -> Store:
 
 
 @contextmanager
+def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
+    """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
+    tracking = Tracking(profile, plan, idle)
+    try:
+        with hold(Session(plan, profile, open_store(profile), tracking.outbox)) as session:
+            yield session
+    finally:
+        tracking.close()
+
+
+@contextmanager
 def release_session(recipe: str, profile: str, overrides: list[str]) -> Iterator[Session]:
     """Hold the session of a release, the one that is open already where a flow is called by another."""
     if (session := opened()) is not None:
         yield session
         return
-    plan, loaded = read_plan(recipe, overrides), load_profile(profile)
-    outbox = Outbox(loaded.folder / "outbox", plan.recipe.name, plan.id)
-    with hold(Session(plan, loaded, open_store(loaded), outbox)) as session:
+    with open_session(read_plan(recipe, overrides), connected(load_profile(profile))) as session:
         yield session

@@ -9,8 +9,9 @@ import time
 from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
-from flows.opening import open_store, read_plan
+from flows.opening import open_session, open_store, read_plan
 from infra.prefect_server import PrefectServer, client_environment
+from infra.services.group import connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
@@ -18,12 +19,7 @@ from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, evaluation_rows, stage_rows
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox, SilentOutbox
-from tasks.session import Session, hold
-from tasks.shipper import start_shipper
-
-DRAIN_SECONDS = 60.0
+from tasks.session import Session
 
 
 def run_release(
@@ -35,45 +31,22 @@ def run_release(
         ConfigError: recipe, profile or part is not known.
     """
     began = time.monotonic()
-    loaded = load_profile(profile)
+    loaded = connected(load_profile(profile))
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
     console = Console(stderr=as_json)
     server = _prefect(loaded)
     store = open_store(loaded)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
-    tracking = Tracking(loaded, plan, idle=not todo)
     try:
-        with hold(Session(plan, loaded, store, tracking.outbox)) as session:
+        with open_session(plan, loaded, idle=not todo) as session:
             if todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
     finally:
-        tracking.close()
         if server is not None:
             server.stop()
     _conclude(plan, store, session, time.monotonic() - began, console, as_json)
-
-
-class Tracking:
-    """What MLflow is told during a release: the outbox, and the process that ships it.
-
-    A release that was told before, with nothing to make and nothing left to ship, needs neither.
-    """
-
-    def __init__(self, profile: Profile, plan: Plan, idle: bool) -> None:
-        folder, address = profile.folder / "outbox", profile.mlflow or f"sqlite:///{profile.folder / 'mlflow.db'}"
-        self._told = folder / f"{plan.id}.told"
-        quiet = idle and self._told.exists() and not Inbox(folder, address).left()
-        self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)
-        self._shipper = None if quiet else start_shipper(folder, address)
-
-    def close(self) -> None:
-        """Ship what is left, as far as the server takes it; the rest stays for the next release."""
-        if self._shipper is not None:
-            if self._shipper.drain(DRAIN_SECONDS) == 0:
-                self._told.touch()
-            self._shipper.stop()
 
 
 def _prefect(profile: Profile) -> PrefectServer | None:

@@ -71,6 +71,18 @@ class Speed(_Section):
     watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
 
 
+class Services(_Section):
+    """Servers that `olmo up` starts on this machine; all of them listen on 127.0.0.1."""
+
+    prefect_port: int = Field(4200, ge=1, le=65535, description="Port of Prefect's API and dashboard.")
+    mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow's API and dashboard.")
+    ray_port: int = Field(6379, ge=1, le=65535, description="Port of the Ray cluster.")
+    dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of Ray's dashboard.")
+    postgres_port: int | None = Field(
+        None, ge=1, le=65535, description="Port of a PostgreSQL for Prefect and MLflow; SQLite files when not given."
+    )
+
+
 class Profile(_Section):
     """Where and how a release runs."""
 
@@ -86,6 +98,11 @@ class Profile(_Section):
     )
     training: Training = Field(default_factory=Training, description="Workers of training runs.")
     hub: Hub = Field(default_factory=Hub, description="Where revisions go.")
+    services: Services = Field(default_factory=Services, description="What `olmo up` starts.")
+    schedules: dict[str, str] = Field(
+        default_factory=lambda: {"nightly-evals": "0 3 * * *"},
+        description="When deployments run by themselves: deployment -> cron line, in UTC.",
+    )
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
     speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
 

@@ -1,0 +1,84 @@
+"""What is deployed of a recipe: the whole release, each of its parts, and the nightly evaluations.
+
+Every deployment is a flow with parameters that a form can show. Its inputs come from the artifact store; what is
+missing there is named by the run, with the deployment that makes it.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.deployments.runner import RunnerDeployment
+from prefect.flows import Flow
+from prefect.schedules import Cron
+from prefect.types.entrypoint import EntrypointType
+
+from flows.data import data
+from flows.evaluate import evaluate
+from flows.nightly import nightly
+from flows.publish import publish
+from flows.release import release
+from flows.soup import soup
+from flows.stage import stage
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A flow and what is special about its deployment."""
+
+    flow: Flow[..., Any]
+    parameters: dict[str, str] = field(default_factory=dict)
+
+
+def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployment]:
+    """Return the deployments of a recipe, by flows called as people call the parts of a release.
+
+    Raises:
+        ConfigError: the recipe does not validate, or the profile schedules what is not deployed.
+    """
+    found = load_recipe(recipe)
+    parts = _parts(found)
+    if unknown := sorted(loaded.schedules.keys() - parts.keys()):
+        raise ConfigError(
+            f"profile {profile}: schedules.{unknown[0]}: no such deployment; there are {', '.join(parts)}"
+        )
+    return [
+        _deployment(name, each, found, {"recipe": recipe, "profile": profile}, loaded) for name, each in parts.items()
+    ]
+
+
+def _parts(recipe: Recipe) -> dict[str, Deployed]:
+    """Return what is deployed by name: stages by their role, pretraining or annealing, where only one has it."""
+    starts = [name for name, each in recipe.stages.items() if each.start is None]
+    others = [name for name in recipe.stages if name not in starts]
+    roles = {starts[0]: "pretrain"} if len(starts) == 1 else {}
+    roles |= {others[0]: "anneal"} if len(others) == 1 else {}
+    return {
+        "release": Deployed(release),
+        "data": Deployed(data),
+        **{roles.get(name, name): Deployed(stage, {"stage": name}) for name in recipe.stages},
+        "soup": Deployed(soup),
+        "publish": Deployed(publish),
+        "evaluate": Deployed(evaluate),
+        "nightly-evals": Deployed(nightly),
+    }
+
+
+def _deployment(
+    name: str, deployed: Deployed, recipe: Recipe, given: dict[str, str], profile: Profile
+) -> RunnerDeployment:
+    cron = profile.schedules.get(name)
+    return RunnerDeployment.from_flow(
+        deployed.flow.with_options(name=name),
+        name=recipe.name,
+        description=f"{deployed.flow.description}\n\n{recipe.description}",
+        tags=[recipe.name, name],
+        parameters={**given, **deployed.parameters},
+        schedules=[] if cron is None else [Cron(cron, timezone="UTC")],
+        # Two runs of one part would only wait for each other's leases.
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )

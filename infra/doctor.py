@@ -1,0 +1,240 @@
+"""Whether everything a profile names is there and lets us in: disk, ports, versions, addresses, tokens.
+
+Each finding is fine, or one line that says what is wrong and what to do. Nothing is started and nothing is left behind.
+"""
+
+import base64
+import importlib.metadata
+import json
+import os
+import shutil
+import socket
+import sqlite3
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.services.group import connected, services_up, taken_ports
+from olmo_core.artifact.objects import open_objects
+from olmo_core.recipe.profile import Profile
+
+DISK_BYTES = 3_000_000_000  # a release of `tiny`, and room for temporary files
+WAIT_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was looked at, what was seen, and what to do where it is not fine."""
+
+    what: str
+    seen: str
+    remedy: str = ""
+
+    @property
+    def fine(self) -> bool:
+        """Whether nothing has to be done."""
+        return not self.remedy
+
+
+class _WrongError(Exception):
+    """Something is not fine: what was seen, and the remedy."""
+
+
+def examine(profile: Profile) -> Iterator[Finding]:
+    """Yield a finding for everything the profile names, servers of `olmo up` included where they are up."""
+    checks: list[tuple[str, Callable[[Profile], str]]] = [("disk", _disk), ("ports", _ports), ("records", _schema)]
+    found = connected(profile)
+    checks += [("artifacts", _artifacts)]
+    checks += [("prefect", _prefect)] if found.prefect is not None else []
+    checks += [("mlflow", _mlflow)] if (found.mlflow or "").startswith("http") else []
+    checks += [("ray", _ray)] if found.ray.address is not None else []
+    checks += [("hub", _hub)] if found.hub.endpoint is not None else []
+    for what, check in checks:
+        yield _finding(what, check, found)
+
+
+def addresses(profile: Profile) -> Iterator[Finding]:
+    """Yield a finding for every address a release would call: what has to be right before it starts."""
+    if profile.prefect is not None:
+        yield _finding("prefect", _prefect, profile)
+    if (profile.mlflow or "").startswith("http"):
+        yield _finding("mlflow", _mlflow, profile)
+    if "://" in profile.store_root:
+        yield _finding("artifacts", _artifacts, profile)
+    if profile.hub.endpoint is not None:
+        yield _finding("hub", _hub, profile)
+
+
+def _finding(what: str, check: Callable[[Profile], str], profile: Profile) -> Finding:
+    try:
+        return Finding(what, check(profile))
+    except _WrongError as error:
+        seen, remedy = error.args
+        return Finding(what, seen, remedy)
+
+
+def _disk(profile: Profile) -> str:
+    folder = profile.folder
+    there = next(each for each in (folder, *folder.parents) if each.exists())
+    free = shutil.disk_usage(there).free
+    seen = f"{free / 1e9:.1f} GB free in {there}"
+    if not os.access(there, os.W_OK):
+        raise _WrongError(f"{there} cannot be written", "give another home: OLMO_HOME, or `home` in the profile")
+    if free < DISK_BYTES:
+        raise _WrongError(seen, f"a release needs {DISK_BYTES / 1e9:.0f} GB; make room, or set OLMO_HOME")
+    return seen
+
+
+def _ports(profile: Profile) -> str:
+    if services_up(profile):
+        return "services are up"
+    if taken := taken_ports(profile):
+        raise _WrongError(
+            ", ".join(f"{port} of {name} is in use" for name, port in taken.items()),
+            "stop what uses them, or give others in the profile's `services`; only `olmo up` needs them",
+        )
+    return "free for `olmo up`"
+
+
+def _schema(profile: Profile) -> str:
+    """MLflow refuses a database of another version; Prefect brings its own up to date by itself."""
+    path = profile.folder / "mlflow.db"
+    if profile.mlflow is not None or not path.exists():
+        return "none yet" if profile.mlflow is None else "kept by the server"
+    try:
+        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+            (found,) = database.execute("select version_num from alembic_version").fetchone()
+    except (sqlite3.DatabaseError, TypeError) as error:
+        raise _WrongError(
+            f"{path}: {error}", f"move it away; it is written anew from the outbox in {profile.folder / 'outbox'}"
+        ) from error
+    latest = _latest_schema()
+    if found != latest:
+        raise _WrongError(
+            f"{path} has schema {found}, MLflow {_version('mlflow')} wants {latest}",
+            f"mlflow db upgrade sqlite:///{path}",
+        )
+    return f"schema {found}"
+
+
+def _latest_schema() -> str:
+    from alembic.script import ScriptDirectory
+    from mlflow.store.db import utils
+
+    folder = Path(utils.__file__).parents[1] / "db_migrations"
+    return str(ScriptDirectory(str(folder)).get_current_head())
+
+
+def _artifacts(profile: Profile) -> str:
+    """Write, write again where that has to fail, read, delete: what leases and records rest on."""
+    root, key = profile.store_root, f"doctor/{uuid.uuid4().hex}"
+    if "://" not in root and not Path(root).exists():
+        return f"{root} will be made"
+    try:
+        objects = open_objects(root)
+        objects.create(key, b"1")
+        try:
+            objects.create(key, b"2")
+        except FileExistsError:
+            pass
+        else:
+            raise _WrongError(
+                f"{root} lets a file be created twice", "take a store that keeps to `If-None-Match: *`; leases need it"
+            )
+        read = objects.read(key)
+        objects.delete(key)
+    except OSError as error:
+        raise _WrongError(
+            f"{root}: {_first_line(error)}",
+            "check address, bucket and credentials (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
+        ) from error
+    if read != b"1":
+        raise _WrongError(f"{root} does not return what was written", "take another store")
+    return f"{root} can be written"
+
+
+def _prefect(profile: Profile) -> str:
+    user = os.environ.get("PREFECT_API_AUTH_STRING", "")
+    seen = _get("PREFECT_API_AUTH_STRING", f"{profile.prefect}/admin/version", user)
+    if _minor(str(seen)) != _minor(_version("prefect")):
+        raise _WrongError(
+            f"{profile.prefect} runs Prefect {seen}, this is {_version('prefect')}", "run the same version on both"
+        )
+    return f"{profile.prefect}, Prefect {seen}"
+
+
+def _mlflow(profile: Profile) -> str:
+    user = ":".join(os.environ.get(f"MLFLOW_TRACKING_{each}", "") for each in ("USERNAME", "PASSWORD"))
+    _get(
+        "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+        f"{profile.mlflow}/api/2.0/mlflow/experiments/search?max_results=1",
+        user.strip(":"),
+    )
+    return str(profile.mlflow)
+
+
+def _ray(profile: Profile) -> str:
+    address = str(profile.ray.address)
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address == "auto":
+        return "the cluster of this node"
+    try:
+        with socket.create_connection((host, int(port)), WAIT_SECONDS):
+            return address
+    except (OSError, ValueError) as error:
+        raise _WrongError(f"{address}: {_first_line(error)}", "start the cluster, or correct ray.address") from error
+
+
+def _hub(profile: Profile) -> str:
+    from huggingface_hub import HfApi, get_token
+    from huggingface_hub.errors import HfHubHTTPError
+
+    endpoint = str(profile.hub.endpoint)
+    if get_token() is None:
+        raise _WrongError(f"no token for {endpoint}", "set HF_TOKEN, or HF_TOKEN_PATH to a file that holds it")
+    try:
+        name = HfApi(endpoint=endpoint).whoami()["name"]
+    except HfHubHTTPError as error:
+        raise _WrongError(
+            f"{endpoint} refuses the token ({_first_line(error)})", "set HF_TOKEN to a token that may write"
+        ) from error
+    except Exception as error:  # each HTTP library has errors of its own for an address that does not answer
+        raise _WrongError(f"{endpoint}: {_first_line(error)}", "check hub.endpoint in the profile") from error
+    return f"{endpoint} as {name}"
+
+
+def _get(variables: str, url: str, user: str) -> Any:
+    """Return the JSON at an address that wants a user and a password."""
+    headers = {"Authorization": f"Basic {base64.b64encode(user.encode()).decode()}"} if user else {}
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=WAIT_SECONDS) as response:
+            return json.loads(response.read())
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            said = "refuses the password" if user else "wants a password"
+            raise _WrongError(
+                f"{url} {said}", f"set {variables}; `olmo up` prints the file to read them from"
+            ) from None
+        raise _WrongError(f"{url} answers {error.code}", "look into the server's log") from None
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise _WrongError(
+            f"{url}: {_first_line(error)}", "start the server, or correct its address in the profile"
+        ) from None
+
+
+def _first_line(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or error
+    return (str(reason).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _version(package: str) -> str:
+    return importlib.metadata.version(package)
+
+
+def _minor(version: str) -> str:
+    return ".".join(version.split(".")[:2])

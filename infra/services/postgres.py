@@ -1,0 +1,89 @@
+"""A PostgreSQL of our own for Prefect and MLflow, from the system's package: one cluster of databases below home."""
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from infra.services.supervisor import Program
+from infra.services.tokens import USER, Tokens
+
+DATABASES = ("prefect", "mlflow", "mlflow_accounts")
+REMEDY = "install the system's package (Debian: apt-get install postgresql)"
+
+
+def prepare(folder: Path, tokens: Tokens, port: int) -> Program:
+    """Return the program; makes the cluster of databases where there is none yet.
+
+    Raises:
+        RuntimeError: PostgreSQL is not installed, or refuses to set up its folder; says what to do.
+    """
+    binaries = _binaries()
+    user = _user()
+    data = folder / "data"
+    if not (data / "PG_VERSION").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        password = folder / "password"
+        password.write_text(tokens["postgres"])
+        password.chmod(0o600)
+        if user is not None:
+            for path in (folder, password):
+                shutil.chown(path, user)
+        initdb = [str(binaries / "initdb"), "--pgdata", str(data), "--username", USER, "--pwfile", str(password)]
+        settings = ["--auth", "scram-sha-256", "--encoding", "UTF8", "--no-locale", "--no-sync"]
+        done = subprocess.run(
+            [*_as(user), *initdb, *settings], capture_output=True, text=True, cwd="/", stdin=subprocess.DEVNULL
+        )
+        password.unlink()
+        if done.returncode != 0:
+            raise RuntimeError(f"initdb failed in {data}: {done.stderr.strip().splitlines()[-1]}")
+    address = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
+    command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *address]
+    return Program("postgres", command, user=user)
+
+
+def create_databases(port: int, password: str) -> None:
+    """Create the databases that are not there; returns when PostgreSQL took it.
+
+    Raises:
+        psycopg.OperationalError: it does not answer.
+    """
+    import psycopg
+
+    with psycopg.connect(
+        host="127.0.0.1", port=port, user=USER, password=password, dbname="postgres", autocommit=True
+    ) as connection:
+        there = {name for (name,) in connection.execute("select datname from pg_database")}
+        for name in DATABASES:
+            if name not in there:
+                connection.execute(f"create database {name}")
+
+
+def url(driver: str, port: int, database: str) -> str:
+    """Return the address of a database for SQLAlchemy; the password comes by PGPASSWORD."""
+    return f"{driver}://{USER}@127.0.0.1:{port}/{database}"
+
+
+def _binaries() -> Path:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    which = shutil.which("initdb")
+    if found:
+        return found[-1].parent
+    if which is not None:
+        return Path(which).parent
+    raise RuntimeError(f"PostgreSQL is not installed (no initdb); {REMEDY}, or leave services.postgres_port out")
+
+
+def _user() -> str | None:
+    """Whom PostgreSQL runs as: it refuses to be root."""
+    if os.getuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        raise RuntimeError(f"PostgreSQL cannot run as root, and there is no user `postgres`; {REMEDY}") from None
+
+
+def _as(user: str | None) -> list[str]:
+    return [] if user is None else ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]

@@ -1,0 +1,158 @@
+"""Which servers a profile asks for: what each runs, in which order they start, where they answer, what clients need.
+
+Everything listens on 127.0.0.1 and asks for a token. How the processes are kept alive is left to `supervisor`.
+"""
+
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.prefect_server import client_environment
+from infra.ray_cluster import QUIET as RAY_QUIET
+from infra.services import postgres
+from infra.services.supervisor import Program
+from infra.services.tokens import USER, Tokens
+from olmo_core.recipe.profile import Profile
+
+HOST = "127.0.0.1"
+POOL = "olmo"
+POLL_SECONDS = 2  # of the worker, for runs that are due; Prefect's own default is 10
+
+
+@dataclass(frozen=True)
+class Service:
+    """A server of the group.
+
+    Attributes:
+        program: its process.
+        wave: it starts when all services of earlier waves are healthy.
+        port: where it listens; None where it does not.
+        address: what people open or clients are given, '' where there is nothing to open.
+        healthy: whether it does its work; None where running, or having ended well, is all there is to it.
+    """
+
+    program: Program
+    wave: int
+    port: int | None = None
+    address: str = ""
+    healthy: Callable[[], bool] | None = None
+
+
+def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[str]) -> list[Service]:
+    """Return the servers of a profile in the order they start, deployments of `recipes` registered among them."""
+    home, ports = profile.folder, profile.services
+    python = sys.executable
+    prefect, mlflow, ray = f"http://{HOST}:{ports.prefect_port}", f"http://{HOST}:{ports.mlflow_port}", ports.ray_port
+    found: list[Service] = []
+    if ports.postgres_port is not None:
+        program = postgres.prepare(home / "postgres", tokens, ports.postgres_port)
+        found.append(Service(program, 0, ports.postgres_port, healthy=_databases(ports.postgres_port, tokens)))
+    uvicorn = [python, "-m", "uvicorn", "--factory", "infra.prefect_app:create_app", "--host", HOST]
+    server = [*uvicorn, "--port", str(ports.prefect_port), "--log-level", "warning", "--timeout-keep-alive", "5"]
+    shown = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
+    found.append(
+        Service(Program("prefect", server, shown), 1, ports.prefect_port, prefect, _answers(f"{prefect}/api/health"))
+    )
+    tracking = [python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
+    tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
+    found.append(Service(Program("mlflow", tracking), 1, ports.mlflow_port, mlflow, _answers(f"{mlflow}/health")))
+    dashboard = f"http://{HOST}:{ports.dashboard_port}"
+    head = [python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    head += ["--node-ip-address", HOST, "--port", str(ray), "--dashboard-host", HOST]
+    head += ["--dashboard-port", str(ports.dashboard_port), "--include-dashboard", "true"]
+    head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
+    found.append(
+        Service(
+            Program("ray", head, RAY_QUIET),
+            1,
+            ray,
+            dashboard,
+            _answers(f"{dashboard}/api/gcs_healthz", {"Authorization": f"Bearer {tokens['ray']}"}),
+        )
+    )
+    register = [python, "-m", "deployments.register", "--profile", _absolute(source), *map(_absolute, recipes)]
+    found.append(Service(Program("deployments", register, once=True), 2))
+    worker = [python, "-m", "prefect", "worker", "start", "--pool", POOL, "--type", "process", "--name", "this machine"]
+    found.append(Service(Program("worker", worker, {"PREFECT_WORKER_QUERY_SECONDS": str(POLL_SECONDS)}), 2))
+    return found
+
+
+def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
+    """Return the environment of the group: that of the clients, and what only servers may know."""
+    home, port = profile.folder, profile.services.postgres_port
+    accounts = home / "services" / "mlflow-accounts.ini"
+    databases = {
+        "prefect": f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}",
+        "mlflow": f"sqlite:///{home / 'mlflow.db'}",
+        "mlflow_accounts": f"sqlite:///{home / 'mlflow-accounts.db'}",
+    }
+    if port is not None:
+        databases = {name: postgres.url("postgresql+psycopg", port, name) for name in databases}
+        databases["prefect"] = postgres.url("postgresql+asyncpg", port, "prefect")
+    accounts.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {databases['mlflow_accounts']}\n")
+    (home / "prefect").mkdir(parents=True, exist_ok=True)
+    here = str(Path(__file__).parents[2])
+    return {
+        **os.environ,
+        **client_settings(profile, tokens),
+        "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
+        "PREFECT_LOGGING_LEVEL": "INFO",  # of runs of deployments: what the dashboard shows as their log
+        "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{tokens['prefect']}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": databases["prefect"],
+        "MLFLOW_BACKEND_STORE_URI": databases["mlflow"],
+        "MLFLOW_AUTH_CONFIG_PATH": str(accounts),
+        "MLFLOW_AUTH_ADMIN_USERNAME": USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": tokens["mlflow"],
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": tokens["mlflow_cookies"],
+        **({"PGPASSWORD": tokens["postgres"]} if port is not None else {}),
+    }
+
+
+def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
+    """Return what every client of the servers has to have in its environment, tokens among it."""
+    ports = profile.services
+    return {
+        **client_environment(profile.folder),
+        "OLMO_HOME": str(profile.folder),
+        "PREFECT_API_URL": f"http://{HOST}:{ports.prefect_port}/api",
+        "PREFECT_API_AUTH_STRING": f"{USER}:{tokens['prefect']}",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least Prefect allows; an automation listens for them
+        "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow_port}",
+        "MLFLOW_TRACKING_USERNAME": USER,
+        "MLFLOW_TRACKING_PASSWORD": tokens["mlflow"],
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(tokens.path("ray")),
+    }
+
+
+def _absolute(name: str) -> str:
+    """Return a name of a built-in as it is, and a path so that it means the same file wherever a program runs."""
+    return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
+
+
+def _answers(url: str, headers: dict[str, str] | None = None) -> Callable[[], bool]:
+    def answers() -> bool:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=5) as response:
+                return bool(response.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+    return answers
+
+
+def _databases(port: int, tokens: Tokens) -> Callable[[], bool]:
+    def ready() -> bool:
+        from psycopg import Error
+
+        try:
+            postgres.create_databases(port, tokens["postgres"])
+        except (Error, OSError):
+            return False
+        return True
+
+    return ready

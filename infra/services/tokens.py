@@ -1,0 +1,52 @@
+"""Tokens of the servers `olmo up` starts: made once, in files only their owner can read, handed on by environment."""
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+USER = "olmo"
+_NAMES = ("prefect", "mlflow", "mlflow_cookies", "ray", "postgres")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The secrets of one group of servers. Never printed: `repr` names the folder only."""
+
+    folder: Path
+
+    def __getitem__(self, name: str) -> str:
+        """Return the token of a server."""
+        return (self.folder / name).read_text()
+
+    def path(self, name: str) -> Path:
+        """Return the file that holds the token of a server."""
+        return self.folder / name
+
+
+def tokens(folder: Path) -> Tokens:
+    """Return the tokens in a folder; those that are not there yet are made."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in _NAMES:
+        try:
+            handle = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(24))
+    return Tokens(folder)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file that only its owner can read, whole or not at all."""
+    part = path.with_name(f"{path.name}.part")
+    part.unlink(missing_ok=True)
+    with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    part.replace(path)
+
+
+def as_exports(environment: dict[str, str]) -> str:
+    """Return variables as lines a shell reads."""
+    return "".join(f"export {name}={json.dumps(value)}\n" for name, value in sorted(environment.items()))
