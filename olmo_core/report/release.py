@@ -57,9 +57,11 @@ class Release:
         return "set aside" if step.id in self.problems else "missing"
 
     def tokens_seen(self, model: Step) -> int:
-        """Return the tokens a checkpoint has seen since its first weights; for a soup, the most any ingredient has."""
+        """Return the tokens a checkpoint has seen in this release; for a soup, the most any ingredient has."""
         if model.kind == "soup":
             return max(self.tokens_seen(source) for source in model.inputs.values())
+        if model.kind != "checkpoint":  # weights that came from elsewhere
+            return 0
         run = self.plan.run_of(model)
         start = run.step.inputs.get("start")
         before = self.tokens_seen(start) if start is not None else 0

@@ -100,8 +100,8 @@ def _figure(
         axes = drawn.add_subplot()
         if chance is not None:
             axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
-            above = {"xytext": (3, 3), "textcoords": "offset points", "xycoords": ("axes fraction", "data")}
-            axes.annotate("chance", (0, chance), color=MUTED, size=11, **above)
+            place = ("axes fraction", "data")
+            axes.annotate("chance", (0, chance), (3, 3), place, "offset points", color=MUTED, size=11)
         for each, own in series.items():
             look = looks[each]
             path = [*_start(release, each, scores), *own]

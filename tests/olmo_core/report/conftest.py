@@ -1,0 +1,26 @@
+"""A whole synthetic release on the recipe of test size, made once."""
+
+import pytest
+from report_world import fill, plan_of
+
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile, load_profile
+
+
+@pytest.fixture(scope="session")
+def profile() -> Profile:
+    return load_profile("laptop")
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    return plan_of()
+
+
+@pytest.fixture(scope="session")
+def store(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    """Only read by the tests; one that changes records makes a store of its own."""
+    store = Store(tmp_path_factory.mktemp("store"))
+    fill(plan, store)
+    return store

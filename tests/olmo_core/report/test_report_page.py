@@ -1,0 +1,167 @@
+"""The page: what it says of whole and half releases, that it stands alone, and that it can be read by everyone."""
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from report_world import fill, plan_of
+
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile
+from olmo_core.report.page import render
+
+VOID = {"meta", "link", "br", "hr", "img", "input"}
+
+
+class Page(HTMLParser):
+    """Elements of a page with their attributes, and the text of each kind of element; checks that tags nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="module")
+def whole(plan: Plan, store: Store, profile: Profile) -> str:
+    return render(plan, store, profile)
+
+
+@pytest.fixture(scope="module")
+def nothing(plan: Plan, profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(plan, Store(tmp_path_factory.mktemp("empty")), profile)
+
+
+def test_it_says_what_main_is_and_how_every_revision_is_loaded(whole: str, plan: Plan) -> None:
+    page = Page(whole)
+    assert page.texts["h1"] == ["OLMo micro"]
+    assert "main is soup" in re.sub(r"\s+", " ", page.texts["main"][0])
+    for revision in plan.revisions:
+        line = f'AutoModelForCausalLM.from_pretrained("olmo-release/micro", revision="{revision.name}")'
+        assert line in page.texts["code"]
+    assert "Not checked." in page.texts["strong"]
+    assert "This release is not complete." not in whole
+    assert "stage2-ingredient2" in page.texts["ul"][-1], "every run is in the legend"
+
+
+def test_a_release_of_which_nothing_is_made_has_a_page(nothing: str, plan: Plan) -> None:
+    text = re.sub(r"\s+", " ", Page(nothing).texts["body"][0])
+    assert f"This release is not complete. {len(plan.steps)} of {len(plan.steps)} steps are missing" in text
+    assert "Not decided yet: the step decision/main is missing." in text
+    assert "No step of training yet: stage1, stage2-ingredient1, stage2-ingredient2." in text
+    assert "Not evaluated yet: stage1-step75," in text
+
+
+def test_a_half_made_release_shows_its_half(plan: Plan, profile: Profile, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    first = [*plan.steps_of("data"), *plan.steps_of("stage1")]
+    fill(plan, store, [*first, plan.results[plan.runs["stage1"][0].end.id]])
+    page = Page(render(plan, store, profile))
+    headings = page.texts["h3"] + page.texts["h4"]
+    assert "Training loss of stage1" in headings
+    assert "Training loss of stage2" not in headings
+    assert "narrative" in headings
+    assert "2 of 6 made" in page.texts["table"][0], "the suite and one of five evaluations"
+    assert "2 of 2 made" not in page.texts["table"][0] and "stage2, seed 42missing" in page.texts["table"][0]
+
+
+@pytest.mark.parametrize("name", ["whole", "nothing"])
+def test_it_needs_nothing_from_outside(name: str, request: pytest.FixtureRequest) -> None:
+    text: str = request.getfixturevalue(name)
+    page = Page(text)
+    assert not {"script", "link", "img", "iframe", "object", "image"} & {tag for tag, _ in page.elements}
+    assert not re.search(r"https?://|//\w|@import|\bsrc=", re.sub(r'xmlns(:\w+)?="[^"]*"', "", text))
+    assert all(target.startswith("#") for target in re.findall(r'href="([^"]*)"', text))
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", text))
+    assert len(text.encode()) < 1_000_000
+
+
+@pytest.mark.parametrize("name", ["whole", "nothing"])
+def test_everyone_can_read_it(name: str, request: pytest.FixtureRequest) -> None:
+    text: str = request.getfixturevalue(name)
+    page = Page(text)
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    pointed = [attributes.get("aria-labelledby") or "" for _, attributes in page.elements]
+    pointed += [target[1:] for target in re.findall(r'href="([^"]*)"', text) + re.findall(r"url\(([^)]*)\)", text)]
+    assert {each for names in pointed for each in names.split()} <= set(ids)
+    assert all(drawing["role"] == "img" and drawing["aria-labelledby"] for drawing in page.all("svg"))
+    assert all(page.texts["title"]) and all(page.texts.get("desc", ["there is a graph at least"]))
+    assert len(page.all("table")) == len(page.all("caption"))
+    assert all("scope" in attributes for attributes in page.all("th"))
+    assert all(page.texts["figcaption"])
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1 and levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert page.all("html") == [{"lang": "en"}]
+    assert page.all("a")[0] == {"class": "skip", "href": "#main"}
+
+
+def test_every_figure_has_its_numbers(whole: str) -> None:
+    figures = re.findall(r"<figure>.*?</figure>", whole, re.DOTALL)
+    with_numbers = [each for each in figures if "<details>" in each and "<table>" in each]
+    # The table of the graph stands beside it.
+    assert len(figures) == 1 + len(with_numbers) == 1 + 1 + 2 + 2 + 2
+
+
+def test_equal_records_give_equal_bytes_in_every_process(
+    whole: str, plan: Plan, store: Store, profile: Profile
+) -> None:
+    assert render(plan, store, profile) == whole
+    code = (
+        "import sys; from olmo_core.artifact.store import Store; from olmo_core.recipe.plan import lay_out;"
+        "from olmo_core.recipe.profile import load_profile; from olmo_core.recipe.recipe import load_recipe;"
+        "from olmo_core.report.page import render;"
+        "sys.stdout.buffer.write("
+        "render(lay_out(load_recipe('micro')), Store(sys.argv[1]), load_profile('laptop')).encode())"
+    )
+    again = subprocess.run([sys.executable, "-c", code, store.root], capture_output=True, check=True, timeout=120)
+    assert again.stdout.decode() == whole
+
+
+def test_words_of_a_recipe_cannot_become_markup(profile: Profile, tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script> $x$ & \"'"
+    plan = plan_of(
+        "micro",
+        f"release.card.title={hostile}",
+        f"release.card.description={hostile}",
+        f"corpora.wisdom.licence={hostile}",
+    )
+    page = Page(render(plan, Store(tmp_path), profile))
+    assert page.all("script") == []
+    assert page.texts["h1"] == [hostile]
+    assert hostile in page.texts["td"]
+
+
+def test_it_names_no_place_of_the_machine(whole: str, store: Store) -> None:
+    assert store.root not in whole
+    record = next(iter(store.records()))
+    assert record.host not in re.findall(r"[\w.-]+", re.sub(r"<[^>]*>", " ", whole))

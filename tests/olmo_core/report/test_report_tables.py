@@ -1,0 +1,152 @@
+"""Numbers of the page against the records they come from: curves, scores, comparisons, cost, words."""
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile
+from olmo_core.report.comparison import candidates_table, comparison_figure
+from olmo_core.report.cost import cost_table, kinds_table, seconds_at_work
+from olmo_core.report.curves import binned
+from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
+from olmo_core.report.release import HistoryRow, Release, read_release
+from olmo_core.report.scores import heldout_figures, task_figures
+from olmo_core.report.words import duration, energy, mass
+
+LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
+
+
+@pytest.fixture(scope="module")
+def release(plan: Plan, store: Store) -> Release:
+    return read_release(plan, store)
+
+
+@pytest.fixture(scope="module")
+def looks(plan: Plan) -> dict[str, Any]:
+    runs = [run for runs in plan.runs.values() for run in runs]
+    return {run.step.name: look(number) for number, run in enumerate(runs)} | {"soup": SOUP_LOOK}
+
+
+@given(LOSSES, st.integers(1, 60))
+def test_stretches_hold_every_step_once(losses: list[float], bins: int) -> None:
+    curve = binned([HistoryRow(10 * (i + 1), loss, i / 7) for i, loss in enumerate(losses)], bins)
+    ends = [int(tokens) // 10 for tokens in curve.tokens]
+    assert len(ends) == min(bins, len(losses)) and ends[-1] == len(losses)
+    for begin, end, mean, low, high, rate in zip(
+        [0, *ends], ends, curve.loss, curve.low, curve.high, curve.rate, strict=False
+    ):
+        own = losses[begin:end]
+        assert own, "no stretch is empty"
+        assert mean == pytest.approx(sum(own) / len(own))
+        assert (low, high, rate) == (min(own), max(own), (end - 1) / 7)
+
+
+def test_scores_are_those_of_the_results_with_their_intervals(
+    release: Release, plan: Plan, looks: dict[str, Any]
+) -> None:
+    figures = {figure.title: figure for figure in heldout_figures(release, looks)}
+    assert set(figures) == {"narrative", "wisdom"}
+    rows = {row[0]: row for row in figures["wisdom"].table.rows}
+    models = [*plan.checkpoints(), *plan.soups.values()]
+    assert list(rows) == [model.name for model in models]
+    for model in models:
+        record = release.record(plan.results[model.id])
+        assert record is not None
+        found = record.result["heldout"]["wisdom"]
+        low, high = (found["bits_per_byte"] + sign * 1.96 * found["stderr"] for sign in (-1, 1))
+        assert rows[model.name][1:] == (
+            f"{release.tokens_seen(model):,}",
+            f"{found['bits_per_byte']:.4f}",
+            f"{low:.3f} to {high:.3f}",
+            f"{found['documents']}",
+        )
+
+
+def test_tasks_show_their_main_metric_and_chance(release: Release, looks: dict[str, Any]) -> None:
+    figures = task_figures(release, looks)
+    assert [figure.title for figure in figures] == ["kinds:rc_0shot, accuracy", "opposites:rc_0shot, accuracy"]
+    assert all("Guessing gets 0.25." in figure.description and ">chance<" in figure.svg for figure in figures)
+    assert all("higher is better" in figure.description for figure in figures)
+
+
+def test_no_stand_in_colour_is_left_in_a_figure(release: Release, looks: dict[str, Any]) -> None:
+    for figure in heldout_figures(release, looks):
+        assert not [colour for colour in VARIABLES if colour in figure.svg]
+        assert "var(--accent)" in figure.svg and "var(--series-1)" in figure.svg
+
+
+def test_the_comparison_is_the_decisions(release: Release, plan: Plan) -> None:
+    record = release.record(plan.decision)
+    assert record is not None
+    decision = record.result
+    figure = comparison_figure(decision)
+    assert figure is not None
+    mean = decision["comparisons"]["soup_against_mean"]
+    expected = (f"{mean['difference']:+.4f}", f"{mean['low']:+.4f}", f"{mean['high']:+.4f}", "95%")
+    assert ("soup against the mean of the ingredients", *expected) in figure.table.rows
+    first = candidates_table(decision).rows[0]
+    assert first[:2] == ("soup (main)", f"{decision['candidates']['soup']['bits_per_byte']:.4f}")
+
+
+def test_a_decision_without_a_soup_compares_nothing() -> None:
+    assert comparison_figure({"comparisons": {}}) is None
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
+def test_time_at_work_counts_every_second_once(spans: list[tuple[int, int]]) -> None:
+    begin = datetime(2026, 1, 1, tzinfo=UTC)
+    records: Any = [
+        SimpleNamespace(
+            started=(begin + timedelta(seconds=start)).isoformat(),
+            finished=(begin + timedelta(seconds=start + length)).isoformat(),
+        )
+        for start, length in spans
+    ]
+    covered = {second for start, length in spans for second in range(start, start + length)}
+    assert seconds_at_work(records) == len(covered)
+
+
+def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: Release, profile: Profile) -> None:
+    rows = {row[0]: row for row in cost_table(release, profile).rows}
+    without = sum(record.kind not in {"run", "checkpoint"} for record in release.records.values())
+    assert rows["energy"][2] == f"6 Wh, {without} steps not measured"
+    assert rows["CO2e"][2] == f"1.5 g, {without} steps not measured"
+    assert rows["tokens trained on"][1:] == ("96K", "96.8K")  # whole batches
+    kinds = {row[0]: row for row in kinds_table(release).rows}
+    assert kinds["run"][1] == "3" and kinds["run"][3] == "6 Wh"
+    assert kinds["checkpoint"][3] == "-"
+    assert kinds["soup"][3] == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0.0071, "0.0071 s"),
+        (5, "5.0 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 00 s"),
+        (3599.6, "1 h 00 min"),
+        (90_000, "1 d 01 h"),
+    ],
+)
+def test_times_for_people(seconds: float, shown: str) -> None:
+    assert duration(seconds) == shown
+
+
+def test_units_suit_their_numbers() -> None:
+    assert (energy(0.00849), energy(1.25), energy(12_345.6)) == ("8.49 Wh", "1.25 kWh", "1.235e+04 kWh")
+    assert (mass(0.0035), mass(2)) == ("3.5 g", "2 kg")
+
+
+def test_runs_never_look_alike() -> None:
+    looks = {(each.colour, each.marker) for each in map(look, range(49))}
+    assert len(looks) == 49
+    assert len({each.glyph for each in map(look, range(7))}) == 7
+    assert np.unique(list(VARIABLES)).size == len(VARIABLES)
