@@ -38,7 +38,7 @@ def export(job: Job) -> dict[str, Any]:
 def write_hub_model(folder: Path, out: Path, dtype: str, eos_id: int, pad_id: int) -> None:
     """Write config.json, generation_config.json and the weights of the checkpoint or soup in `folder` to `out`."""
     config = load_config(folder)
-    shapes = {hub_name(name): shape for name, shape in _shapes(config).items()}
+    shapes = {hub_name(name): shape for name, shape in native_shapes(config).items()}
     copy_weights(folder, out, hub_name, shapes, getattr(torch, dtype))
     _write_json(out / "config.json", hub_config(config, dtype, eos_id, pad_id))
     _write_json(out / "generation_config.json", {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id})
@@ -107,7 +107,7 @@ def read_hub_model(folder: Path, out: Path) -> ModelConfig:
             scaled positions.
     """
     config = read_hub_config(folder)
-    copy_weights(folder, out, native_name, _shapes(config), torch.float32)
+    copy_weights(folder, out, native_name, native_shapes(config), torch.float32)
     (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
     return config
 
@@ -147,7 +147,8 @@ def _tokenizer_size(folder: Path) -> int | None:
     return int(max(ids)) + 1
 
 
-def _shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+def native_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Return name -> shape of every tensor of a model."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in Transformer(config).state_dict().items()}
 

@@ -20,6 +20,7 @@ DEFAULT_SECONDS = {
     "tokens": 2.0,
     "mix": 1.0,
     "suite": 3.0,
+    "pretrained": 10.0,
     "soup": 2.0,
     "result": 12.0,
     "decision": 1.0,

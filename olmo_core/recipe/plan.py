@@ -19,6 +19,7 @@ from olmo_core.evaluate.step import result_step
 from olmo_core.evaluate.suite import suite_step
 from olmo_core.hub.export import export_step
 from olmo_core.hub.names import MAIN, revision_name
+from olmo_core.hub.pretrained import pretrained_step
 from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
@@ -29,7 +30,7 @@ from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
 
 # Kinds of step that belong to each part; those of a stage are its runs and their checkpoints.
 KINDS = {
-    "data": {"package", "corpus", "tokenizer", "tokens", "mix", "suite"},
+    "data": {"package", "corpus", "tokenizer", "tokens", "mix", "suite", "pretrained"},
     "soup": {"soup", "decision"},
     "evaluate": {"result"},
     "publish": {"export", "revision"},
@@ -192,7 +193,8 @@ def _lay_out_graph(plan: Plan) -> None:
     """Add stages and soups, each after what it starts from."""
     recipe = plan.recipe
     waiting: dict[str, set[str]] = {
-        name: {reference(stage.start)[0]} if stage.start else set() for name, stage in recipe.stages.items()
+        name: {reference(stage.start)[0]} if isinstance(stage.start, str) else set()
+        for name, stage in recipe.stages.items()
     }
     waiting |= {name: {reference(each)[0] for each in soup.ingredients} for name, soup in recipe.soups.items()}
     while waiting:
@@ -212,12 +214,7 @@ def _lay_out_graph(plan: Plan) -> None:
 
 def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
     several = sum(len(group.seeds) for group in stage.all_groups) > 1
-    start = None
-    if stage.start is not None:
-        found = _resolve(plan, stage.start)
-        if len(found) != 1:
-            raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, as in stage/1")
-        start = found[0]
+    start = _start(plan, name, stage)
     for number, seed, group in stage.runs():
         config = stage.training(seed, group)
         label = f"{name}-ingredient{number}" if several else name
@@ -225,6 +222,17 @@ def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
         run = run_step(label, config, plan.recipe.shape, mix, start)
         checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
         yield Run(name, number if several else None, seed, group, config, run, checkpoints)
+
+
+def _start(plan: Plan, name: str, stage: Stage) -> Step | None:
+    if stage.start is None:
+        return None
+    if not isinstance(stage.start, str):
+        return pretrained_step(stage.start)
+    found = _resolve(plan, stage.start)
+    if len(found) != 1:
+        raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, as in stage/1")
+    return found[0]
 
 
 def _mix(plan: Plan, group: SeedGroup, sequence_length: int) -> Step:

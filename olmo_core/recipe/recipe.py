@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from olmo_core.data.corpus import CorpusConfig
 from olmo_core.data.mix import MixConfig
@@ -19,6 +19,7 @@ from olmo_core.evaluate.step import EvaluationConfig
 from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
+from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import apply_overrides, faults, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.quantity import Count, parse_count
@@ -30,6 +31,11 @@ BUILTIN = Path(__file__).parent / "recipes"
 
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+# Told apart by their form, so that a fault is told of the one that was meant.
+Start = Annotated[
+    Annotated[str, Tag("tagged-reference")] | Annotated[PretrainedConfig, Tag("tagged-pretrained")],
+    Discriminator(lambda value: "tagged-reference" if isinstance(value, str) else "tagged-pretrained"),
+]
 
 
 class _Section(BaseModel):
@@ -47,9 +53,10 @@ class SeedGroup(_Section):
 class Stage(TrainingSettings):
     """A stage of training: one run, or several seeded runs from the same checkpoint."""
 
-    start: str | None = Field(
+    start: Start | None = Field(
         None,
-        description="Checkpoint it starts from: a stage (its end), `stage@step`, `stage/k` (ingredient k) or a soup.",
+        description="Checkpoint it starts from: a stage (its end), `stage@step`, `stage/k` (ingredient k), a soup, or "
+        "a model trained elsewhere.",
     )
     mix: Name | None = Field(None, description="Mix, where the stage has one group of seeds.")
     tokens: Count | None = Field(None, gt=0, description="Tokens of each run, where the stage has one group of seeds.")
@@ -183,7 +190,7 @@ class Recipe(_Section):
                     f"stages.{name}.sequence_length {stage.sequence_length} is longer than the model's "
                     f"context_length {model.context_length}; give at most that"
                 )
-            if stage.start is not None:
+            if isinstance(stage.start, str):
                 _known(f"stages.{name}.start", [reference(stage.start)[0]], checkpoints)
         for name, soup in self.soups.items():
             _known(f"soups.{name}.ingredients", [reference(each)[0] for each in soup.ingredients], checkpoints)

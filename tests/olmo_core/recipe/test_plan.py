@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmo_core.artifact.identity import Step
+from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
@@ -43,6 +44,31 @@ def changed(*overrides: str) -> set[str]:
 
 def of_kind(*kinds: str) -> set[str]:
     return {label for label in MICRO_IDS if label.partition("/")[0] in kinds}
+
+
+def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
+    place = "{repo: allenai/OLMo-2-1124-7B, revision: " + "a" * 40 + "}"
+    plan = planned(f"--stages.stage1.start={place}")
+    (start,) = (step for step in plan.steps if step.kind == "pretrained")
+    assert start.fields == {"repo": "allenai/OLMo-2-1124-7B", "revision": "a" * 40}
+    assert plan.runs["stage1"][0].step.inputs["start"] is start
+    assert start in plan.steps_of("data")
+    folder = "{path: /models/base, sha256: " + "b" * 64 + "}"
+    assert planned(f"--stages.stage1.start={folder}").step("pretrained/base").fields["sha256"] == "b" * 64
+    assert resting_on(plan, {start.label}) >= {"run/stage1", "run/stage2-ingredient1", "soup/soup"}
+    with pytest.raises(ValueError, match="starts from pretrained/OLMo-2-1124-7B-aaaaaaaaaa, which has no rate"):
+        planned(f"--stages.stage1.start={place}", "--stages.stage1.schedule.peak=inherit")
+    for start_of, message in (
+        ("{repo: a/b}", r"^recipe micro: stages\.stage1\.start: has repo; give repo and revision, or path and sha256$"),
+        (
+            "{repo: a/b, revision: main}",
+            r"^recipe micro: stages\.stage1\.start\.revision \(value 'main'\): a branch moves; [^\n]*$",
+        ),
+        ("{rpeo: a/b}", r"^recipe micro: stages\.stage1\.start\.rpeo .*: no such field; did you mean 'repo'\?$"),
+        ("stagee1", "did you mean 'stage1'"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            planned(f"--stages.stage1.start={start_of}")
 
 
 def test_the_graph_of_micro() -> None:

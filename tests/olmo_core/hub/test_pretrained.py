@@ -1,0 +1,162 @@
+"""Models trained elsewhere as the start of a stage: from a Hub commit, a folder, an artifact of ours."""
+
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import FakeHub, Fault
+from huggingface_hub import HfApi
+from pydantic import ValidationError
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from olmo_core.artifact.job import Job, Placement
+from olmo_core.hub.convert import ConversionError
+from olmo_core.hub.download import folder_digest, take_pretrained
+from olmo_core.hub.endpoint import HubEndpoint
+from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
+from olmo_core.model.load import load_config, load_model
+from olmo_core.train.checkpoint import start_from
+from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.trainer import Trainer
+
+REPO = "olmo/tiny"
+
+
+@pytest.fixture
+def take(tmp_path):
+    """Take a model with some config; return the folder and what the step returns."""
+
+    def run(**config):
+        out = tmp_path / "taken"
+        out.mkdir()
+        step = pretrained_step(PretrainedConfig(**config))
+        assert step.work == "olmo_core.hub.download:take_pretrained"
+        return out, take_pretrained(Job(step=step, inputs={}, out=out))
+
+    return run
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    with FakeHub() as hub:
+        monkeypatch.setattr("huggingface_hub.HfApi", partial(HfApi, endpoint=hub.url))
+        yield hub
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    ours, theirs = load_file(one / "model.safetensors"), load_file(other / "model.safetensors")
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_commit_of_the_hub_becomes_a_checkpoint(hub, take, revision, native):
+    made = revision("r")
+    commit = HubEndpoint(REPO, hub.url).upload(made)
+    out, result = take(repo=REPO, revision=commit)
+    assert same_weights(out, native())
+    assert load_config(out) == load_config(native())
+    parameters = load_config(native()).parameters
+    assert result == {"architecture": "olmo2", "parameters": parameters, "sha256": folder_digest(made.folder)}
+    assert sorted(path.name for path in out.iterdir()) == ["model.json", "model.safetensors"]
+
+
+def test_other_bytes_than_the_commit_has_are_refused(hub, take, revision):
+    commit = HubEndpoint(REPO, hub.url).upload(revision("r"))
+    for key in hub.repos[REPO].commits[commit].values():
+        if key in hub.lfs:
+            hub.blobs[key] = hub.blobs[key][:-1] + bytes([hub.blobs[key][-1] ^ 1])
+    with pytest.raises(ConversionError, match=r"model\.safetensors came with other bytes than the commit has"):
+        take(repo=REPO, revision=commit)
+
+
+def test_what_the_hub_has_not_and_a_hub_out_of_order_are_told_apart(hub, take, revision, tmp_path):
+    HubEndpoint(REPO, hub.url).upload(revision("r"))
+    with pytest.raises(ConversionError, match=f"{REPO} at {'0' * 40} cannot be had from the Hub"):
+        take(repo=REPO, revision="0" * 40)
+    hub.faults.append(Fault("GET .*tree", status=503, times=100))
+    (tmp_path / "taken").rmdir()
+    with pytest.raises(ConnectionError, match=REPO):
+        take(repo=REPO, revision="0" * 40)
+
+
+def test_a_folder_of_transformers_becomes_a_checkpoint_a_run_starts_from(take, revision, native, tmp_path):
+    folder = tmp_path / "theirs"
+    AutoModelForCausalLM.from_pretrained(revision("r").folder).save_pretrained(folder)
+    shutil.copy(revision("s").folder / "tokenizer.json", folder)
+    out, _ = take(path=str(folder), sha256=folder_digest(folder))
+    assert same_weights(out, native())
+    schedule = ScheduleConfig(kind="constant", peak=1e-3)
+    config = TrainingConfig(
+        batch_size=2, sequence_length=8, checkpoint_every=1, tokens=16, seed=9, schedule=schedule, precision="fp32"
+    )
+    trainer = Trainer(load_config(native()), config, Placement(compile=False))
+    start_from(out, trainer)
+    weights = trainer.model.state_dict()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(native()).state_dict().items())
+
+
+def test_a_folder_of_ours_is_taken_as_it_is(take, native):
+    out, result = take(path=str(native(1)), sha256=folder_digest(native(1)))
+    assert (out / "model.json").read_bytes() == (native(1) / "model.json").read_bytes()
+    assert same_weights(out, native(1))
+    assert result["sha256"] == folder_digest(native(1))
+
+
+def test_the_digest_is_what_sha256sum_prints(revision, native):
+    for folder, files in (
+        (revision("r").folder, "config.json model.safetensors tokenizer.json"),
+        (native(), "model.json model.safetensors"),
+    ):
+        command = f"sha256sum {files} | sha256sum"
+        printed = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, check=True).stdout
+        assert folder_digest(folder) == printed.split()[0]
+
+
+def test_a_folder_of_another_content_is_refused(take, native, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(native(), folder)
+    digest = folder_digest(folder)
+    (folder / "model.safetensors").write_bytes((native(1) / "model.safetensors").read_bytes())
+    with pytest.raises(ConversionError, match=rf"has the sha256 [0-9a-f]{{64}}, the recipe says {digest}"):
+        take(path=str(folder), sha256=digest)
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ConversionError, match=r"holds no model\.safetensors"):
+        folder_digest(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({}, "has nothing; give repo and revision, or path and sha256"),
+        ({"repo": REPO}, "has repo; give repo and revision"),
+        ({"repo": REPO, "revision": "main"}, "revision"),
+        ({"path": "x", "revision": "0" * 40}, "has path, revision; give"),
+        ({"repo": REPO, "revision": "0" * 40, "path": "x", "sha256": "0" * 64}, "has path, repo, revision, sha256"),
+        ({"repo": "../x/y", "revision": "0" * 40}, "repo"),
+    ],
+)
+def test_a_start_has_one_place_of_fixed_content(config, message):
+    with pytest.raises(ValidationError, match=message):
+        PretrainedConfig(**config)
+
+
+def test_identity_is_repository_and_commit_or_folder_and_digest():
+    one = pretrained_step(PretrainedConfig(repo="allenai/OLMo-2-1124-7B", revision="a" * 40))
+    assert one.label == "pretrained/OLMo-2-1124-7B-aaaaaaaaaa"
+    assert one.fields == {"repo": "allenai/OLMo-2-1124-7B", "revision": "a" * 40}
+    folder = pretrained_step(PretrainedConfig(path="/models/my model", sha256="b" * 64))
+    assert folder.label == "pretrained/my-model"
+    ids = {
+        step.id
+        for step in (
+            one,
+            folder,
+            pretrained_step(PretrainedConfig(repo="allenai/OLMo-2-1124-7B", revision="c" * 40)),
+            pretrained_step(PretrainedConfig(path="/models/my model", sha256="c" * 64)),
+        )
+    }
+    assert len(ids) == 4
