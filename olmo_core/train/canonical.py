@@ -21,14 +21,8 @@ class CanonicalShards:
     """Sums over the canonical shards of a batch; see `parallel.Parallel`."""
 
     def __init__(self, model: nn.Module, shards: int) -> None:
-        """Raise ValueError where the ranks do not divide the shards."""
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self._rank, self._world = rank_and_world()
-        if shards % self._world:
-            raise ValueError(
-                f"canonical_shards {shards} cannot be shared by {self._world} ranks; give a number of workers that "
-                "divides it"
-            )
         self._own = shards // self._world
 
     def parts(self, rows: int) -> Sequence[slice]:

@@ -96,7 +96,9 @@ class Shards:
         register_fsdp_forward_method(model, "states")
         for module in model.modules():
             if isinstance(module, FSDPModule):
-                module.set_gradient_divide_factor(1.0)  # the loss is divided by the targets of the global batch already
+                # The loss is divided by the targets of the global batch already, so gradients are summed as they are.
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
 
     def parts(self, rows: int) -> list[slice]:
         """Return micro-batches."""
@@ -119,6 +121,14 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
+def sharers(placement: Placement) -> int:
+    """Return how many ranks share one copy of the weights."""
+    world = rank_and_world()[1]
+    if placement.sharding == "replicate":
+        return 1
+    return world if placement.sharding == "shard" else int(os.environ.get("LOCAL_WORLD_SIZE", world))
+
+
 def mesh_of(placement: Placement, device: torch.device) -> DeviceMesh | None:
     """Return the mesh over which weights are sharded, the replicas first where it is hybrid; None where they are not.
 
@@ -129,15 +139,14 @@ def mesh_of(placement: Placement, device: torch.device) -> DeviceMesh | None:
         return None
     if not dist.is_initialized():
         raise ValueError(f"placement.sharding is {placement.sharding}, but this is a single process; use replicate")
-    world = dist.get_world_size()
+    world, host = dist.get_world_size(), sharers(placement)
     if placement.sharding == "shard":
         return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", world))
-    if world % local:
+    if world % host:
         raise ValueError(
-            f"placement.sharding is hybrid, but {world} ranks are not whole hosts of {local}; use shard or replicate"
+            f"placement.sharding is hybrid, but {world} ranks are not whole hosts of {host}; use shard or replicate"
         )
-    return init_device_mesh(device.type, (world // local, local), mesh_dim_names=("replicate", "shard"))
+    return init_device_mesh(device.type, (world // host, host), mesh_dim_names=("replicate", "shard"))
 
 
 def initialize(model: Transformer, seed: int) -> None:

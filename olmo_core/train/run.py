@@ -13,9 +13,11 @@ from olmo_core.data.tokens import read_token_file
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.checkpoint import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.fit import check_batch, check_memory
 from olmo_core.train.history import HISTORY_FILE, read_history
 from olmo_core.train.loop import Position, run_loop
-from olmo_core.train.runtime import rank_and_world, training_process
+from olmo_core.train.parallel import sharers
+from olmo_core.train.runtime import device_of, rank_0_says, rank_and_world, training_process
 from olmo_core.train.saver import Saver
 from olmo_core.train.step import checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
@@ -38,8 +40,13 @@ def train(job: Job) -> dict[str, Any]:
     config = TrainingConfig.model_validate({name: value for name, value in job.fields.items() if name != "model"})
     start, placement = job.inputs.get("start"), job.placement
     peak = _peak(config, start)
+    rank, world = rank_and_world()
+    if rank == 0:
+        rank_0_says(True, device_of(placement))  # the others wait to be called, see `ranks`
     with training_process(placement):
         batches = _loader(job, model, config)
+        check_batch(config, placement, len(batches.mix), world)
+        check_memory(model, placement, device_of(placement), sharers(placement))
         trainer = Trainer(model, config, placement, _eos_id(job))
         last, position = _last(job, config)
         if last is not None:
@@ -50,7 +57,7 @@ def train(job: Job) -> dict[str, Any]:
             trainer.initialize()
         with Saver(job.commit, job.out) as saver:
             run_loop(job, trainer, batches, peak, position, saver)
-    return _conclude(job, config) if rank_and_world()[0] == 0 else {}
+    return _conclude(job, config) if rank == 0 else {}
 
 
 def _loader(job: Job, model: ModelConfig, config: TrainingConfig) -> Loader:

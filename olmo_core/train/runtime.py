@@ -62,6 +62,30 @@ def rank_and_world() -> tuple[int, int]:
     return 0, 1
 
 
+@contextmanager
+def joined(placement: Placement) -> Iterator[int]:
+    """Join the processes that torchrun started, if it did, into a process group; yields this one's rank."""
+    if "WORLD_SIZE" not in os.environ:
+        yield 0
+        return
+    device = device_of(placement)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
+
+
+def rank_0_says(value: bool, device: torch.device) -> bool:
+    """Return the value that rank 0 gives; to be called on all ranks."""
+    answer = torch.tensor([value], dtype=torch.int32, device=device)
+    if rank_and_world()[1] > 1:
+        dist.broadcast(answer, 0)
+    return bool(answer.item())
+
+
 def device_of(placement: Placement) -> torch.device:
     """Return the device of this rank: the CPU, or the GPU of its number on this host (LOCAL_RANK, as torchrun sets it).
 

@@ -1,6 +1,5 @@
 """Whole runs through the artifact store: what they leave, going on after a stop, stage 2, several ranks."""
 
-import json
 import os
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from olmo_core.data.loader import Loader
 from olmo_core.train.checkpoint import read_state, start_from
 from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.history import TrainingDivergedError, read_history
+from olmo_core.train.preemption import PreemptedError
 from olmo_core.train.step import checkpoint_step, run_step
 from olmo_core.train.trainer import Trainer
 
@@ -84,6 +84,7 @@ def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole: tuple[Store, Step], t
 
 KILLED = """
 import os, signal, sys, training_world as world
+from olmo_core.train.preemption import PreemptedError
 from olmo_core.train.step import checkpoint_step
 
 store = world.Store(sys.argv[1])
@@ -215,27 +216,43 @@ def test_live_numbers_say_speed_and_both_utilizations(tmp_path: Path) -> None:
     assert progress[-1] == (768, 768, "tokens")
 
 
-RANK = """
-import json, sys, torch, torch.distributed as dist, training_world as world
-from olmo_core.train.trainer import Trainer
+def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    training = config(tokens=30 * 64, checkpoint_every=30)
+    uninterrupted, store = Store(str(tmp_path / "a")), Store(str(tmp_path / "b"))
+    step = run(uninterrupted, training)
+    make(step, uninterrupted, EAGER)
+    before = signal.getsignal(signal.SIGTERM)
 
-rank, path = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
-trainer = Trainer(world.MODEL, world.config(precision="fp32"), world.EAGER).initialize()
-generator, seen = torch.Generator().manual_seed(4), []
-for _ in range(3):
-    batch = torch.randint(0, 64, (4, 16), generator=generator)
-    seen += trainer.update(batch[rank::2], 5e-3).tolist()
-print(json.dumps([*seen, trainer.model.head.weight.norm().item()]))
-"""
+    def ask(now: int, _: Any) -> None:
+        if now in (10, 21):  # numbers are read every ten steps
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    for done in (11, 22):
+        with pytest.raises(PreemptedError, match=f"run/run was asked to stop; its {done} steps are saved"):
+            make(run(store, training), store, EAGER, metrics=ask)
+        assert signal.getsignal(signal.SIGTERM) is before
+    begun: list[int] = []
+    make(run(store, training), store, EAGER, metrics=lambda now, _: begun.append(now))
+    assert begun[0] == 23
+    made = [step, checkpoint_step(step, 30)]
+    assert contents(store, made) == contents(uninterrupted, made)
 
 
-def test_two_ranks_see_the_losses_of_one(tmp_path: Path) -> None:
-    ranks = [python(RANK, str(rank), str(tmp_path / "rendezvous")) for rank in range(2)]
-    first, second = (json.loads(rank.communicate(timeout=120)[0].splitlines()[-1]) for rank in ranks)
-    assert first == second
-    trainer = Trainer(MODEL, config(precision="fp32"), EAGER).initialize()
-    generator, alone = torch.Generator().manual_seed(4), []
-    for _ in range(3):
-        alone += trainer.update(torch.randint(0, 64, (4, 16), generator=generator), 5e-3).tolist()
-    assert first == pytest.approx([*alone, trainer.model.head.weight.norm().item()], rel=1e-5)
+def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole: tuple[Store, Step], tmp_path: Path) -> None:
+    step = train_here(str(tmp_path)).artifact.step
+    said: list[str] = []
+    store = Store(str(tmp_path), warn=said.append)
+    expected = everything(store, step)
+    last = store.find(checkpoint_step(step, 10))
+    finished = store.peek(step)
+    assert last is not None and finished is not None
+    store.set_aside(finished, "lost in a test")
+    weights = last.path / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-5] ^= 1
+    weights.write_bytes(data)
+    begun: list[int] = []
+    make(step, Store(str(tmp_path), warn=said.append), EAGER, metrics=lambda now, _: begun.append(now))
+    assert begun[0] == 6
+    assert any("model.safetensors" in line and "run-step10" in line for line in said)
+    assert everything(store, step) == expected == everything(*whole)

@@ -1,0 +1,96 @@
+"""Trains the runs of a stage without anything else running, in this process or under torchrun:
+
+    python -m olmo_core.train RECIPE --stage stage1 --a.b=c
+    torchrun --nproc_per_node=8 -m olmo_core.train RECIPE --stage stage1 --profile PROFILE
+
+What they leave in the store of the profile is what a release leaves there. What a run needs (mix, token files, start
+checkpoint) must be there already: `olmo run RECIPE --only data` makes it. Stopped by SIGTERM, it saves and ends with
+code 143, and goes on when it is started again.
+
+An entry, so it may use what is above this room: recipe and profile.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.plan import Plan, Run, lay_out
+from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.recipe import load_recipe
+
+PREEMPTED = 128 + 15  # The code of a process that SIGTERM ended.
+SHOW_SECONDS = 5.0
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Train, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m olmo_core.train", description="Train the runs of a stage.")
+    parser.add_argument("recipe", help="a recipe by name, or a YAML file; --a.b=c changes a field of it")
+    parser.add_argument("--stage", required=True, help="the stage")
+    parser.add_argument("--seed", type=int, help="only the run with this seed; all by default, one after the other")
+    parser.add_argument("--profile", default="laptop", help="where and how: a profile by name, or a YAML file")
+    given, overrides = parser.parse_known_args(arguments)
+    try:
+        return _train(given, overrides)
+    except (ConfigError, ValueError, LookupError, MemoryError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
+
+
+def _train(given: argparse.Namespace, overrides: list[str]) -> int:
+    try:
+        plan = lay_out(load_recipe(given.recipe, overrides))
+    except ValueError as error:
+        raise ConfigError(f"recipe {given.recipe}: {error}") from error
+    runs = _runs(plan, given.stage, given.seed)
+    profile = load_profile(given.profile)
+    store = Store(profile.store_root, scratch=profile.folder / "scratch")
+
+    # Only now, so that a wrong word on the command line is told at once.
+    from olmo_core.train.preemption import PreemptedError
+    from olmo_core.train.ranks import make_run
+    from olmo_core.train.runtime import joined
+
+    placement = plan.workers(runs[0].step, profile).placement
+    with joined(placement) as rank:
+        for run in runs:
+            try:
+                make_run(run.step, store, placement, **({"progress": Shown(run.step.name)} if rank == 0 else {}))
+            except PreemptedError as error:
+                print(f"preempted: {error}", file=sys.stderr)
+                return PREEMPTED
+            if rank == 0:
+                print(f"{run.step.label}: complete in {store.root}/{run.step.folder}")
+    return 0
+
+
+def _runs(plan: Plan, stage: str, seed: int | None) -> list[Run]:
+    if stage not in plan.runs:
+        raise ConfigError(f"--stage {stage}: recipe {plan.recipe.name} has {', '.join(plan.runs)}")
+    runs = [run for run in plan.runs[stage] if seed in (None, run.seed)]
+    if not runs:
+        seeds = ", ".join(str(run.seed) for run in plan.runs[stage])
+        raise ConfigError(f"--seed {seed}: stage {stage} has the seeds {seeds}")
+    return runs
+
+
+class Shown:
+    """Progress as a line now and then."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._last = 0.0
+
+    def __call__(self, done: float, total: float, unit: str, **shown: float) -> None:
+        """Print a line, unless the last one was just now."""
+        if time.monotonic() - self._last >= SHOW_SECONDS or done == total:
+            self._last = time.monotonic()
+            values = "".join(f", {name} {value:.4g}" for name, value in shown.items())
+            print(f"{self._name}: {done:,.0f} of {total:,.0f} {unit}{values}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

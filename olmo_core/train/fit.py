@@ -1,0 +1,62 @@
+"""Whether a run fits its mix, its ranks and its device: asked before anything is built, told with what would fit."""
+
+import psutil
+import torch
+
+from olmo_core.artifact.job import Placement
+from olmo_core.model.config import ModelConfig
+from olmo_core.train.config import TrainingConfig
+
+# Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
+TRAINED_BYTES = 16
+
+
+def check_batch(config: TrainingConfig, placement: Placement, instances: int, world: int) -> None:
+    """Raise ValueError where a batch is more than the mix has, or cannot be shared by the ranks.
+
+    Args:
+        config: the run's.
+        placement: how it runs.
+        instances: of the mix.
+        world: number of ranks.
+    """
+    if config.batch_size > instances:
+        raise ValueError(
+            f"batch_size is {config.batch_size}, but the mix has only {instances} instances of "
+            f"{config.sequence_length} tokens; give at most that, or the mix more text"
+        )
+    if config.batch_size % world:
+        fits = max(count for count in range(1, world) if config.batch_size % count == 0)
+        raise ValueError(
+            f"batch_size {config.batch_size} cannot be shared by {world} workers; {fits} workers would fit"
+        )
+    if config.canonical_shards is not None:
+        if config.canonical_shards % world:
+            raise ValueError(
+                f"canonical_shards {config.canonical_shards} cannot be shared by {world} workers; give a number of "
+                "workers that divides it"
+            )
+        if placement.sharding != "replicate" or placement.micro_batch is not None:
+            raise ValueError(
+                "canonical_shards says itself how a batch is cut, and needs all weights on every worker; leave "
+                "placement.sharding and placement.micro_batch at their defaults"
+            )
+
+
+def check_memory(model: ModelConfig, placement: Placement, device: torch.device, sharers: int) -> None:
+    """Raise ValueError where weights, gradients and moments alone take more memory than the device has free.
+
+    Args:
+        model: shape.
+        placement: how it runs.
+        device: of this rank.
+        sharers: ranks that share one copy of the weights.
+    """
+    needed = model.parameters * TRAINED_BYTES // sharers
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    if needed > free:
+        remedy = f"share them by at least {-(-needed * sharers // free)} workers (placement.sharding), or take"
+        raise ValueError(
+            f"a model of {model.parameters / 1e6:,.0f}M parameters takes {needed / 1e9:.1f} GB for its weights, "
+            f"gradients and moments on each worker, {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
+        )

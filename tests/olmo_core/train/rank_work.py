@@ -1,0 +1,125 @@
+"""What the tests of several ranks let each rank do: `python rank_work.py RANK WORLD FOLDER` prints its results as JSON.
+
+The same functions run in the test's own process, where they are a world of one.
+"""
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from training_world import MODEL, config, run
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Placement
+from olmo_core.artifact.store import Store
+from olmo_core.model.config import ModelConfig
+from olmo_core.train.checkpoint import resume
+from olmo_core.train.config import NgramFilterConfig, SkipStepConfig, TrainingConfig
+from olmo_core.train.preemption import PreemptedError
+from olmo_core.train.ranks import make_run
+from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.saver import Saver
+from olmo_core.train.trainer import Trainer
+
+UNEVEN = ModelConfig.model_validate({**MODEL.model_dump(), "hidden_size": 51})  # divides by neither 2 nor 4
+TIED = MODEL.model_copy(update={"tied_embeddings": True})
+
+
+def placement(**changes: Any) -> Placement:
+    return Placement(threads=1, compile=False, **changes)
+
+
+def step(trainer: Trainer, seed: int) -> list[float]:
+    """One step on this rank's share of a made-up batch, of which the filter leaves out some sequences."""
+    rank, world = rank_and_world()
+    batch = torch.randint(0, 64, (8, 16), generator=torch.Generator().manual_seed(seed))
+    targets = torch.arange(8).remainder(3).ne(seed % 3).unsqueeze(1).expand(batch.shape)
+    given = targets[rank::world] if trainer.config.ngram_filter is not None else None
+    values: list[float] = trainer.update(batch[rank::world], 5e-3, given).tolist()
+    return values
+
+
+def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
+    """Train, save with as many ranks as there are, go on in another trainer."""
+    rank, world = rank_and_world()
+    training = config(
+        batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
+    )
+    one, other = (Trainer(model, training, placement(**changes)).initialize() for _ in range(2))
+    seen = [step(one, seed) for seed in range(4)]
+    scratch = folder / f"scratch-{rank}"
+    scratch.mkdir(parents=True)
+    kept = folder / "kept"
+    with Saver(lambda _, written: written.rename(kept), scratch) as saver:
+        saver.save(one, Step("checkpoint", "x", 1), 4, 5e-3, [])
+    if world > 1:
+        dist.barrier()
+    resume(kept, other)
+    return {"seen": seen, "on": step(one, 7), "resumed": step(other, 7)}
+
+
+def read_back(folder: Path, **changes: Any) -> list[float]:
+    """Go on from a checkpoint that another number of ranks wrote."""
+    training = config(
+        batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
+    )
+    trainer = Trainer(UNEVEN, training, placement(**changes))
+    resume(folder, trainer)
+    return step(trainer, 7)
+
+
+def canonical() -> list[str]:
+    """Weights and losses, to the bit, of some steps with canonical shards."""
+    trainer = Trainer(MODEL, config(batch_size=8, canonical_shards=4), placement()).initialize()
+    seen = [value.hex() for seed in range(3) for value in step(trainer, seed)]
+    return seen + [parameter.double().sum().item().hex() for parameter in trainer.model.parameters()]
+
+
+def preemptible() -> TrainingConfig:
+    return config(tokens=24 * 64, checkpoint_every=24, precision="fp32")
+
+
+def preempted(folder: Path) -> list[str]:
+    """A run whose rank 0 is asked to stop when it first tells numbers, and which is then started again."""
+    rank, _ = rank_and_world()
+    store = Store(str(folder))
+    made = run(store, preemptible()) if rank == 0 else None
+    if dist.is_initialized():
+        dist.barrier()
+    made = made or run(store, preemptible())
+
+    def stop(_: int, values: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    said = []
+    try:
+        make_run(made, store, placement(), **({"metrics": stop} if rank == 0 else {}))
+    except PreemptedError as error:
+        said.append(str(error))
+    make_run(made, store, placement())
+    make_run(made, store, placement())  # is there already, which all ranks must see
+    return said
+
+
+def main(rank: int, world: int, folder: Path) -> dict[str, Any]:
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous-{world}", rank=rank, world_size=world)
+    results: dict[str, Any] = {"canonical": canonical()}
+    if world == 2:
+        results["replicate"] = losses(folder / "replicate", UNEVEN, micro_batch=1)
+        results["shard"] = losses(folder / "shard", UNEVEN, sharding="shard", recompute="blocks", micro_batch=3)
+        results["tied"] = losses(folder / "tied", TIED, sharding="shard", recompute="feed_forward")
+        results["preempted"] = preempted(folder / "preempted")
+    else:
+        results["hybrid"] = losses(folder / "hybrid", UNEVEN, sharding="hybrid", micro_batch=1)
+        results["read_back"] = read_back(folder / "shard" / "kept", sharding="shard")
+    dist.destroy_process_group()
+    return results
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))))

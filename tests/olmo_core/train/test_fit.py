@@ -1,0 +1,44 @@
+import pytest
+import torch
+from training_world import MODEL, config
+
+from olmo_core.artifact.job import Placement
+from olmo_core.model.config import preset
+from olmo_core.train.config import TrainingConfig
+from olmo_core.train.fit import check_batch, check_memory
+
+HERE = Placement()
+
+
+@pytest.mark.parametrize(
+    ("training", "placement", "instances", "world", "said"),
+    [
+        (config(), HERE, 3, 1, "batch_size is 4, but the mix has only 3 instances of 16 tokens; give at most that"),
+        (config(), HERE, 0, 1, "the mix has only 0 instances"),
+        (config(batch_size=6), HERE, 9, 4, "batch_size 6 cannot be shared by 4 workers; 3 workers would fit"),
+        (config(canonical_shards=2), HERE, 9, 4, "canonical_shards 2 cannot be shared by 4 workers"),
+        (config(canonical_shards=2), Placement(micro_batch=1), 9, 2, "leave placement.sharding and placement.micro_b"),
+        (config(canonical_shards=2), Placement(sharding="shard"), 9, 2, "leave placement.sharding and"),
+    ],
+)
+def test_a_batch_that_does_not_fit_is_told_with_what_would(
+    training: TrainingConfig, placement: Placement, instances: int, world: int, said: str
+) -> None:
+    with pytest.raises(ValueError, match=said):
+        check_batch(training, placement, instances, world)
+
+
+def test_what_fits_passes() -> None:
+    check_batch(config(canonical_shards=4), HERE, 4, 2)
+    check_memory(MODEL, HERE, torch.device("cpu"), sharers=1)
+
+
+def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Free:
+        available = 8_000_000_000
+
+    monkeypatch.setattr("olmo_core.train.fit.psutil.virtual_memory", Free)
+    model = preset("olmo2-1b", vocab_size=100_278)
+    with pytest.raises(ValueError, match=r"1,485M parameters takes 23\.8 GB .* cpu has 8\.0 GB free; share .* 3 work"):
+        check_memory(model, HERE, torch.device("cpu"), sharers=1)
+    check_memory(model, HERE, torch.device("cpu"), sharers=3)

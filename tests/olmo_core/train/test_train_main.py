@@ -1,0 +1,103 @@
+"""The entry without a release around it: plain and under torchrun, against the library called directly."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from olmo_core.artifact.job import Placement
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.recipe import load_recipe
+from olmo_core.train.__main__ import main
+from olmo_core.train.history import read_history
+
+ROOT = Path(__file__).parents[3]
+OVERRIDES = [
+    *("--stages.stage1.tokens=12288", "--stages.stage1.checkpoint_every=16", "--stages.stage1.precision=fp32"),
+    *("--model.n_layers=1", "--tokenizer.vocab_size=384"),
+]
+PROFILE = "training: {single: {placement: {threads: 1, compile: false}}}\n"
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return lay_out(load_recipe("micro", OVERRIDES))
+
+
+@pytest.fixture(scope="module")
+def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which everything up to stage 1 is made, the run by the library."""
+    home = tmp_path_factory.mktemp("made")
+    store = Store(str(home / "artifacts"))
+    for step in plan.runs["stage1"][0].step.closure():
+        make(step, store, Placement(threads=1, compile=False))
+    return home
+
+
+def without_run(made: Path, home: Path, plan: Plan) -> Store:
+    """A home with all that the run needs."""
+    store, target = Store(str(made / "artifacts")), home / "artifacts"
+    for step in list(plan.runs["stage1"][0].step.closure())[:-1]:
+        (target / step.folder).parent.mkdir(parents=True, exist_ok=True)
+        (target / step.folder).symlink_to(store.base / step.folder)
+    return Store(str(target))
+
+
+def words(home: Path) -> list[str]:
+    profile = home / "test.yaml"
+    profile.write_text(PROFILE)
+    return ["micro", "--stage", "stage1", "--profile", str(profile), *OVERRIDES]
+
+
+def test_a_plain_process_makes_what_the_library_makes(
+    plan: Plan, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, library = plan.runs["stage1"][0], Store(str(made / "artifacts"))
+    store = without_run(made, tmp_path, plan)
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    assert main(words(tmp_path)) == 0
+    told = capsys.readouterr()
+    assert told.out == f"run/stage1: complete in {store.root}/{run.step.folder}\n"
+    assert "stage1: 12,288 of 12,288 tokens, loss " in told.err
+    for step in (run.step, *run.checkpoints.values()):
+        ours, theirs = store.peek(step), library.peek(step)
+        assert ours is not None and theirs is not None and ours.digest == theirs.digest
+
+
+def test_torchrun_makes_the_same_losses(plan: Plan, made: Path, tmp_path: Path) -> None:
+    run = plan.runs["stage1"][0]
+    stores = without_run(made, tmp_path, plan), Store(str(made / "artifacts"))
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "olmo_core.train"]
+    environment = {**os.environ, "OLMO_HOME": str(tmp_path), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [*launcher, *words(tmp_path)], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run/stage1: complete") == 1
+    rows = [read_history(store.base / run.step.folder / "attempt-1" / "history.jsonl") for store in stores]
+    for one, other in zip(*rows, strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+        assert one == pytest.approx(other, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["micro", "--stage", "stage3"], "--stage stage3: recipe micro has stage1, stage2"),
+        (["micro", "--stage", "stage2", "--seed", "7"], "--seed 7: stage stage2 has the seeds 42, 42069"),
+        (["micro", "--stage", "stage1", "--stages.stage1.batch=3"], "stages.stage1.batch"),
+        (["mikro", "--stage", "stage1"], "mikro"),
+        (["micro", "--stage", "stage1"], "run/stage1 needs mix/pretrain"),
+    ],
+)
+def test_what_is_wrong_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+) -> None:
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    assert main(given) == 1
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ") and said in line
