@@ -4,21 +4,19 @@ Ray restarts nothing by itself and keeps no checkpoints of ours: a run that is s
 checkpoint in the artifact store, whoever starts it.
 """
 
-import tempfile
 import uuid
 from pathlib import Path
 from typing import Any
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Job
-from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.profile import Workers as WorkerSpec
 from tasks.board import Pins
+from tasks.energy import Meter
 
 
-def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path) -> Record:
+def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, meter: Meter) -> Record:
     """Make the artifact of a `run` step with `spec.count` workers; returns its record.
 
     Raises:
@@ -30,7 +28,13 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path) 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"step": step, "store": store, "placement": spec.placement, "board": board},
+        train_loop_config={
+            "step": step,
+            "store": store,
+            "placement": spec.placement,
+            "board": board,
+            "meter": meter,
+        },
         torch_config=TorchConfig(backend="nccl" if spec.gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=spec.count, use_gpu=spec.gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
@@ -50,21 +54,14 @@ def _worker(config: dict[str, Any]) -> None:
     """What every rank runs."""
     import ray.train
 
-    step, store, placement = config["step"], config["store"], config["placement"]
-    if ray.train.get_context().get_world_rank() == 0:
-        pins = Pins(config["board"], step.label, step.id)
-        try:
-            make(step, store, placement, pins.progress, pins.metrics)
-        finally:
-            pins.close()
-        return
-    from olmo_core.train.run import train as work
+    from olmo_core.train.ranks import make_run
 
-    inputs = {}
-    for role, source in step.inputs.items():
-        found = store.find(source)
-        if found is None:
-            raise MissingInputError(f"{step.label} needs {source.label} ({role}), which is not in {store.root}")
-        inputs[role] = found
-    with tempfile.TemporaryDirectory() as out:
-        work(Job(step=step, inputs=inputs, out=Path(out), placement=placement, find=store.find))
+    step, store, placement = config["step"], config["store"], config["placement"]
+    if ray.train.get_context().get_world_rank() != 0:
+        make_run(step, store, placement)
+        return
+    pins = Pins(config["board"], step.label, step.id)
+    try:
+        make_run(step, store, placement, progress=pins.progress, metrics=pins.metrics, meter=config["meter"])
+    finally:
+        pins.close()
