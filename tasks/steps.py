@@ -12,6 +12,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, reusable
 from olmo_core.artifact.record import Record
 from tasks import training
+from tasks.energy import Meter
 from tasks.failures import RETRY_SECONDS, StepsFailedError, root_message, worth_retrying
 from tasks.session import Session, current
 
@@ -51,7 +52,8 @@ def _make(step: Step, session: Session) -> tuple[Record, bool]:
     if step.kind == "run":
         spec = session.plan.workers(step, session.profile)
         folder = session.profile.folder / "ray-train"
-        return training.train(step, session.store, spec, session.workers.board, folder), False
+        meter = Meter.of(session.profile, spec.placement, spec.count)
+        return training.train(step, session.store, spec, session.workers.board, folder, meter), False
     return session.workers.make(step)
 
 

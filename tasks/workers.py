@@ -17,6 +17,7 @@ from olmo_core.hub.publish import Publication, publish
 from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.profile import Profile
 from tasks.board import Board, Pins, Report
+from tasks.energy import Meter
 from tasks.outbox import Outbox
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
@@ -45,7 +46,8 @@ class Workers:
         """Make a step somewhere on the cluster and return its record, and whether it was there already."""
         import ray
 
-        arguments = (step, self.store, self.profile.placement, self.board)
+        meter = Meter.of(self.profile, self.profile.placement)
+        arguments = (step, self.store, self.profile.placement, self.board, meter)
         if step.kind in BESIDE_KINDS:
             return ray.get(self._idle().make.remote(*arguments))  # type: ignore[no-any-return]
         return ray.get(self._task.remote(*arguments))  # type: ignore[no-any-return]
@@ -78,9 +80,9 @@ class Beside:
         """Step back behind every process of ordinary priority."""
         os.nice(NICE)
 
-    def make(self, step: Step, store: Store, placement: Placement, board: Any) -> tuple[Record, bool]:
+    def make(self, step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
         """Make a step."""
-        return _make(step, store, placement, board)
+        return _make(step, store, placement, board, meter)
 
     def publish(self, revision: Step, native: Step, store: Store, target: Target) -> Publication:
         """Publish a revision."""
@@ -91,10 +93,10 @@ class Beside:
         return publish(Revision.of(shown), model.path, target)
 
 
-def _make(step: Step, store: Store, placement: Placement, board: Any) -> tuple[Record, bool]:
+def _make(step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
     pins = Pins(board, step.label, step.id)
     try:
-        made = make(step, store, placement, pins.progress, pins.metrics)
+        made = make(step, store, placement, pins.progress, pins.metrics, meter=meter)
     finally:
         pins.close()
     return made.artifact.record, made.reused

@@ -6,9 +6,10 @@ What is made is said by `recipe`. Secrets are never in a profile: they come from
 import os
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from olmo_core.artifact.job import Placement
+from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
 from olmo_core.recipe.quantity import Count
 
@@ -105,6 +106,16 @@ class Profile(_Section):
     )
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
     speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
+    country: str | None = Field(
+        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not told when not given."
+    )
+
+    @field_validator("country")
+    @classmethod
+    def _with_a_known_mix(cls, country: str | None) -> str | None:
+        if country is not None:
+            kilograms_per_kwh(country)
+        return country
 
     @property
     def store_root(self) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 
 from olmo_core.artifact.record import Record
-from olmo_core.recipe.estimate import estimate
+from olmo_core.recipe.carbon import kilograms_per_kwh
+from olmo_core.recipe.estimate import Estimate, estimate
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count
 from olmo_core.report.figure import Table
@@ -12,6 +13,7 @@ from olmo_core.report.release import Release
 from olmo_core.report.words import duration, energy, mass
 
 NONE = "-"
+MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # of a record's readings; the rest of its kwh was estimated
 
 
 def cost_table(release: Release, profile: Profile) -> Table:
@@ -32,7 +34,8 @@ def cost_table(release: Release, profile: Profile) -> Table:
         ("time with a step at work", duration(60 * cost.minutes), duration(seconds_at_work(records))),
         ("time of all steps, one after the other", NONE, duration(worked)),
         ("energy", energy(cost.kwh), _sum(records, "kwh", energy)),
-        ("CO2e", NONE, _sum(records, "co2e_kg", mass)),
+        ("of it read from hardware counters", NONE, _measured(records)),
+        ("CO2e", _predicted_co2e(cost, profile), _sum(records, "co2e_kg", mass)),
     ]
     return Table("Predicted before anything was made, and actual", ("", "predicted", "actual"), rows)
 
@@ -61,6 +64,19 @@ def seconds_at_work(records: Iterable[Record]) -> float:
             seconds += (end - begin).total_seconds()
             until = end
     return seconds
+
+
+def _predicted_co2e(cost: Estimate, profile: Profile) -> str:
+    if profile.country is None:
+        return "the profile names no country"
+    return mass(cost.kwh * kilograms_per_kwh(profile.country))
+
+
+def _measured(records: list[Record]) -> str:
+    readings = [record.energy for record in records if record.energy]
+    whole = sum(reading["kwh"] for reading in readings)
+    counted = sum(reading.get(part, 0.0) for reading in readings for part in MEASURED)
+    return f"{counted / whole:.0%}" if whole else NONE
 
 
 def _sum(records: list[Record], key: str, show: Callable[[float], str]) -> str:

@@ -24,7 +24,7 @@ HEAVY = {"torch", "transformers", "prefect", "ray", "mlflow", "datasets", "pyarr
 LIGHT = ("olmo_core.recipe.plan", "olmo_core.recipe.estimate", "olmo_core.report.tables", "flows.cli", "flows.planning")
 
 # Distributions whose name is not the name they are imported by.
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 
 # Machine paths, and the hosts packages are fetched from: neither belongs in a file that others will run.
 PRIVATE = re.compile(r"/(?:home|root|Users|work|mnt|opt)/\w|pythonhosted\.org|pypi\.org")

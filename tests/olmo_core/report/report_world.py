@@ -20,6 +20,7 @@ from olmo_core.recipe.recipe import load_recipe
 
 DOCUMENTS = 6  # of each held-out source and task
 CHOICES = 4
+READINGS = {"kwh": 0.002, "gpu_measured_kwh": 0.0005, "cpu_estimated_kwh": 0.0015, "co2e_kg": 0.0005}  # of a run
 
 
 def plan_of(recipe: str = "micro", *overrides: str) -> Plan:
@@ -41,7 +42,7 @@ def commit(plan: Plan, store: Store, step: Step) -> Record:
     with attempt:
         result = _work(plan, step, attempt.out)
         inputs = {role: store.peek(source) for role, source in step.inputs.items()}
-        energy = {"kwh": 0.002, "co2e_kg": 0.0005} if step.kind == "run" else None
+        energy = READINGS if step.kind == "run" else None
         return attempt.commit(result, inputs, energy).record
 
 

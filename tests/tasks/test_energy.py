@@ -1,0 +1,96 @@
+"""Energy readings: counters shared by CPU time, the estimate without them, and where they end up."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+from tiny_release import Release
+
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.carbon import kilograms_per_kwh
+from olmo_core.recipe.profile import Profile
+from tasks import energy
+from tasks.energy import Meter, Packages
+
+KWH = 3.6e6  # joules
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, float]:
+    """CPU seconds of the step and of the machine, on a machine of four cores without counters."""
+    seconds = {"own": 100.0, "busy": 1000.0}
+    monkeypatch.setattr(energy, "own_seconds", lambda: seconds["own"])
+    monkeypatch.setattr(energy, "busy_seconds", lambda: seconds["busy"])
+    monkeypatch.setattr(energy.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(energy, "RAPL", tmp_path)
+    return seconds
+
+
+def package(root: Path, name: str, microjoules: int, largest: int = 262_143_328_850) -> Path:
+    folder = root / name
+    folder.mkdir(exist_ok=True)
+    (folder / "energy_uj").write_text(f"{microjoules}\n")
+    (folder / "max_energy_range_uj").write_text(f"{largest}\n")
+    return folder
+
+
+def test_without_counters_cpu_time_is_a_share_of_the_profiles_power(times: dict[str, float]) -> None:
+    with Meter(watts=60)() as reading:
+        times["own"] += 30
+        times["busy"] += 90
+    assert reading == {"cpu_estimated_kwh": pytest.approx(30 * 60 / 4 / KWH), "kwh": pytest.approx(450 / KWH)}
+
+
+def test_counters_are_shared_by_cpu_time(times: dict[str, float], tmp_path: Path) -> None:
+    package(tmp_path, "intel-rapl:0", 5_000_000)
+    package(tmp_path, "intel-rapl:1", 7_000_000)
+    package(tmp_path, "intel-rapl:0:0", 1_000_000)  # a part of package 0, which must not count twice
+    with Meter(watts=60)() as reading:
+        package(tmp_path, "intel-rapl:0", 905_000_000)
+        package(tmp_path, "intel-rapl:1", 307_000_000)
+        package(tmp_path, "intel-rapl:0:0", 500_000_000)
+        times["own"] += 30
+        times["busy"] += 90
+    assert reading["cpu_measured_kwh"] == pytest.approx((900 + 300) / 3 / KWH)
+    assert "cpu_estimated_kwh" not in reading
+
+
+def test_a_counter_that_begins_anew_loses_nothing(tmp_path: Path) -> None:
+    package(tmp_path, "intel-rapl:0", 900, largest=999)
+    with Packages(tmp_path) as packages:
+        for now in (100, 800, 50):
+            package(tmp_path, "intel-rapl:0", now, largest=999)
+            packages.read()
+    assert packages.joules == pytest.approx((200 + 700 + 250) / 1e6)
+
+
+def test_workers_that_do_the_same_count_as_often(times: dict[str, float]) -> None:
+    with Meter(watts=60, country="DEU", processes=3)() as reading:
+        times["own"] += 30
+    assert reading["kwh"] == pytest.approx(3 * 450 / KWH)
+    assert reading["co2e_kg"] == pytest.approx(reading["kwh"] * 0.38095)  # codecarbon's table, Germany 2023
+
+
+def test_gpus_are_measured_where_they_are_used(times: dict[str, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    joules = iter([1000.0, 4600.0])
+    monkeypatch.setattr(energy, "gpu_joules", lambda: next(joules))
+    with Meter(watts=60, gpus=True)() as reading:
+        pass
+    assert reading == {"cpu_estimated_kwh": 0, "gpu_measured_kwh": pytest.approx(0.001), "kwh": pytest.approx(0.001)}
+
+
+def test_readings_are_kept_in_the_record_and_bear_no_identity(tmp_path: Path) -> None:
+    meter = pickle.loads(pickle.dumps(Meter(watts=60)))
+    step = Release().corpus
+    metered = make(step, Store(tmp_path / "a"), meter=meter).artifact.record
+    assert metered.energy is not None and metered.energy["kwh"] >= 0
+    assert Store(tmp_path / "a").peek(step) == metered
+    assert make(step, Store(tmp_path / "b")).artifact.record.digest == metered.digest
+
+
+def test_a_country_without_a_known_mix_is_an_error_that_names_near_ones() -> None:
+    assert kilograms_per_kwh("FRA") < kilograms_per_kwh("POL")
+    with pytest.raises(ValidationError, match=r"'DEX'.*DEU"):
+        Profile(name="laptop", country="DEX")
