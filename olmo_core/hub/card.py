@@ -14,6 +14,8 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 
 TEMPLATE = "card.md.j2"
+ID_BYTES = {"uint16": 2, "uint32": 4}  # Of one token in a token file.
+ARCHITECTURES = {"olmo2": "OLMo 2", "olmo1": "OLMo 1"}
 
 
 class CardConfig(BaseModel):
@@ -50,30 +52,32 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
     revision = step_of(lineage, lineage["id"])
     result_id = revision["inputs"].get(f"result/{candidate}")
     decision_id = revision["inputs"].get("decision")
+    shape = ModelConfig.model_validate(steps_of(lineage, "run")[0]["fields"]["model"])
     return environment.get_template(TEMPLATE).render(
-        metadata=yaml.safe_dump(_metadata(config), sort_keys=False, allow_unicode=True).strip(),
+        metadata=yaml.safe_dump(_metadata(config, shape), sort_keys=False, allow_unicode=True).strip(),
         config=config,
         main=MAIN,
         lineage=lineage,
-        shape=ModelConfig.model_validate(steps_of(lineage, "run")[0]["fields"]["model"]),
+        shape=shape,
+        architecture=ARCHITECTURES[shape.architecture],
         model=model,
         origin=_origin(lineage, model),
         runs=[_run(lineage, run) for run in steps_of(lineage, "run")],
         mixes=[{"name": mix["name"], **mix["result"]} for mix in steps_of(lineage, "mix")],
-        sources=[_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")],
+        sources=[*(_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")), *_token_files(lineage)],
         result=step_of(lineage, result_id)["result"] if result_id else None,
         decision=step_of(lineage, decision_id)["result"] if decision_id else None,
         revisions=revision["fields"]["revisions"],
     )
 
 
-def _metadata(config: CardConfig) -> dict[str, Any]:
+def _metadata(config: CardConfig, shape: ModelConfig) -> dict[str, Any]:
     return {
         "license": config.license,
         "language": list(config.languages),
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
-        "tags": ["olmo2", "base-model", "open-training"],
+        "tags": [shape.architecture, "base-model", "open-training"],
     }
 
 
@@ -94,7 +98,7 @@ def _run(lineage: Lineage, run: dict[str, Any]) -> dict[str, Any]:
     """A row of the training table."""
     config = _training(run)
     start = run["inputs"].get("start")
-    start_name = step_of(lineage, start)["name"] if start else None
+    start_name = _start(step_of(lineage, start)) if start else None
     return {
         "name": run["name"],
         "start": start_name or "fresh weights",
@@ -102,6 +106,16 @@ def _run(lineage: Lineage, run: dict[str, Any]) -> dict[str, Any]:
         "config": config,
         "rate": _rate(config, start_name),
     }
+
+
+def _start(step: dict[str, Any]) -> str:
+    """What a run starts from: one of our checkpoints by its name, weights trained elsewhere by where they are."""
+    fields = step["fields"]
+    if step["kind"] != "pretrained":
+        return str(step["name"])
+    return (
+        f"{fields['repo']}@{fields['revision']}" if "repo" in fields else f"{step['name']} (sha256 {fields['sha256']})"
+    )
 
 
 def _rate(config: TrainingConfig, start: str | None) -> str:
@@ -126,6 +140,19 @@ def _source(lineage: Lineage, corpus: dict[str, Any]) -> dict[str, Any]:
         "bytes": sum(shard["bytes"] for shard in result["train"]),
         "heldout": result["heldout"]["documents"],
     }
+
+
+def _token_files(lineage: Lineage) -> list[dict[str, Any]]:
+    """Rows of the table of sources for corpora that came as token files."""
+    rows: dict[str, dict[str, Any]] = {}
+    for step in steps_of(lineage, "tokens"):
+        if "list_url" in step["fields"]:
+            name, result = step["name"].rpartition("-")[0], step["result"]
+            source = {"name": name, "from": step["fields"]["list_url"], "licence": step["fields"]["licence"]}
+            row = rows.setdefault(name, source | {"documents": 0, "bytes": 0, "heldout": 0})
+            row["documents"] += result["documents"]
+            row["bytes"] += result["tokens"] * ID_BYTES[result["dtype"]]
+    return list(rows.values())
 
 
 def _cell(text: object) -> str:

@@ -33,7 +33,7 @@ def test_a_profile_in_the_guide_loads(block: Block, tmp_path: Path) -> None:
 
 
 def test_the_guide_has_recipes_and_a_profile() -> None:
-    assert (len(RECIPES), len(PROFILES)) == (3, 1)
+    assert (len(RECIPES), len(PROFILES)) == (5, 1)
 
 
 def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

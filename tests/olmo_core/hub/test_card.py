@@ -1,0 +1,58 @@
+"""The model card of what the small release of `test_revision` has not: OLMo 1, token files, weights from elsewhere."""
+
+from huggingface_hub import ModelCard
+
+from olmo_core.hub.card import CardConfig, render
+from olmo_core.model.config import preset
+
+COMMIT = "a" * 40
+
+
+def entry(kind, name, fields, inputs=(), **more):
+    return {"kind": kind, "name": name, "id": name, "fields": fields, "inputs": dict(inputs), **more}
+
+
+def shard(number, documents):
+    fields = {"list_url": "https://there/list.yaml", "licence": "ODC-By-1.0", "shard": number}
+    result = {"tokens": 500, "documents": documents, "dtype": "uint32"}
+    return entry("tokens", f"far-away-{number:05d}", fields, result=result)
+
+
+def card(start):
+    training = {
+        "tokens": 1024, "seed": 1, "batch_size": 8, "sequence_length": 32, "checkpoint_every": 4,
+        "schedule": {"kind": "constant", "peak": 1e-3}, "model": preset("olmo1-1b").model_dump(mode="json"),
+    }  # fmt: skip
+    lineage = {
+        "revision": "main",
+        "id": "main",
+        "model": "end",
+        "steps": [
+            start,
+            shard(0, 7),
+            shard(1, 5),
+            entry("mix", "pretrain", {}, result={"sources": []}),
+            entry("run", "stage1", training, {"mix": "pretrain", "start": start["id"]}),
+            entry("checkpoint", "end", {"step": 4}, {"run": "stage1"}),
+            entry("revision", "main", {"revisions": []}),
+        ],
+    }
+    return render(CardConfig(repo="olmo/test", title="Test"), "end", lineage)
+
+
+def test_olmo1_token_files_and_a_start_from_the_hub_are_told():
+    text = card(entry("pretrained", "base", {"repo": "allenai/OLMo-1B-hf", "revision": COMMIT}))
+    assert "a language model of the OLMo 1 architecture with 1.18 billion parameters" in text
+    assert ModelCard(text).data.tags == ["olmo1", "base-model", "open-training"]
+    assert "| far-away | https://there/list.yaml | ODC-By-1.0 | 12 | 4,000 | 0 |" in text
+    assert f"| stage1 | allenai/OLMo-1B-hf@{COMMIT} | pretrain |" in text
+
+
+def test_a_start_from_a_folder_is_told_by_its_digest():
+    text = card(entry("pretrained", "base", {"path": "/home/me/base", "sha256": "b" * 64}))
+    assert f"| stage1 | base (sha256 {'b' * 64}) | pretrain |" in text
+    assert "/home/me" not in text
+
+
+def test_a_start_from_a_checkpoint_is_told_by_its_name():
+    assert "| stage1 | stage0-step9 | pretrain |" in card(entry("checkpoint", "stage0-step9", {"step": 9}))
