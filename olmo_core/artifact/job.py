@@ -33,10 +33,16 @@ class Placement(BaseModel):
     )
     sharding: Sharding = Field(
         default="replicate",
-        description="Each worker holds all weights; or a share of them (FSDP); or hosts hold all, their workers shares.",
+        description="Each worker holds all weights, or a share of them (FSDP), or hosts do and their workers shares.",
     )
     recompute: Recompute = Field(
         default="nothing", description="What the backward pass computes again, to keep less of the forward pass."
+    )
+    recovery_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="Training steps between checkpoints that only serve to go on after a crash, beside the recipe's; "
+        "none when not given. The last two of a run are kept.",
     )
     trace: str | None = Field(
         default=None, description="Folder for a profiler's trace of a few steps of each run; none when not given."
@@ -71,6 +77,10 @@ def _no_commit(step: Step, folder: Path) -> Artifact:
     raise RuntimeError(f"{step.label}: this job cannot commit artifacts of its own")
 
 
+def _nothing_discarded(step: Step) -> None:
+    """There is nothing to discard where nothing can be committed."""
+
+
 def _nothing_found(step: Step) -> Artifact | None:
     return None
 
@@ -87,6 +97,7 @@ class Job:
         progress: report progress here.
         metrics: live numbers by training step (rates and times among them); never part of an artifact.
         commit: commits a folder as the artifact of a step of its own while this one still runs (checkpoints).
+        discard: removes an artifact that was committed, and that only this step reads.
         find: the artifact of a step where it is already complete (a checkpoint to go on from), else None.
     """
 
@@ -97,6 +108,7 @@ class Job:
     progress: Progress = silent
     metrics: Callable[[int, Mapping[str, float]], None] = _no_metrics
     commit: Callable[[Step, Path], Artifact] = _no_commit
+    discard: Callable[[Step], None] = _nothing_discarded
     find: Callable[[Step], Artifact | None] = _nothing_found
 
     @property

@@ -139,6 +139,7 @@ def _work(
         placement=placement,
         progress=report,
         commit=ChildCommit(store, step, attempt.fence),
+        discard=store.discard,
         find=store.find,
         **options,
     )

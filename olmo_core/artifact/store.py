@@ -139,6 +139,18 @@ class Store:
         self.objects.write(f"{record.folder}/set-aside-{record.attempt}.json", record.to_json())
         self.objects.delete(f"{record.folder}/record.json")
 
+    def discard(self, step: Step) -> None:
+        """Remove an artifact and its files; for what only its own maker reads, such as a checkpoint for recovery."""
+        record = self._written(step.folder) or self._logged(step.folder)
+        if record is None or record.id != step.id:
+            return
+        number, _ = LeaseLog(self.objects, record.folder).last()
+        entry = Entry(act="set-aside", nonce=uuid.uuid4().hex, owner=this_process(), reason="discarded")
+        if LeaseLog(self.objects, record.folder).append(number + 1, entry):
+            self.objects.delete(f"{record.folder}/record.json")
+            self.objects.delete(record.files_folder)
+            LocalObjects(self.base).delete(record.files_folder)
+
     def _folders(self, step: Step) -> Iterator[str]:
         """Yield where the step's artifact may lie: under its own name, then under others."""
         own = self.folder(step)

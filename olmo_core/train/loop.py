@@ -25,7 +25,7 @@ from olmo_core.train.preemption import PreemptedError, Preemption
 from olmo_core.train.runtime import rank_and_world
 from olmo_core.train.saver import Saver
 from olmo_core.train.schedule import learning_rate
-from olmo_core.train.step import checkpoint_step, checkpoint_steps, recovery_step
+from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
 
 READ_EVERY = 10  # Steps between readings of the device: waiting for it at every step would leave it idle.
@@ -45,12 +45,12 @@ class Position:
     Attributes:
         step: steps done.
         rows: history since the last checkpoint that is part of the run.
-        recoveries: checkpoints for recovery that there are since that one.
+        slot: the one the checkpoint for recovery lies in, where it is one.
     """
 
     step: int = 0
     rows: Sequence[dict[str, float]] = ()
-    recoveries: int = 0
+    slot: int = RECOVERY_SLOTS - 1
 
 
 def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position: Position, saver: Saver) -> None:
@@ -71,6 +71,7 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
     config = trainer.config
     rank, world = rank_and_world()
     total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
+    every, slot = job.placement.recovery_every or config.steps, position.slot
     history = History(config, trainer.columns)
     history.restore(position.rows)
     with ExitStack() as stack:
@@ -82,8 +83,9 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
             history.add(step, rate, trainer.update(torch.from_numpy(tokens), rate, _targets(tokens, trainer)))
             for callback in callbacks:
                 callback.after(step)
-            stopping = preemption.requested() and step not in permanent
-            if len(history) == READ_EVERY or step in permanent or stopping:
+            stopping = preemption.requested()
+            saving = step in permanent or stopping or step % every == 0
+            if len(history) == READ_EVERY or saving:
                 rows = history.read()
                 live = {name: value for each in callbacks for name, value in each.numbers(len(rows)).items()}
                 for row in rows:
@@ -91,10 +93,10 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
                 job.progress(step * config.batch_tokens, total, "tokens", loss=rows[-1]["loss"], **live)
             if step in permanent:
                 saver.save(trainer, checkpoint_step(job.step, step), step, rate, history.take())
-            elif stopping:
-                after = max((each for each in permanent if each < step), default=0)
-                target = recovery_step(job.step, after, position.recoveries if position.step >= after else 0)
-                saver.save(trainer, target, step, rate, history.rows)
+            elif saving:
+                slot = (slot + 1) % RECOVERY_SLOTS
+                saver.save(trainer, recovery_step(job.step, slot), step, rate, history.rows)
+            if stopping and step < config.steps:
                 saver.wait()
                 raise PreemptedError(f"{job.step.label} was asked to stop; its {step} steps are saved")
 

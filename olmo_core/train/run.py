@@ -4,9 +4,11 @@ Every rank calls `train`: a plain process, each process of torchrun, each worker
 checkpoints and writes the run's artifact.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
 from olmo_core.data.tokens import read_token_file
@@ -19,7 +21,7 @@ from olmo_core.train.loop import Position, run_loop
 from olmo_core.train.parallel import sharers
 from olmo_core.train.runtime import device_of, rank_0_says, rank_and_world, training_process
 from olmo_core.train.saver import Saver
-from olmo_core.train.step import checkpoint_step, checkpoint_steps, recovery_step
+from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
 
 
@@ -55,9 +57,16 @@ def train(job: Job) -> dict[str, Any]:
             start_from(start.path, trainer)
         else:
             trainer.initialize()
-        with Saver(job.commit, job.out) as saver:
+        with Saver(partial(_commit, job), job.out) as saver:
             run_loop(job, trainer, batches, peak, position, saver)
     return _conclude(job, config) if rank == 0 else {}
+
+
+def _commit(job: Job, target: Step, folder: Path) -> None:
+    """Commit a checkpoint; one for recovery takes the place of the one before the last."""
+    if target.kind == RECOVERY:
+        job.discard(target)
+    job.commit(target, folder)
 
 
 def _loader(job: Job, model: ModelConfig, config: TrainingConfig) -> Loader:
@@ -86,13 +95,14 @@ def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
     Ranks look by themselves and agree: no checkpoint is committed before all of them have taken a step together.
     """
     finished = _finished(job, config)
-    if len(finished) == len(checkpoint_steps(config)):
-        return finished[-1].path, Position(config.steps)
     after = checkpoint_steps(config)[len(finished) - 1] if finished else 0
     last, position = finished[-1].path if finished else None, Position(after)
-    while (found := job.find(recovery_step(job.step, after, position.recoveries))) is not None:
-        rows = read_history(found.path / HISTORY_FILE)
-        last, position = found.path, Position(read_state(found.path).step, rows, position.recoveries + 1)
+    for slot in range(RECOVERY_SLOTS):
+        found = job.find(recovery_step(job.step, slot))
+        rows = read_history(found.path / HISTORY_FILE) if found is not None else []
+        # It holds the steps since the checkpoint before it: of use only where that one is the last there is.
+        if found is not None and rows[0]["step"] == after + 1 and rows[-1]["step"] > position.step:
+            last, position = found.path, Position(int(rows[-1]["step"]), rows, slot)
     return last, position
 
 
@@ -128,5 +138,7 @@ def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:
         missing = checkpoint_steps(config)[len(parts)]
         raise RuntimeError(f"{job.step.label}: the checkpoint of step {missing} vanished while the run went on")
     (job.out / HISTORY_FILE).write_bytes(b"".join((part.path / HISTORY_FILE).read_bytes() for part in parts))
+    for slot in range(RECOVERY_SLOTS):
+        job.discard(recovery_step(job.step, slot))
     last = read_history(job.out / HISTORY_FILE)[-1]
     return {"steps": last["step"], "tokens": last["tokens"], "loss": last["loss"]}

@@ -6,6 +6,8 @@ from olmo_core.train.config import TrainingConfig
 
 RUN_VERSION = 1
 CHECKPOINT_VERSION = 1
+RECOVERY = "recovery"
+RECOVERY_SLOTS = 2  # While one is written, the other is there.
 
 
 def run_step(name: str, config: TrainingConfig, model: ModelConfig, mix: Step, start: Step | None = None) -> Step:
@@ -51,19 +53,13 @@ def checkpoint_step(run: Step, step: int) -> Step:
     )
 
 
-def recovery_step(run: Step, after: int, number: int) -> Step:
-    """Return a checkpoint `run` commits where it is stopped between two of its own, only to go on from there.
-
-    Args:
-        run: the run.
-        after: training step of the last of its checkpoints, 0 before the first.
-        number: how many such stops there were since, so that the next one can be found without looking around.
-    """
+def recovery_step(run: Step, slot: int) -> Step:
+    """Return one of the `RECOVERY_SLOTS` checkpoints of `run` that only serve to go on; a later one takes its place."""
     return Step(
-        kind="recovery",
-        name=f"{run.name}-after{after}-{number}",
+        kind=RECOVERY,
+        name=f"{run.name}-{slot}",
         version=CHECKPOINT_VERSION,
-        fields={"after": after, "number": number},
+        fields={"slot": slot},
         inputs={"run": run},
     )
 

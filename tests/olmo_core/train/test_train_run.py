@@ -236,6 +236,39 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Pat
     assert begun[0] == 23
     made = [step, checkpoint_step(step, 30)]
     assert contents(store, made) == contents(uninterrupted, made)
+    assert not list(store.base.glob("recovery/*/attempt-*"))
+
+
+def test_a_crash_loses_what_came_after_the_last_recovery(tmp_path: Path) -> None:
+    training, often = config(tokens=40 * 64, checkpoint_every=20), EAGER.model_copy(update={"recovery_every": 6})
+    uninterrupted, store = Store(str(tmp_path / "a")), Store(str(tmp_path / "b"))
+    step = run(uninterrupted, training)
+    make(step, uninterrupted, EAGER)
+
+    def crash(at: int) -> list[int]:
+        seen: list[int] = []
+
+        def watch(now: int, _: Any) -> None:
+            seen.append(now)
+            if now == at:
+                raise InterruptedRunError
+
+        with pytest.raises(InterruptedRunError):
+            make(run(store, training), store, often, metrics=watch)
+        return seen
+
+    assert crash(at=20)[0] == 1  # after recoveries at 6, 12 and 18, of which two are left
+    assert len(list(store.base.glob("recovery/*/record.json"))) == 2
+    damaged = next(store.base.glob("recovery/run-0-*/attempt-*/optimizer.safetensors"))
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert crash(at=36)[0] == 13  # the one at 18 is damaged, the one at 12 is not
+    assert crash(at=39)[0] == 31
+    begun: list[int] = []
+    make(run(store, training), store, often, metrics=lambda now, _: begun.append(now))
+    assert begun[0] == 37
+    made = [step, checkpoint_step(step, 20), checkpoint_step(step, 40)]
+    assert contents(store, made) == contents(uninterrupted, made)
+    assert not list(store.base.glob("recovery/*/record.json"))
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole: tuple[Store, Step], tmp_path: Path) -> None:
