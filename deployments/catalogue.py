@@ -67,6 +67,11 @@ def _parts(recipe: Recipe) -> dict[str, Deployed]:
     }
 
 
+def _summary(flow: Flow[..., Any]) -> str:
+    """Return what a flow does, without what its parameters mean."""
+    return (flow.description or "").partition("\n\nArgs:")[0]
+
+
 def _deployment(
     name: str, deployed: Deployed, recipe: Recipe, given: dict[str, str], profile: Profile
 ) -> RunnerDeployment:
@@ -74,7 +79,7 @@ def _deployment(
     return RunnerDeployment.from_flow(
         deployed.flow.with_options(name=name),
         name=recipe.name,
-        description=f"{deployed.flow.description}\n\n{recipe.description}",
+        description=f"{_summary(deployed.flow)} {recipe.description}".strip(),
         tags=[recipe.name, name],
         parameters={**given, **deployed.parameters},
         schedules=[] if cron is None else [Cron(cron, timezone="UTC")],

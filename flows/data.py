@@ -3,13 +3,14 @@
 from prefect import flow
 
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.parameters import Overrides, ProfileName, RecipeName, described
 from olmo_core.report.tables import mix_rows
 from tasks.shown import show_table
 from tasks.steps import make_steps
 
 
 @flow(name="data", flow_run_name="data {recipe}", validate_parameters=True)
+@described
 def data(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Make everything that training and evaluation read, and show the mixes."""
     with release_session(recipe, profile, list(overrides)) as session:

@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.events import emit_event
 
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.parameters import Overrides, ProfileName, RecipeName, described
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import trend_rows
 from tasks.session import Session
@@ -19,6 +19,7 @@ REGRESSION = "olmo.evaluation.regression"
 
 
 @flow(name="nightly-evals", flow_run_name="nightly evaluations {recipe}")
+@described
 def nightly(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Evaluate every checkpoint and soup in the store that has no result yet."""
     with release_session(recipe, profile, list(overrides)) as session:

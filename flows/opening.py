@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from flows.tracking import Tracking
+from infra.doctor import addresses
+from infra.services.errors import ServiceError
 from infra.services.group import connected
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
@@ -31,6 +33,17 @@ def open_store(profile: Profile) -> Store:
     return Store(profile.store_root, scratch=profile.folder / "scratch")
 
 
+def check(profile: Profile) -> None:
+    """Look at every address of a profile before anything starts.
+
+    Raises:
+        ServiceError: one is not there or does not let us in; names it and the remedy.
+    """
+    for finding in addresses(profile):
+        if not finding.fine:
+            raise ServiceError(f"{finding.what}: {finding.seen}; {finding.remedy}")
+
+
 @contextmanager
 def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
     """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
@@ -48,5 +61,7 @@ def release_session(recipe: str, profile: str, overrides: list[str]) -> Iterator
     if (session := opened()) is not None:
         yield session
         return
-    with open_session(read_plan(recipe, overrides), connected(load_profile(profile))) as session:
+    loaded = connected(load_profile(profile))
+    check(loaded)
+    with open_session(read_plan(recipe, overrides), loaded) as session:
         yield session

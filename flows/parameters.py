@@ -1,10 +1,28 @@
 """Parameters that every flow of a release takes, as forms and command lines show them."""
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from typing import Annotated, ParamSpec, TypeVar, get_type_hints
 
 from pydantic import Field
+from pydantic.fields import FieldInfo
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 RecipeName = Annotated[str, Field(description="Built-in recipe by name, or the path of a YAML file.")]
 ProfileName = Annotated[str, Field(description="Built-in profile by name, or the path of a YAML file.")]
 Overrides = Annotated[tuple[str, ...], Field(description="Recipe fields to change, each `a.b=value`.")]
 StageName = Annotated[str, Field(description="Stage of the recipe.")]
+PartNames = Annotated[tuple[str, ...] | None, Field(description="Parts to run, all when not given.")]
+
+
+def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Write what the parameters mean below a flow's docstring, where Prefect looks for what its form shows."""
+    lines = [inspect.cleandoc(function.__doc__ or ""), "", "Args:"]
+    for name, hint in get_type_hints(function, include_extras=True).items():
+        for note in getattr(hint, "__metadata__", ()):
+            if isinstance(note, FieldInfo):
+                lines.append(f"    {name}: {note.description}")
+    function.__doc__ = "\n".join(lines)
+    return function

@@ -3,11 +3,12 @@
 from prefect import flow
 
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.parameters import Overrides, ProfileName, RecipeName, described
 from tasks.publishing import publish_revisions
 
 
 @flow(name="publish", flow_run_name="publish {recipe}")
+@described
 def publish(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Publish every revision, each as soon as its checkpoint is there."""
     with release_session(recipe, profile, list(overrides)):

@@ -15,7 +15,7 @@ from prefect import flow
 from flows.data import data
 from flows.evaluate import evaluate
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.parameters import Overrides, PartNames, ProfileName, RecipeName, described
 from flows.publish import publish
 from flows.soup import soup
 from flows.stage import stage
@@ -28,11 +28,12 @@ BESIDE = ("evaluate", "publish")
 
 
 @flow(name="release", flow_run_name="release {recipe}")
+@described
 def release(
     recipe: RecipeName = "tiny",
     profile: ProfileName = "laptop",
     overrides: Overrides = (),
-    parts: tuple[str, ...] | None = None,
+    parts: PartNames = None,
 ) -> None:
     """Run a release, or only some parts of it; what the others make is taken from the store."""
     with release_session(recipe, profile, list(overrides)) as session:

@@ -9,7 +9,7 @@ import time
 from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
-from flows.opening import open_session, open_store, read_plan
+from flows.opening import check, open_session, open_store, read_plan
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
@@ -32,6 +32,7 @@ def run_release(
     """
     began = time.monotonic()
     loaded = connected(load_profile(profile))
+    check(loaded)
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
     console = Console(stderr=as_json)

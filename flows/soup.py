@@ -3,13 +3,14 @@
 from prefect import flow
 
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName
+from flows.parameters import Overrides, ProfileName, RecipeName, described
 from olmo_core.report.tables import decision
 from tasks.shown import show_markdown
 from tasks.steps import make_steps
 
 
 @flow(name="soup", flow_run_name="soup {recipe}")
+@described
 def soup(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Make the soups of a recipe and the decision, with the evaluations it rests on."""
     with release_session(recipe, profile, list(overrides)) as session:

@@ -26,6 +26,7 @@ ARTIFACT = "olmo.artifact_id"
 RELEASE = "olmo.release_id"
 DIGEST = "olmo.digest"  # Of the record; set by the last call about a step, so it also says that all was told.
 STEP = "olmo.training_step"
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open with runs and curves, not with chats
 
 _METRICS_A_CALL = 1000  # MLflow: MAX_METRICS_PER_BATCH.
 _PARAMS_A_CALL = 100  # MLflow: MAX_PARAMS_TAGS_PER_BATCH.
@@ -79,7 +80,7 @@ class Experiment:
         self.name = name
         found = client.get_experiment_by_name(name)
         if found is None:
-            self.id = client.create_experiment(name, artifact_location=artifacts)
+            self.id = client.create_experiment(name, artifact_location=artifacts, tags=KIND)
         else:
             self.id = found.experiment_id
             if found.lifecycle_stage == "deleted":

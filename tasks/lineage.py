@@ -87,7 +87,7 @@ class Lineage:
         return self._experiments[recipe]
 
     def _parent(self, experiment: Experiment, release: str, started: int) -> Known:
-        return experiment.run(RELEASE, release, release, started)
+        return experiment.run(RELEASE, release, f"release {release[:8]}", started)
 
     def _child(self, experiment: Experiment, release: str, artifact: str, label: str, started: int) -> Known:
         parent = self._parent(experiment, release, started)

@@ -69,8 +69,11 @@ class Group:
 
     @property
     def running(self) -> bool:
-        """Whether the group's supervisord answers."""
-        return self._socket.exists() and bool(self._answer("getState"))
+        """Whether the group's supervisord answers, be it that it is on its way out."""
+        try:
+            return self._socket.exists() and self._answer("getState") is not None
+        except Fault:
+            return True
 
     def start(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
         """Start the supervisor; programs wait for `launch`.

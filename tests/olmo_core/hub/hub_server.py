@@ -134,6 +134,8 @@ class FakeHub:
         if secret and request.headers.get("Authorization") != f"Bearer {self.token}":
             raise RefusedError(401, "Unauthorized")
         match parts:
+            case ["api", "whoami-v2"]:
+                return as_json({"type": "user", "name": "tester"})
             case ["api", "repos", "create"]:
                 return self.create(json.loads(body))
             case ["api", "validate-yaml"]:

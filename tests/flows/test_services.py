@@ -1,0 +1,255 @@
+"""A release on real services: PostgreSQL, Prefect with a worker, MLflow, Ray by address, S3 (moto) and a Hub (ours)."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+from hub_server import FakeHub
+from moto.server import ThreadedMotoServer
+
+LIMIT_SECONDS = 600
+HUB_TOKEN = "hf_" + "canary" * 5
+S3_SECRET = "canary-of-the-store-" + "x" * 20
+POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's PostgreSQL: apt-get install postgresql")
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+class Site:
+    """A home folder with services of its own, and a shell in it."""
+
+    def __init__(self, home: Path, hub: FakeHub, store: str) -> None:
+        prefect, mlflow, ray, dashboard, postgres = free_ports(5)
+        self.home = home
+        self.profile = home / "services.yaml"
+        self.hub = hub
+        self.environment = {
+            **os.environ,
+            "OLMO_HOME": str(home),
+            "HF_HUB_OFFLINE": "0",
+            "HF_TOKEN": HUB_TOKEN,
+            "AWS_ENDPOINT_URL_S3": store,
+            "AWS_ACCESS_KEY_ID": "tester",
+            "AWS_SECRET_ACCESS_KEY": S3_SECRET,
+            "PREFECT_API_URL": f"http://127.0.0.1:{prefect}/api",
+        }
+        self.profile.write_text(
+            yaml.safe_dump(
+                {
+                    "artifacts": "s3://olmo/artifacts",
+                    "prefect": f"http://127.0.0.1:{prefect}/api",
+                    "mlflow": f"http://127.0.0.1:{mlflow}",
+                    "ray": {"address": f"127.0.0.1:{ray}", "cpus": 4},
+                    "hub": {"endpoint": hub.url},
+                    "services": {
+                        "prefect_port": prefect,
+                        "mlflow_port": mlflow,
+                        "ray_port": ray,
+                        "dashboard_port": dashboard,
+                        "postgres_port": postgres,
+                    },
+                    "placement": {"threads": 1},
+                    "training": {"single": {"cpus": 2, "placement": {"threads": 2}}},
+                }
+            )
+        )
+
+    def run(self, *words: str, code: int = 0) -> str:
+        """Run a command as a user would, with what `olmo up` tells a shell to read."""
+        environment = {**self.environment, **self.told()}
+        command = [sys.executable, "-m", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS)
+        assert done.returncode == code, (done.stdout + done.stderr)[-4000:]
+        return done.stdout + done.stderr
+
+    def olmo(self, *words: str, code: int = 0) -> str:
+        return self.run("flows.cli", *words, "--profile", str(self.profile), code=code)
+
+    def told(self) -> dict[str, str]:
+        file = self.home / "services" / "environment"
+        lines = file.read_text().splitlines() if file.exists() else []
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+        return {name: json.loads(value) for name, value in pairs}
+
+    def prefect(self, method: str, path: str, **body: Any) -> Any:
+        user, _, password = self.told()["PREFECT_API_AUTH_STRING"].partition(":")
+        answer = httpx.request(
+            method,
+            f"{self.environment['PREFECT_API_URL']}/{path}",
+            json=body or None,
+            auth=(user, password),
+            timeout=30,
+        )
+        answer.raise_for_status()
+        return answer.json()
+
+    def run_of(self, text: str) -> str:
+        """Return the id of the flow run that `prefect deployment run` speaks of."""
+        return next(line.split()[-1] for line in text.splitlines() if "UUID:" in line)
+
+    def state(self, run: str) -> str:
+        return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    home = Path(tempfile.mkdtemp(prefix="olmo-services-"))  # PostgreSQL's user has to reach it
+    home.chmod(0o755)
+    store = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    store.start()
+    with FakeHub(HUB_TOKEN) as hub:
+        host, port = store.get_host_and_port()
+        site = Site(home, hub, f"http://{host}:{port}")
+        make_bucket = "import s3fs; s3fs.S3FileSystem().mkdir('olmo')"
+        subprocess.run([sys.executable, "-c", make_bucket], env=site.environment, check=True, timeout=60)
+        try:
+            site.olmo("up", "micro")
+            yield site
+        finally:
+            site.olmo("down")
+            store.stop()
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def released(site: Site) -> str:
+    """The output of a release that was started as a deployment."""
+    return site.run("prefect", "deployment", "run", "release/micro", "--watch")
+
+
+def test_a_doctor_finds_everything_fine(site: Site) -> None:
+    found = json.loads(site.olmo("doctor", "--json"))
+    assert {each["what"] for each in found} >= {"artifacts", "prefect", "mlflow", "ray", "hub"}
+    assert [each for each in found if each["remedy"]] == []
+
+
+def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: str) -> None:
+    assert "Completed" in released
+    assert len([name for name in site.hub.repos["olmo-release/micro"].refs if not name.startswith("staging")]) >= 5
+    shown = json.loads(site.olmo("status", "micro", "--json"))
+    assert [row["revision"] for row in shown["revisions"]][-1] == "main"
+    told = site.told()
+    runs = httpx.post(
+        f"{told['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/runs/search",
+        json={"experiment_ids": ["1"], "max_results": 1000},
+        auth=(told["MLFLOW_TRACKING_USERNAME"], told["MLFLOW_TRACKING_PASSWORD"]),
+        timeout=30,
+    ).json()["runs"]
+    assert len(runs) == 1 + len(json.loads(site.olmo("plan", "micro", "--json"))["steps"])  # a parent, a child a step
+
+
+def test_a_second_run_of_the_deployment_makes_nothing(site: Site, released: str) -> None:
+    run = site.run_of(site.run("prefect", "deployment", "run", "release/micro", "--watch"))
+    assert site.state(run) == "COMPLETED"
+    made = json.loads(site.olmo("run", "micro", "--json").splitlines()[-1])["made"]
+    assert made == []
+
+
+def test_every_flow_is_deployed_with_a_form_that_explains_itself(site: Site) -> None:
+    deployed = site.prefect("POST", "deployments/filter")
+    tags = {tag for each in deployed for tag in each["tags"]}
+    assert tags == {
+        "micro", "release", "data", "pretrain", "anneal", "soup", "publish", "evaluate", "nightly-evals"
+    }  # fmt: skip
+    for each in deployed:
+        fields = each["parameter_openapi_schema"]["properties"]
+        assert all(fields[name].get("description") for name in ("recipe", "profile", "overrides")), each["name"]
+    (nightly,) = (each for each in deployed if "nightly-evals" in each["tags"])
+    assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 3 * * *"]
+
+
+def test_nightly_evaluations_show_a_trend(site: Site, released: str) -> None:
+    assert "Completed" in site.run("prefect", "deployment", "run", "nightly-evals/micro", "--watch")
+    keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
+    assert {"micro-evaluation", "micro-trend"} <= keys
+
+
+def test_a_missing_input_is_named_by_the_run(site: Site) -> None:
+    text = site.run(
+        "prefect", "deployment", "run", "soup/micro", "--watch", "--param", 'overrides=["stages.stage2.seeds=[1,2]"]',
+        code=1,
+    )  # fmt: skip
+    message = site.prefect("GET", f"flow_runs/{site.run_of(text)}")["state"]["message"]
+    assert "checkpoint/stage2-ingredient1" in message
+    assert "not in" in message
+
+
+def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
+    longer = 'overrides=["stages.stage1.tokens=128K","stages.stage1.batch_size=1"]'
+    run = site.run_of(site.run("prefect", "deployment", "run", "pretrain/micro", "--param", longer))
+    wait(lambda: workers("RayTrainWorker"))
+    site.prefect("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
+    wait(lambda: site.state(run) == "CANCELLED", 30)
+    wait(lambda: not workers("RayTrainWorker", "TrainController"), 30)
+
+
+def test_a_killed_server_comes_back(site: Site) -> None:
+    (server,) = (each for each in psutil.process_iter(["cmdline"]) if of_home(each, site, "infra.prefect_app"))
+    os.kill(server.pid, signal.SIGKILL)
+    wait(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10)
+    site.olmo("up", "micro")
+    assert site.prefect("GET", "admin/version")
+
+
+def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
+    secrets = {HUB_TOKEN, S3_SECRET}
+    tokens = site.home / "services" / "tokens"
+    secrets |= {path.read_text() for path in tokens.iterdir()}
+    allowed = {site.home / "services" / "environment", *tokens.iterdir()}
+    kept = [path for path in site.home.rglob("*") if path.is_file() and path not in allowed]
+    assert len(kept) > 20
+    for path in kept:
+        data = path.read_bytes()
+        assert [secret for secret in secrets if secret.encode() in data] == [], path
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        assert not any(secret in line for secret in secrets), line
+
+
+def of_home(process: psutil.Process, site: Site, word: str) -> bool:
+    if word not in " ".join(process.info["cmdline"] or []):
+        return False
+    try:
+        return process.environ().get("OLMO_HOME") == str(site.home)
+    except psutil.Error:
+        return False
+
+
+def workers(*names: str) -> list[psutil.Process]:
+    """Return the processes of this user that Ray named so."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        line = " ".join(process.info["cmdline"] or [])
+        if line.startswith("ray::") and any(name in line for name in names):
+            found.append(process)
+    return found
+
+
+def wait(what: Any, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
