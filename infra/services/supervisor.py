@@ -160,10 +160,8 @@ class Group:
 
     def _section(self, program: Program) -> Iterator[str]:
         yield f"[program:{program.name}]"
-        yield f"command = {_plain(shlex.join(program.command))}"
-        if program.environment:
-            pairs = (f'{name}="{_plain(value)}"' for name, value in sorted(program.environment.items()))
-            yield f"environment = {','.join(pairs)}"
+        variables = [f"{name}={value}" for name, value in sorted(program.environment.items())]
+        yield f"command = {_plain(shlex.join([*(['env'] if variables else []), *variables, *program.command]))}"
         if program.user is not None:
             yield f"user = {program.user}"
         yield "autostart = false"

@@ -1,8 +1,8 @@
 """Tokens of the servers `olmo up` starts: made once, in files only their owner can read, handed on by environment."""
 
-import json
 import os
 import secrets
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,4 +49,4 @@ def write_private(path: Path, text: str) -> None:
 
 def as_exports(environment: dict[str, str]) -> str:
     """Return variables as lines a shell reads."""
-    return "".join(f"export {name}={json.dumps(value)}\n" for name, value in sorted(environment.items()))
+    return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -92,7 +93,7 @@ class Site:
         file = self.home / "services" / "environment"
         lines = file.read_text().splitlines() if file.exists() else []
         pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
-        return {name: json.loads(value) for name, value in pairs}
+        return {name: shlex.split(value)[0] for name, value in pairs}
 
     def prefect(self, method: str, path: str, **body: Any) -> Any:
         user, _, password = self.told()["PREFECT_API_AUTH_STRING"].partition(":")
@@ -148,7 +149,7 @@ def test_a_doctor_finds_everything_fine(site: Site) -> None:
 
 def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: str) -> None:
     assert "Completed" in released
-    assert len([name for name in site.hub.repos["olmo-release/micro"].refs if not name.startswith("staging")]) >= 5
+    assert {"main", "stage1-step75-tokens39K"} <= site.hub.repos["olmo-release/micro"].branches.keys()
     shown = json.loads(site.olmo("status", "micro", "--json"))
     assert [row["revision"] for row in shown["revisions"]][-1] == "main"
     told = site.told()
