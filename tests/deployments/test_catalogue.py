@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from deployments.automations import SILENCE, automations
+from deployments.catalogue import catalogue
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.profile import load_profile
+
+LAPTOP = load_profile("laptop")
+
+
+def test_every_part_of_a_recipe_is_deployed_under_the_name_people_use() -> None:
+    found = {each.full_name: each for each in catalogue("micro", "laptop", LAPTOP)}
+    parts = ["release", "data", "pretrain", "anneal", "soup", "publish", "evaluate", "nightly-evals"]
+    assert list(found) == [f"{part}/micro" for part in parts]
+    assert found["pretrain/micro"].parameters == {"recipe": "micro", "profile": "laptop", "stage": "stage1"}
+    assert found["anneal/micro"].parameters["stage"] == "stage2"
+    assert all(each.concurrency_limit == 1 for each in found.values())
+
+
+def test_a_recipe_with_more_stages_names_them() -> None:
+    path = Path(__file__).with_name("three-stages.yaml")
+    names = [each.full_name for each in catalogue(str(path), "laptop", LAPTOP)]
+    assert [name.partition("/")[0] for name in names[2:5]] == ["pretrain", "stage2", "longer"]
+
+
+def test_forms_say_what_their_fields_mean() -> None:
+    for each in catalogue("micro", "laptop", LAPTOP):
+        fields = each._parameter_openapi_schema.model_dump()["properties"]
+        assert all(field.get("description") for field in fields.values()), each.full_name
+        assert "Args:" not in str(each.description)
+
+
+def test_schedules_are_those_of_the_profile() -> None:
+    profile = LAPTOP.model_copy(update={"schedules": {"evaluate": "30 1 * * 6"}})
+    found = {each.full_name: each.schedules or [] for each in catalogue("micro", "laptop", profile)}
+    assert [schedule.schedule.cron for schedule in found["evaluate/micro"]] == ["30 1 * * 6"]  # type: ignore[union-attr]
+    assert found["nightly-evals/micro"] == []
+
+
+def test_what_cannot_be_deployed_is_one_error_before_anything_is_registered() -> None:
+    profile = LAPTOP.model_copy(update={"schedules": {"nightly": "0 3 * * *"}})
+    with pytest.raises(ConfigError, match=r"schedules\.nightly: no such deployment; there are release, data"):
+        catalogue("micro", "laptop", profile)
+    with pytest.raises(ConfigError, match="did you mean 'micro'"):
+        catalogue("mikro", "laptop", LAPTOP)
+
+
+def test_a_run_that_fell_silent_counts_as_crashed_within_the_promised_time() -> None:
+    (crashed,) = automations(LAPTOP)
+    heartbeats = 30
+    assert heartbeats * 2 < SILENCE.total_seconds() <= 90 - 10, "one heartbeat may be late; the server looks every 5 s"
+    assert crashed.trigger.model_dump()["within"] == SILENCE
+

@@ -1,0 +1,199 @@
+"""Every finding with the thing it is about, whole and broken: real servers that answer, files, ports."""
+
+import base64
+import json
+import shutil
+import socket
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hub_server import FakeHub
+from prefect import __version__ as prefect_version
+
+from infra import doctor
+from infra.doctor import Finding, addresses, examine
+from olmo_core.artifact.objects import LocalObjects
+from olmo_core.recipe.profile import Profile
+
+USER, PASSWORD = "olmo", "a-password"
+
+
+class Api(ThreadingHTTPServer):
+    """Answers as Prefect and MLflow do, to whoever knows the password."""
+
+    def __init__(self) -> None:
+        self.version = prefect_version
+        api = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                wanted = f"Basic {base64.b64encode(f'{USER}:{PASSWORD}'.encode()).decode()}"
+                allowed = self.headers.get("Authorization") == wanted
+                self.send_response(200 if allowed else 401)
+                self.end_headers()
+                self.wfile.write(json.dumps(api.version if "version" in self.path else {}).encode() if allowed else b"")
+
+            def log_message(self, *args: Any) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@pytest.fixture
+def api() -> Iterator[Api]:
+    with Api() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "HF_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def profile(**fields: Any) -> Profile:
+    ports = {name: free_port() for name in ("prefect_port", "mlflow_port", "ray_port", "dashboard_port")}
+    return Profile.model_validate({"name": "test", "services": ports, **fields})
+
+
+def finding(what: str, found: Profile) -> Finding:
+    (one,) = (each for each in examine(found) if each.what == what)
+    return one
+
+
+def test_an_empty_machine_is_fine(home: Path) -> None:
+    assert [each for each in examine(profile()) if not each.fine] == []
+    assert not home.exists(), "looking makes nothing"
+
+
+def test_a_full_disk_is_told_with_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000_000))
+    found = finding("disk", profile())
+    assert "1.0 GB free" in found.seen
+    assert "needs 3 GB" in found.remedy
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        found = finding("ports", profile(services={"mlflow_port": port, "prefect_port": free_port()}))
+    assert f"{port} of mlflow_port is in use" in found.seen
+    assert "`services`" in found.remedy
+
+
+def test_a_database_of_another_version_of_mlflow_is_told_with_the_command(home: Path) -> None:
+    home.mkdir()
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values ('451aebb31d03')")
+    found = finding("records", profile())
+    assert "451aebb31d03" in found.seen
+    assert found.remedy == f"mlflow db upgrade sqlite:///{home / 'mlflow.db'}"
+    (home / "mlflow.db").write_bytes(b"no database at all, but bytes")
+    assert "move it away" in finding("records", profile()).remedy
+
+
+def test_the_database_of_this_version_is_fine(home: Path) -> None:
+    home.mkdir()
+    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
+        database.execute("create table alembic_version (version_num text)")
+        database.execute("insert into alembic_version values (?)", (doctor._latest_schema(),))
+    assert finding("records", profile()).fine
+
+
+@pytest.mark.parametrize(
+    ("what", "variables"),
+    [
+        ("prefect", {"PREFECT_API_AUTH_STRING": "{user}:{password}"}),
+        ("mlflow", {"MLFLOW_TRACKING_USERNAME": "{user}", "MLFLOW_TRACKING_PASSWORD": "{password}"}),
+    ],
+)
+def test_an_api_wants_its_password(
+    what: str, variables: dict[str, str], api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = profile(**{what: api.url})
+    assert "wants a password" in finding(what, found).seen
+    for password, fine in (("wrong", False), (PASSWORD, True)):
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value.format(user=USER, password=password))
+        seen = finding(what, found)
+        assert seen.fine == fine
+        assert password not in seen.seen + seen.remedy, "a password is never shown"
+        if not fine:
+            assert "refuses the password" in seen.seen
+            assert all(name in seen.remedy for name in variables)
+
+
+def test_another_version_of_prefect_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_AUTH_STRING", f"{USER}:{PASSWORD}")
+    api.version = "2.20.0"
+    found = finding("prefect", profile(prefect=api.url))
+    assert "2.20.0" in found.seen
+    assert "same version" in found.remedy
+
+
+def test_an_address_where_nobody_answers_is_named() -> None:
+    nobody = f"http://127.0.0.1:{free_port()}"
+    found = profile(
+        prefect=nobody, mlflow=nobody, ray={"address": nobody.removeprefix("http://")}, hub={"endpoint": nobody}
+    )
+    for what in ("prefect", "mlflow", "ray"):
+        seen = finding(what, found)
+        assert nobody.removeprefix("http://") in seen.seen
+        assert "start the" in seen.remedy
+
+
+def test_the_token_of_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    with FakeHub("hf_right") as hub:
+        found = profile(hub={"endpoint": hub.url})
+        assert "set HF_TOKEN" in finding("hub", found).remedy
+        monkeypatch.setenv("HF_TOKEN", "hf_wrong")
+        seen = finding("hub", found)
+        assert "refuses the token" in seen.seen
+        assert "hf_wrong" not in seen.seen + seen.remedy
+        monkeypatch.setenv("HF_TOKEN", "hf_right")
+        assert finding("hub", found).seen.endswith("as tester")
+
+
+def test_a_store_that_can_be_written_is_left_as_it_was(home: Path) -> None:
+    (home / "artifacts").mkdir(parents=True)
+    assert finding("artifacts", profile()).fine
+    assert [path for path in (home / "artifacts").rglob("*") if path.is_file()] == []
+
+
+def test_a_store_that_overwrites_is_refused(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "artifacts").mkdir(parents=True)
+    monkeypatch.setattr(LocalObjects, "create", LocalObjects.write)
+    found = finding("artifacts", profile())
+    assert "created twice" in found.seen
+    assert "If-None-Match" in found.remedy
+
+
+def test_a_release_looks_at_its_addresses_only(api: Api) -> None:
+    assert list(addresses(profile())) == []
+    found = list(addresses(profile(prefect=api.url, mlflow=api.url)))
+    assert [(each.what, each.fine) for each in found] == [("prefect", False), ("mlflow", False)]

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+import report_world
+from report_world import fill, plan_of
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.store import Store
+from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, Row, TaskRow, read_table
+from olmo_core.recipe.plan import Plan
+from olmo_core.report.trend import trend_rows
+
+
+def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
+    found = store.find(plan.results[model.id])
+    assert found is not None
+    table = read_table(found.path / DOCUMENTS_FILE)
+    rows = [row for row in table if not isinstance(row, TaskRow) and row.source == source]
+    return sum(row.bits for row in rows) / sum(row.bytes for row in rows)
+
+
+def test_a_checkpoint_is_compared_with_the_one_before_it_on_the_corpora_of_its_mix(plan: Plan, store: Store) -> None:
+    (row,) = trend_rows(plan, store)  # the runs of stage 2 have one checkpoint each
+    assert (row["checkpoint"], row["against"]) == ("stage1-step125", "stage1-step75")
+    early, late = plan.runs["stage1"][0].checkpoints.values()
+    changes = [
+        bits_per_byte(store, plan, late, source) - bits_per_byte(store, plan, early, source)
+        for source in ("narrative", "wisdom")
+    ]
+    assert row["difference"] == pytest.approx(sum(changes) / 2, abs=1e-4)
+    assert row["low"] < row["difference"] < row["high"]
+
+
+def test_what_was_not_evaluated_is_left_out_until_it_is(plan: Plan, tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    early = next(iter(plan.runs["stage1"][0].checkpoints.values()))
+    fill(plan, store, [step for step in plan.steps if step.id != plan.results[early.id].id and step.kind != "revision"])
+    assert trend_rows(plan, store) == []
+
+
+@pytest.mark.parametrize(("change", "regression"), [(0.5, True), (-0.5, False), (0.0, False)])
+def test_only_what_is_worse_beyond_its_interval_is_a_regression(
+    change: float, regression: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = plan_of(), Store(tmp_path)
+    last = plan.runs["stage1"][0].end
+
+    def rows(_plan: Plan, result: Step) -> list[Row]:
+        more = change if result.inputs["model"].id == last.id else 0.0
+        return [
+            HeldoutRow(source, str(number), 100.0 + number + 100 * more + (-1) ** number, 100, 30)
+            for source in ("narrative", "wisdom")
+            for number in range(8)
+        ]
+
+    monkeypatch.setattr(report_world, "_rows", rows)
+    wanted = [*plan.runs["stage1"][0].checkpoints.values()]
+    steps = [step for step in plan.results[last.id].closure() if step.id != plan.results[last.id].id]
+    fill(plan, store, [*steps, *(each for each in wanted if each.id not in {step.id for step in steps})])
+    fill(plan, store, [plan.results[step.id] for step in wanted])
+    (row,) = trend_rows(plan, store)
+    assert row["regression"] is regression
+    assert row["difference"] == pytest.approx(change, abs=1e-3)
