@@ -135,6 +135,11 @@ class Plan:
         """Every checkpoint of every run, in the order of stages, ingredients and steps."""
         return [step for runs in self.runs.values() for run in runs for step in run.checkpoints.values()]
 
+    def pretrained(self) -> list[Step]:
+        """Every model trained elsewhere that a stage starts from."""
+        starts = (run.step.inputs.get("start") for runs in self.runs.values() for run in runs)
+        return list({step.id: step for step in starts if step is not None and step.kind == "pretrained"}.values())
+
     def candidates(self) -> list[Step]:
         """The checkpoints and soups that may become main."""
         return [step for role, step in self.decision.inputs.items() if role.startswith("candidate/")]
@@ -269,7 +274,7 @@ def _lay_out_evaluation(plan: Plan) -> None:
     plan.suite = suite_step(evaluation.suite, plan.packages[evaluation.package] if evaluation.package else None)
     names = evaluation.heldout or tuple(plan.recipe.corpora)
     heldout = {name: plan.corpora[name] for name in names}
-    for model in [*plan.checkpoints(), *plan.soups.values()]:
+    for model in [*plan.pretrained(), *plan.checkpoints(), *plan.soups.values()]:
         plan.results[model.id] = result_step(evaluation.scoring, model, plan.tokenizer, plan.suite, heldout)
     candidates: dict[str, Step] = {}
     for each in plan.recipe.release.candidates:

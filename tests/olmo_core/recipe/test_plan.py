@@ -53,6 +53,8 @@ def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
     assert start.fields == {"repo": "allenai/OLMo-2-1124-7B", "revision": "a" * 40}
     assert plan.runs["stage1"][0].step.inputs["start"] is start
     assert start in plan.steps_of("data")
+    assert plan.pretrained() == [start]
+    assert plan.results[start.id] in plan.steps_of("evaluate")  # What the stage did is told against it.
     folder = "{path: /models/base, sha256: " + "b" * 64 + "}"
     assert planned(f"--stages.stage1.start={folder}").step("pretrained/base").fields["sha256"] == "b" * 64
     assert resting_on(plan, {start.label}) >= {"run/stage1", "run/stage2-ingredient1", "soup/soup"}
