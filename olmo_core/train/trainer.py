@@ -1,10 +1,12 @@
 """One training step on one rank: forward, loss, backward, sum over ranks, clip, update. The loop is in `loop`."""
 
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.distributed.tensor import DTensor
 
 from olmo_core.artifact.job import Placement
@@ -13,6 +15,7 @@ from olmo_core.model.transformer import Transformer
 from olmo_core.train.canonical import CanonicalShards
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.documents import document_mask
+from olmo_core.train.kernels import remove_torn
 from olmo_core.train.loss import IGNORED, head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer
 from olmo_core.train.parallel import Parallel, Replicas, Shards, initialize, local, mesh_of
@@ -54,6 +57,7 @@ class Trainer:
         recompute(self.model, placement.recompute)
         self._slice_loss = slice_loss
         if can_compile(placement):
+            remove_torn(Path(cache_dir()))
             for block in self.model.blocks:
                 block.compile(dynamic=False, options=COMPILATION)
             self._slice_loss = torch.compile(slice_loss, dynamic=False, options=COMPILATION)
