@@ -60,3 +60,15 @@ def check_memory(model: ModelConfig, placement: Placement, device: torch.device,
             f"a model of {model.parameters / 1e6:,.0f}M parameters takes {needed / 1e9:.1f} GB for its weights, "
             f"gradients and moments on each worker, {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
         )
+
+
+def more_memory(config: TrainingConfig, placement: Placement, world: int) -> str:
+    """Return what would take less memory, where a step did not fit into the device's."""
+    rows = min(placement.micro_batch or config.batch_size, config.batch_size // world)
+    remedies = [f"placement.micro_batch {rows // 2}"] if rows > 1 and config.canonical_shards is None else []
+    remedies += ["placement.recompute blocks"] if placement.recompute != "blocks" else []
+    remedies += ["placement.sharding shard"] if placement.sharding == "replicate" and world > 1 else []
+    return (
+        f"a forward pass of {rows} sequences of {config.sequence_length} tokens does not fit into the device's memory; "
+        f"give {' or '.join(remedies) or 'more workers'}"
+    )

@@ -8,6 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
@@ -15,7 +17,7 @@ from olmo_core.data.tokens import read_token_file
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.checkpoint import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.fit import check_batch, check_memory
+from olmo_core.train.fit import check_batch, check_memory, more_memory
 from olmo_core.train.history import HISTORY_FILE, read_history
 from olmo_core.train.loop import Position, run_loop
 from olmo_core.train.parallel import sharers
@@ -36,6 +38,7 @@ def train(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: the start checkpoint, the mix or the batch do not fit the run; says which and what would fit.
         TrainingDivergedError: loss or gradients became non-finite.
+        MemoryError: the device has not enough memory; says what takes less.
         PreemptedError: the process was asked to stop; called again, it goes on from there.
     """
     model = ModelConfig.model_validate(job.fields["model"])
@@ -58,7 +61,10 @@ def train(job: Job) -> dict[str, Any]:
         else:
             trainer.initialize()
         with Saver(partial(_commit, job), job.out) as saver:
-            run_loop(job, trainer, batches, peak, position, saver)
+            try:
+                run_loop(job, trainer, batches, peak, position, saver)
+            except torch.OutOfMemoryError as error:
+                raise MemoryError(f"{job.step.label}: {more_memory(config, placement, world)}") from error
     return _conclude(job, config) if rank == 0 else {}
 
 

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 import torch
 from training_world import MODEL, config
@@ -5,7 +7,7 @@ from training_world import MODEL, config
 from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.fit import check_batch, check_memory
+from olmo_core.train.fit import check_batch, check_memory, more_memory
 
 HERE = Placement()
 
@@ -42,3 +44,18 @@ def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.Mon
     with pytest.raises(ValueError, match=r"1,485M parameters takes 23\.8 GB .* cpu has 8\.0 GB free; share .* 3 work"):
         check_memory(model, HERE, torch.device("cpu"), sharers=1)
     check_memory(model, HERE, torch.device("cpu"), sharers=3)
+
+
+@pytest.mark.parametrize(
+    ("placement", "world", "said"),
+    [
+        (
+            HERE,
+            2,
+            "of 2 sequences of 16 .* give placement.micro_batch 1 or placement.recompute blocks or .*sharding shard",
+        ),
+        (Placement(micro_batch=1, recompute="blocks"), 1, "of 1 sequences of 16 tokens .* give more workers$"),
+    ],
+)
+def test_what_takes_less_memory_is_told(placement: Placement, world: int, said: str) -> None:
+    assert re.search(said, more_memory(config(), placement, world))

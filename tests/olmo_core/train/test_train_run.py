@@ -202,6 +202,17 @@ def test_a_diverging_run_stops_without_a_checkpoint(tmp_path: Path) -> None:
     assert store.find(checkpoint_step(step, 5)) is None
 
 
+def test_too_little_memory_is_told_with_what_takes_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Trainer, "update", full)
+    with pytest.raises(
+        MemoryError, match=r"run/run: a forward pass of 4 sequences .* give placement\.micro_batch 2 or"
+    ):
+        train_here(str(tmp_path))
+
+
 def test_live_numbers_say_speed_and_both_utilizations(tmp_path: Path) -> None:
     rows: dict[int, dict[str, float]] = {}
     progress: list[tuple[float, float, str]] = []

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from training_world import EAGER, MODEL, config
 
 from olmo_core.artifact.job import Placement
-from olmo_core.train.config import OptimizerConfig, TrainingConfig
+from olmo_core.train.config import NgramFilterConfig, OptimizerConfig, TrainingConfig
 from olmo_core.train.trainer import Trainer
 
 
@@ -84,3 +84,30 @@ def test_first_weights_follow_the_seed() -> None:
     first = Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight
     assert torch.equal(first, Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight)
     assert not torch.equal(first, Trainer(MODEL, config(seed=2), EAGER).initialize().model.head.weight)
+
+
+def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
+    """Two of four sequences left out: the same as a batch of the other two."""
+    some = Trainer(MODEL, config(precision="fp32", ngram_filter=NgramFilterConfig()), EAGER).initialize()
+    two = Trainer(MODEL, config(precision="fp32", batch_size=2), EAGER).initialize()
+    assert some.columns == ("loss", "z_squared", "targets", "grad_norm")
+    for batch in batches(3):
+        kept = torch.tensor([True, False, False, True])
+        loss, squared, targets, norm = some.update(batch, 5e-3, kept.unsqueeze(1).expand(batch.shape)).tolist()
+        assert targets == 0.5
+        assert (loss, squared, norm) == pytest.approx(two.update(batch[kept], 5e-3).tolist(), rel=1e-5)
+    for a, b in zip(some.model.parameters(), two.model.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("recompute", ["feed_forward", "blocks"])
+def test_what_is_computed_again_changes_nothing(recompute: str) -> None:
+    placement = Placement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
+    again, once = (Trainer(MODEL, config(), each).initialize() for each in (placement, EAGER))
+    calls: list[int] = []
+    again.model.blocks[0].feed_forward.w1.register_forward_hook(lambda *_: calls.append(1))
+    for batch in batches(2):
+        assert torch.equal(again.update(batch, 5e-3), once.update(batch, 5e-3))
+    assert len(calls) == 4  # twice a step
+    for a, b in zip(again.model.parameters(), once.model.parameters(), strict=True):
+        assert torch.equal(a, b)
