@@ -8,6 +8,7 @@ energy of its last part; steps made in the process of a flow have none, for its 
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -73,7 +74,8 @@ class Meter:
 
 def own_seconds() -> float:
     """CPU seconds of this process and of its children that have ended."""
-    return sum(os.times()[:4])
+    ended = os.times()
+    return time.process_time() + ended.children_user + ended.children_system
 
 
 def busy_seconds() -> float:
@@ -133,7 +135,7 @@ def gpu_joules() -> float | None:
 
     try:
         pynvml.nvmlInit()
-        return sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(each) for each in _gpus(pynvml)) / 1000
+        return float(sum(pynvml.nvmlDeviceGetTotalEnergyConsumption(each) for each in _gpus(pynvml))) / 1000
     except pynvml.NVMLError:
         return None
 

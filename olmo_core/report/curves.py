@@ -13,7 +13,7 @@ from olmo_core.report.release import HistoryRow, Release
 
 BINS = 48  # points of a curve; more would show the noise of batches rather than the course of training
 TABLE_ROWS = 24
-WIDTH, HEIGHT = 430, 320
+WIDTH, HEIGHT = 390, 300
 
 Numbers = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from matplotlib.path import Path
 
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import MAIN
-from olmo_core.report.figure import ACCENT, INK, MUTED, RULE, SURFACE, WARN, Figure, Table, canvas, to_svg
+from olmo_core.report.figure import ACCENT, FONT_SIZE, INK, MUTED, RULE, SURFACE, WARN, Figure, Table, canvas, to_svg
 from olmo_core.report.release import Release
 from olmo_core.report.words import duration
 
@@ -26,7 +26,8 @@ TOGETHER = {
     "export": "exports",
     "revision": "revisions",
 }
-WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 130.0, 42.0, 12.0, 26.0, 24.0  # pixels; BEND is an edge's place in a layer
+WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 114.0, 54.0, 12.0, 24.0, 24.0  # pixels; BEND is an edge's place in a layer
+LINE = 14.5  # pixels from one line of a box to the next
 
 
 @dataclass
@@ -62,7 +63,6 @@ def graph_figure(release: Release) -> Figure:
     width = max(x for x, _ in places.values()) - min(x for x, _ in places.values()) + WIDTH + 8
     height = (max(y for _, y in places.values()) + 1) * (HEIGHT + GAP_Y) - GAP_Y + 8
     left = min(x for x, _ in places.values()) - WIDTH / 2 - 4
-    size = min(12.0, 190 / max(len(title) for title in found))
     with canvas(width, height) as drawn:
         drawn.set_layout_engine("none")
         axes = drawn.add_axes((0, 0, 1, 1))
@@ -78,8 +78,11 @@ def graph_figure(release: Release) -> Figure:
             shape = FancyBboxPatch(corner, WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=6", mutation_aspect=1)
             shape.set(facecolor=SURFACE, edgecolor=colour, linewidth=1.4, linestyle=dash)
             axes.add_patch(shape)
-            axes.text(x, y + 17, title, ha="center", size=size, color=INK)
-            axes.text(x, y + 33, status(release, box), ha="center", size=10.5, color=MUTED)
+            lines = [*title.split(", "), status(release, box)]
+            for number, line in enumerate(lines):
+                middle = y + HEIGHT / 2 + LINE * (number - (len(lines) - 1) / 2)
+                size = min(FONT_SIZE if number == 0 else FONT_SIZE - 1, 1.55 * WIDTH / len(line))
+                axes.text(x, middle + 4, line, ha="center", size=size, color=MUTED if number else INK)
         title = "Graph of steps"
         made, steps = len(release.records), len(release.plan.steps)
         description = f"{made} of {steps} steps are made, in {len(found)} groups; a table beside it lists them."
@@ -89,12 +92,12 @@ def graph_figure(release: Release) -> Figure:
 
 
 def status(release: Release, box: Box) -> str:
-    """Return a box's state in words: what of it is made, and the seconds that took."""
+    """Return a box's state in words: what of it is made, and how long that took."""
     states = [release.state(step) for step in box.steps]
     made = states.count("made")
     if made == len(states):
         seconds = sum(record.seconds for step in box.steps if (record := release.record(step)))
-        count = f"{made} made" if made > 1 else "made"
+        count = f"{made} made" if box.title in TOGETHER.values() else "made"
         return f"{count}, {duration(seconds)}"
     if "set aside" in states:
         return f"{states.count('set aside')} of {len(states)} set aside" if len(states) > 1 else "set aside"

@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
+from olmo_core.hub.card import ARCHITECTURES
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count
@@ -22,7 +23,7 @@ from olmo_core.report.figure import SOUP_LOOK, Look, Table, look
 from olmo_core.report.graph import graph_figure
 from olmo_core.report.release import Release, read_release
 from olmo_core.report.scores import heldout_figures, models, task_figures
-from olmo_core.report.words import duration, share
+from olmo_core.report.words import duration, share, some
 
 TEMPLATE = "page.html.j2"
 NONE = "-"
@@ -46,9 +47,10 @@ def render(plan: Plan, store: Store, profile: Profile) -> str:
         recipe=plan.recipe,
         card=plan.recipe.release.card,
         shape=plan.recipe.shape,
+        architecture=ARCHITECTURES[plan.recipe.shape.architecture],
         release=release,
         facts=_facts(release),
-        unmade=[step.label for step in plan.steps if release.state(step) == "missing"],
+        missing=sum(release.state(step) == "missing" for step in plan.steps),
         aside=[(step.label, release.problems[step.id]) for step in plan.steps if step.id in release.problems],
         decision=decision.result if decision is not None else None,
         comparison=comparison_figure(decision.result) if decision is not None else None,
@@ -57,11 +59,11 @@ def render(plan: Plan, store: Store, profile: Profile) -> str:
         steps=steps_table(release),
         losses=loss_figures(release, looks),
         run_legend=_legend(looks, (run.step.name for run in runs if release.histories[run.step.id])),
-        runs_without=[run.step.name for run in runs if not release.histories[run.step.id]],
+        runs_without=some(run.step.name for run in runs if not release.histories[run.step.id]),
         heldout=heldout_figures(release, drawn),
         tasks=task_figures(release, drawn),
         model_legend=_legend(drawn, drawn),
-        unevaluated=[step.name for step in _models(plan) if release.record(plan.results[step.id]) is None],
+        unevaluated=some(step.name for step in _models(plan) if release.record(plan.results[step.id]) is None),
         revisions=_revisions(release),
         mixes=_mixes(release),
         sources=sources_table(release),
@@ -95,6 +97,8 @@ def sources_table(release: Release) -> Table:
             counts = (sum(shard["documents"] for shard in train), sum(shard["bytes"] for shard in train))
             sizes = [f"{count:,}" for count in (*counts, record.result["heldout"]["documents"])]
         rows.append((name, step.fields["licence"], *sizes))
+    for name, files in release.plan.recipe.token_files.items():
+        rows.append((f"{name}, as token files", files.licence, NONE, NONE, NONE))
     columns = ("corpus", "licence of the text", "documents", "bytes", "held out")
     return Table("Corpora; held-out documents are in no mix", columns, rows, 2)
 

@@ -1,4 +1,8 @@
-"""Numbers as the page writes them."""
+"""Numbers and lists as the page writes them."""
+
+from collections.abc import Iterable
+
+MOST_NAMES = 8
 
 
 def duration(seconds: float) -> str:
@@ -30,3 +34,10 @@ def energy(kwh: float) -> str:
 def mass(kilograms: float) -> str:
     """Return a mass with a unit that suits it."""
     return f"{1000 * kilograms:.3g} g" if kilograms < 0.9995 else f"{kilograms:,.4g} kg"
+
+
+def some(names: Iterable[str]) -> str:
+    """Return names with commas, of many only the first and how many more there are; empty where there is none."""
+    listed = list(names)
+    more = len(listed) - MOST_NAMES
+    return ", ".join(listed) if more <= 1 else f"{', '.join(listed[:MOST_NAMES])} and {more:,} more"

@@ -1,6 +1,8 @@
 """Energy readings: counters shared by CPU time, the estimate without them, and where they end up."""
 
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -94,3 +96,9 @@ def test_a_country_without_a_known_mix_is_an_error_that_names_near_ones() -> Non
     assert kilograms_per_kwh("FRA") < kilograms_per_kwh("POL")
     with pytest.raises(ValidationError, match=r"'DEX'.*DEU"):
         Profile(name="laptop", country="DEX")
+
+
+def test_children_that_have_ended_count_as_own() -> None:
+    before = energy.own_seconds()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    assert energy.own_seconds() - before >= 0.01

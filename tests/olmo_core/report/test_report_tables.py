@@ -18,7 +18,7 @@ from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
 from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
-from olmo_core.report.words import duration, energy, mass
+from olmo_core.report.words import duration, energy, mass, some
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
 
@@ -145,6 +145,12 @@ def test_times_for_people(seconds: float, shown: str) -> None:
 def test_units_suit_their_numbers() -> None:
     assert (energy(0.00849), energy(1.25), energy(12_345.6)) == ("8.49 Wh", "1.25 kWh", "1.235e+04 kWh")
     assert (mass(0.0035), mass(2)) == ("3.5 g", "2 kg")
+
+
+def test_long_lists_say_how_many_more_there_are() -> None:
+    assert some([]) == ""
+    assert some("abcdefghi") == "a, b, c, d, e, f, g, h, i", "one more name is no longer than to say so"
+    assert some("abcdefghijk") == "a, b, c, d, e, f, g, h and 3 more"
 
 
 def test_runs_never_look_alike() -> None:
