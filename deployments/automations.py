@@ -3,14 +3,20 @@
 Prefect's own server does neither by itself.
 """
 
+import os
 from datetime import timedelta
+from uuid import UUID
 
+from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
+from pydantic import SecretStr
 
+from flows.nightly import REGRESSION
+from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.profile import Profile
 
 SILENCE = timedelta(seconds=75)  # heartbeats come every 30 s, and one may be late
@@ -18,19 +24,29 @@ _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Cached")
 
 
 def automations(profile: Profile) -> list[AutomationCore]:
-    """Return the automations of a profile."""
-    return [_crashed()]
+    """Return the automations of a profile; the address of a webhook is kept by Prefect, encrypted.
+
+    Raises:
+        ConfigError: the variable that should hold the address of the webhook is not set.
+    """
+    if profile.webhook is None:
+        return [_crashed()]
+    address = os.environ.get(profile.webhook)
+    if not address:
+        raise ConfigError(f"profile {profile.name}: webhook names {profile.webhook}, which is not set; set it to a URL")
+    block = Webhook(method="POST", url=SecretStr(address))
+    return [_crashed(), _regression(UUID(str(block.save("olmo-regressions", overwrite=True))))]
 
 
 def put(client: SyncPrefectClient, automation: AutomationCore) -> None:
     """Create an automation, or bring the one of that name to this form."""
     answer = client.request("POST", "/automations/filter", json={"automations": {"name": {"any_": [automation.name]}}})
     there = answer.json()
-    body = automation.model_dump(mode="json")
-    if not there:
+    body = automation.model_dump(mode="json", exclude={"owner_resource"})
+    if there:
+        client.request("PUT", f"/automations/{there[0]['id']}", json=body)
+    else:
         client.request("POST", "/automations/", json=body)
-        return
-    client.request("PUT", f"/automations/{there[0]['id']}", json=body)
 
 
 def _crashed() -> AutomationCore:
@@ -51,3 +67,26 @@ def _crashed() -> AutomationCore:
         ),
         actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no heartbeat: its worker or machine is gone")],
     )
+
+
+def _regression(webhook: UUID) -> AutomationCore:
+    checkpoint = "prefect.resource.id"
+    return AutomationCore(
+        name="A checkpoint got worse",
+        description="Held-out text is worse than at the checkpoint before, beyond the interval.",
+        trigger=EventTrigger(
+            match=ResourceSpecification({checkpoint: ["olmo.checkpoint.*"]}),
+            for_each={checkpoint},
+            expect={REGRESSION},
+            posture=Posture.Reactive,
+            threshold=1,
+        ),
+        actions=[CallWebhook(block_document_id=webhook, payload=_MESSAGE)],
+    )
+
+
+# JSON with the fields of the event; Prefect fills the template in.
+_MESSAGE = """{
+  "text": "{{ event.payload.checkpoint }} is {{ event.payload.difference }} bits per byte worse than \
+{{ event.payload.against }} (95 % interval {{ event.payload.low }} to {{ event.payload.high }})"
+}"""

@@ -11,7 +11,6 @@ from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import trend_rows
-from tasks.session import Session
 from tasks.shown import show_table
 from tasks.steps import make_steps
 
@@ -34,15 +33,15 @@ def nightly(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overri
         )
         trend = trend_rows(plan, store)
         show_table(f"{name}-trend", trend, "Bits per byte against the checkpoint before, with 95 % intervals")
-        _tell_regressions(session, trend)
+        tell_regressions(name, trend)
 
 
-def _tell_regressions(session: Session, trend: list[Row]) -> None:
+def tell_regressions(recipe: str, trend: list[Row]) -> None:
     """Raise an event for every checkpoint that is worse than the one before it, beyond its interval."""
     for row in trend:
         if row["regression"]:
             resource = {
-                "prefect.resource.id": f"olmo.checkpoint.{session.plan.recipe.name}.{row['checkpoint']}",
+                "prefect.resource.id": f"olmo.checkpoint.{recipe}.{row['checkpoint']}",
                 "prefect.resource.name": row["checkpoint"],
             }
             emit_event(REGRESSION, resource, payload=row)

@@ -104,6 +104,9 @@ class Profile(_Section):
         default_factory=lambda: {"nightly-evals": "0 3 * * *"},
         description="When deployments run by themselves: deployment -> cron line, in UTC.",
     )
+    webhook: str | None = Field(
+        None, description="Environment variable that holds the address regressions are posted to; none when not given."
+    )
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
     speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
     country: str | None = Field(

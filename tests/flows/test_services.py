@@ -9,8 +9,10 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from moto.server import ThreadedMotoServer
 
 LIMIT_SECONDS = 600
 HUB_TOKEN = "hf_" + "canary" * 5
+HOOK_SECRET = "canary-of-the-hook-" + "y" * 20
 S3_SECRET = "canary-of-the-store-" + "x" * 20
 POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
@@ -39,6 +42,26 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+class Hook(ThreadingHTTPServer):
+    """A webhook; keeps what is posted to it."""
+
+    def __init__(self) -> None:
+        self.posted: list[Any] = []
+        hook = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                hook.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+                self.send_response(204)
+                self.end_headers()
+
+            def log_message(self, *args: Any) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/{HOOK_SECRET}"
+
+
 class Site:
     """A home folder with services of its own, and a shell in it."""
 
@@ -47,11 +70,13 @@ class Site:
         self.home = home
         self.profile = home / "services.yaml"
         self.hub = hub
+        self.hook = Hook()
         self.environment = {
             **os.environ,
             "OLMO_HOME": str(home),
             "HF_HUB_OFFLINE": "0",
             "HF_TOKEN": HUB_TOKEN,
+            "OLMO_WEBHOOK": self.hook.url,
             "AWS_ENDPOINT_URL_S3": store,
             "AWS_ACCESS_KEY_ID": "tester",
             "AWS_SECRET_ACCESS_KEY": S3_SECRET,
@@ -65,6 +90,7 @@ class Site:
                     "mlflow": f"http://127.0.0.1:{mlflow}",
                     "ray": {"address": f"127.0.0.1:{ray}", "cpus": 4},
                     "hub": {"endpoint": hub.url},
+                    "webhook": "OLMO_WEBHOOK",
                     "services": {
                         "prefect_port": prefect,
                         "mlflow_port": mlflow,
@@ -84,7 +110,7 @@ class Site:
         command = [sys.executable, "-m", *words]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS)
         assert done.returncode == code, (done.stdout + done.stderr)[-4000:]
-        return done.stdout + done.stderr
+        return done.stdout
 
     def olmo(self, *words: str, code: int = 0) -> str:
         return self.run("flows.cli", *words, "--profile", str(self.profile), code=code)
@@ -165,7 +191,7 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
 def test_a_second_run_of_the_deployment_makes_nothing(site: Site, released: str) -> None:
     run = site.run_of(site.run("prefect", "deployment", "run", "release/micro", "--watch"))
     assert site.state(run) == "COMPLETED"
-    made = json.loads(site.olmo("run", "micro", "--json").splitlines()[-1])["made"]
+    made = json.loads(site.olmo("run", "micro", "--json"))["made"]
     assert made == []
 
 
@@ -186,6 +212,16 @@ def test_nightly_evaluations_show_a_trend(site: Site, released: str) -> None:
     assert "Completed" in site.run("prefect", "deployment", "run", "nightly-evals/micro", "--watch")
     keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
     assert {"micro-evaluation", "micro-trend"} <= keys
+
+
+def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
+    row = {"checkpoint": "stage1-step9", "against": "stage1-step8", "difference": 0.1, "low": 0.05, "high": 0.15}
+    trend = [row | {"regression": True}, row | {"checkpoint": "stage1-step8", "regression": False}]
+    tell = f"from flows.nightly import tell_regressions; tell_regressions('micro', {trend!r})"
+    subprocess.run([sys.executable, "-c", tell], env={**site.environment, **site.told()}, check=True, timeout=60)
+    wait(lambda: site.hook.posted, 30)
+    (posted,) = site.hook.posted
+    assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
 
 
 def test_a_missing_input_is_named_by_the_run(site: Site) -> None:
@@ -216,7 +252,7 @@ def test_a_killed_server_comes_back(site: Site) -> None:
 
 
 def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
-    secrets = {HUB_TOKEN, S3_SECRET}
+    secrets = {HUB_TOKEN, S3_SECRET, HOOK_SECRET}
     tokens = site.home / "services" / "tokens"
     secrets |= {path.read_text() for path in tokens.iterdir()}
     allowed = {site.home / "services" / "environment", *tokens.iterdir()}
