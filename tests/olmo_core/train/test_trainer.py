@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from training_world import EAGER, MODEL, config
 
 from olmo_core.artifact.job import Placement
+from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import NgramFilterConfig, OptimizerConfig, TrainingConfig
 from olmo_core.train.trainer import Trainer
 
@@ -15,17 +16,25 @@ def batches(count: int) -> list[torch.Tensor]:
     return [torch.randint(0, 64, (4, 16), generator=generator) for _ in range(count)]
 
 
-def trained(training: TrainingConfig, micro_batch: int | None = None, steps: int = 4) -> tuple[Trainer, torch.Tensor]:
-    trainer = Trainer(MODEL, training, Placement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
+def trained(
+    training: TrainingConfig, micro_batch: int | None = None, steps: int = 4, shape: ModelConfig = MODEL
+) -> tuple[Trainer, torch.Tensor]:
+    trainer = Trainer(shape, training, Placement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
     return trainer, torch.stack([trainer.update(batch, 5e-3) for batch in batches(steps)])
 
 
-def test_steps_equal_a_plain_implementation() -> None:
+OLMO1 = ModelConfig.model_validate(
+    MODEL.model_dump() | {"architecture": "olmo1", "norm_eps": 1e-5, "tied_embeddings": True, "clip_qkv": 0.05}
+)
+
+
+@pytest.mark.parametrize("shape", [MODEL, OLMO1], ids=["olmo2", "olmo1"])
+def test_steps_equal_a_plain_implementation(shape: ModelConfig) -> None:
     # A large eps, for with a small one Adam turns the rounding error of a gradient near zero into a whole step.
     adamw = OptimizerConfig(weight_decay=0.3, eps=1e-3)
     training = config(precision="fp32", z_loss=1e-3, max_grad_norm=0.5, optimizer=adamw)
-    trainer, sums = trained(training)
-    model = Trainer(MODEL, training, EAGER).initialize().model
+    trainer, sums = trained(training, shape=shape)
+    model = Trainer(shape, training, EAGER).initialize().model
     embedding = model.embeddings.weight
     rest = [p for p in model.parameters() if p is not embedding]
     optimizer = torch.optim.AdamW(
@@ -48,7 +57,7 @@ def test_steps_equal_a_plain_implementation() -> None:
         assert (cross_entropy, squared, norm) == pytest.approx((loss.item(), z.item(), plain_norm.item()), rel=1e-5)
     for (name, ours), plain in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-5), name
-        assert not torch.equal(ours, Trainer(MODEL, training, EAGER).initialize().model.get_parameter(name)), name
+        assert not torch.equal(ours, Trainer(shape, training, EAGER).initialize().model.get_parameter(name)), name
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
