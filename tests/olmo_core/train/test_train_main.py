@@ -1,6 +1,7 @@
 """The entry without a release around it: plain and under torchrun, against the library called directly."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan, lay_out
 from olmo_core.recipe.recipe import load_recipe
-from olmo_core.train.__main__ import main
+from olmo_core.train.__main__ import PREEMPTED, Shown, main
 from olmo_core.train.history import read_history
 
 ROOT = Path(__file__).parents[3]
@@ -66,6 +67,21 @@ def test_a_plain_process_makes_what_the_library_makes(
     for step in (run.step, *run.checkpoints.values()):
         ours, theirs = store.peek(step), library.peek(step)
         assert ours is not None and theirs is not None and ours.digest == theirs.digest
+
+
+def test_a_process_that_is_asked_to_stop_ends_as_one_and_goes_on(
+    plan: Plan, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store, library = without_run(made, tmp_path, plan), Store(str(made / "artifacts"))
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(Shown, "__call__", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+        assert main(words(tmp_path)) == PREEMPTED == 143
+    assert capsys.readouterr().err == "preempted: run/stage1 was asked to stop; its 11 steps are saved\n"
+    assert main(words(tmp_path)) == 0
+    step = plan.runs["stage1"][0].step
+    ours, theirs = store.peek(step), library.peek(step)
+    assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
 def test_torchrun_makes_the_same_losses(plan: Plan, made: Path, tmp_path: Path) -> None:
