@@ -12,7 +12,7 @@ from matplotlib.path import Path
 
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import MAIN
-from olmo_core.report.figure import ACCENT, FONT_SIZE, INK, MUTED, RULE, SURFACE, WARN, Figure, Table, canvas, to_svg
+from olmo_core.report.figure import ACCENT, FONT_SIZE, INK, MUTED, SURFACE, WARN, Figure, Table, canvas, to_svg
 from olmo_core.report.release import Release
 from olmo_core.report.words import duration
 
@@ -108,7 +108,7 @@ def _outline(release: Release, box: Box) -> tuple[str, str]:
     states = {release.state(step) for step in box.steps}
     if states == {"made"}:
         return ACCENT, "-"
-    return (WARN, "-") if "set aside" in states else (RULE if "made" not in states else MUTED, "--")
+    return (WARN, "-") if "set aside" in states else (MUTED, "--")
 
 
 def _title(release: Release, step: Step) -> str:
