@@ -49,5 +49,5 @@ environment: .venv/.made  ## what the lock file says, in .venv
 	@touch $@
 
 lock: environment  ## resolve pyproject.toml anew into requirements.lock, with as few changes as will do
-	$(BIN)/uv pip compile pyproject.toml --extra dev --extra services --universal --no-header --no-annotate --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --no-header --no-annotate --quiet \
 		--excludes .ci/cuda-packages.txt --output-file requirements.lock

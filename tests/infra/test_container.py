@@ -79,7 +79,7 @@ def test_uv_is_the_one_of_the_makefile() -> None:
 
 def test_dependencies_come_from_the_project_with_the_versions_of_the_lock_file() -> None:
     (install,) = [rest for name, rest in instructions(TEXT) if name == "RUN" and "--torch-backend" in rest]
-    assert "--requirements pyproject.toml --extra services --constraints requirements.lock" in install
+    assert "--requirements pyproject.toml --constraints requirements.lock" in install
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["services"]
     pinned = (ROOT / "requirements.lock").read_text()
     assert all(f"\n{re.split(r'[<>=[]', extra)[0]}==" in pinned for extra in extras)

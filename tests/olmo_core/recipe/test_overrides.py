@@ -159,7 +159,8 @@ def test_a_fault_names_origin_field_value_and_remedy(values: dict[str, Any], sai
     [
         (
             {"bark": {"kind": "scale", "bredth": 2}},
-            "tree: bark.bredth (value 2): no such field; did you mean 'breadth'"),
+            "tree: bark.bredth (value 2): no such field; did you mean 'breadth'",
+        ),
         (
             {"bark": {"kind": "scale", "length": 2}},
             "tree: bark.length (value 2): no such field; valid here: breadth",
