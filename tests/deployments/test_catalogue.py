@@ -52,4 +52,3 @@ def test_a_run_that_fell_silent_counts_as_crashed_within_the_promised_time() -> 
     heartbeats = 30
     assert heartbeats * 2 < SILENCE.total_seconds() <= 90 - 10, "one heartbeat may be late; the server looks every 5 s"
     assert crashed.trigger.model_dump()["within"] == SILENCE
-
