@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -22,12 +23,16 @@ import pytest
 import yaml
 from hub_server import FakeHub
 from moto.server import ThreadedMotoServer
+from pages import Block, blocks
 
 LIMIT_SECONDS = 600
 HUB_TOKEN = "hf_" + "canary" * 5
 HOOK_SECRET = "canary-of-the-hook-" + "y" * 20
 S3_SECRET = "canary-of-the-store-" + "x" * 20
 POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+
+PAGES = ("docs/operate.md", "docs/when-something-fails.md")
+GUIDES = [block for page in PAGES for block in blocks(page) if block.how == "services"]
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's PostgreSQL: apt-get install postgresql")
 
@@ -68,6 +73,8 @@ class Site:
     def __init__(self, home: Path, hub: FakeHub, store: str) -> None:
         prefect, mlflow, ray, dashboard, postgres = free_ports(5)
         self.home = home
+        self.reader = Path(tempfile.mkdtemp(prefix="olmo-reader-"))
+        (self.reader / ".olmo").symlink_to(home)
         self.profile = home / "services.yaml"
         self.hub = hub
         self.hook = Hook()
@@ -115,6 +122,21 @@ class Site:
     def olmo(self, *words: str, code: int = 0) -> str:
         return self.run("flows.cli", *words, "--profile", str(self.profile), code=code)
 
+    def shell(self, text: str) -> None:
+        """Run commands of a guide in a folder whose `.olmo` is this home, on the recipe and profile of this site."""
+        commands = re.sub(r"\btiny\b", "micro", text)
+        commands = re.sub(r"^olmo (\w+)", rf"olmo \1 --profile {self.profile}", commands, flags=re.M)
+        binaries = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", commands],
+            cwd=self.reader,
+            env={**self.environment, "PATH": binaries},
+            capture_output=True,
+            text=True,
+            timeout=LIMIT_SECONDS,
+        )
+        assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+
     def told(self) -> dict[str, str]:
         file = self.home / "services" / "environment"
         lines = file.read_text().splitlines() if file.exists() else []
@@ -158,7 +180,8 @@ def site() -> Iterator[Site]:
         finally:
             site.olmo("down")
             store.stop()
-            shutil.rmtree(home, ignore_errors=True)
+            for folder in (home, site.reader):
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -188,11 +211,18 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
     assert len(runs) == 1 + len(json.loads(site.olmo("plan", "micro", "--json"))["steps"])  # a parent, a child a step
 
 
-def test_a_second_run_of_the_deployment_makes_nothing(site: Site, released: str) -> None:
-    run = site.run_of(site.run("prefect", "deployment", "run", "release/micro", "--watch"))
-    assert site.state(run) == "COMPLETED"
-    made = json.loads(site.olmo("run", "micro", "--json"))["made"]
-    assert made == []
+@pytest.mark.parametrize("block", GUIDES, ids=str)
+def test_commands_of_the_guides(block: Block, site: Site, released: str) -> None:
+    site.shell(block.text)
+
+
+def test_what_was_done_by_the_guides_is_there(site: Site, released: str) -> None:
+    runs = site.prefect("POST", "flow_runs/filter", limit=200)
+    ended = {(run["name"], run["state_type"]) for run in runs if run["deployment_id"]}
+    assert ended >= {(name, "COMPLETED") for name in ("release micro", "evaluate micro", "nightly evaluations micro")}
+    keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
+    assert {"micro-plan", "micro-mixes", "micro-evaluation", "micro-decision", "micro-trend"} <= keys
+    assert json.loads(site.olmo("run", "micro", "--json"))["made"] == []
 
 
 def test_every_flow_is_deployed_with_a_form_that_explains_itself(site: Site) -> None:
@@ -206,12 +236,6 @@ def test_every_flow_is_deployed_with_a_form_that_explains_itself(site: Site) -> 
         assert all(fields[name].get("description") for name in ("recipe", "profile", "overrides")), each["name"]
     (nightly,) = (each for each in deployed if "nightly-evals" in each["tags"])
     assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 3 * * *"]
-
-
-def test_nightly_evaluations_show_a_trend(site: Site, released: str) -> None:
-    assert "Completed" in site.run("prefect", "deployment", "run", "nightly-evals/micro", "--watch")
-    keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
-    assert {"micro-evaluation", "micro-trend"} <= keys
 
 
 def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:

@@ -32,6 +32,19 @@ def test_a_profile_in_the_guide_loads(block: Block, tmp_path: Path) -> None:
     assert load_profile(str(tmp_path / "mine.yaml")).store_root.startswith("s3://")
 
 
+@pytest.mark.parametrize("block", [block for block in blocks("docs/operate.md") if block.language == "yaml"], ids=str)
+def test_a_profile_of_the_guide_to_operation_loads(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(block.text)
+    assert load_profile(str(tmp_path / "mine.yaml")) != load_profile("laptop")
+
+
+@pytest.mark.parametrize("page", ["docs/operate.md", "docs/run-on-a-cluster.md", "docs/when-something-fails.md"])
+def test_every_command_of_a_guide_is_run_or_says_why_not(page: str) -> None:
+    commands = [block for block in blocks(page) if block.language == "sh"]
+    assert commands
+    assert [block for block in commands if not block.how.startswith(("services", "needs "))] == []
+
+
 def test_the_guide_has_recipes_and_a_profile() -> None:
     assert (len(RECIPES), len(PROFILES)) == (5, 1)
 
