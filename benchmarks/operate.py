@@ -1,4 +1,4 @@
-"""What operation costs: services up, a release by its deployment, a cancelled and a killed run, the page: one JSON line.
+"""What operation costs: services up, a release as a deployment, a cancelled and a killed run, the page: a JSON line.
 
     python benchmarks/operate.py [recipe]
 
