@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -11,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from commands import at_test_size, reader_environment, serve, shell
+from pages import Block, blocks
 
+README = [block for block in blocks("README.md") if block.how.startswith(("run", "serve"))]
 LIMIT_SECONDS = 900  # of one command; a release of micro takes about 100 s on two free cores
 POLL_SECONDS = 0.1
 
@@ -112,6 +116,35 @@ def test_status_lists_what_is_there(home: Path, release: dict[str, Any]) -> None
     found = json.loads(olmo(home, "status", "micro", "--json"))
     assert {row["step"] for row in found["steps"]} == set(release["digests"])
     assert [row["revision"] for row in found["revisions"]][-1] == "main"
+
+
+@pytest.fixture(scope="module")
+def reader(home: Path, release: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder a reader of the README works in; the release is there already."""
+    folder = tmp_path_factory.mktemp("reader")
+    (folder / ".olmo").symlink_to(home)
+    return folder
+
+
+@pytest.mark.parametrize("block", README, ids=str)
+def test_commands_of_the_readme(block: Block, reader: Path) -> None:
+    text = at_test_size(block.text)
+    if block.language == "python":
+        (reader / "block.py").write_text(text)
+        shell(f"{sys.executable} block.py", reader, reader_environment())
+    elif block.how == "run":
+        shell(text, reader, reader_environment())
+    else:
+        written = block.how.split()[1]
+        assert written in text
+        port = str(free_port())
+        serve(text.replace(written, port), f"http://127.0.0.1:{port}/", reader, reader_environment())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def test_killed_while_it_trains_a_rerun_ends_with_the_same_digests(tmp_path: Path, release: dict[str, Any]) -> None:

@@ -1,0 +1,85 @@
+"""Commands of a page, run as its reader would: in a shell of their own, with test size for `tiny`."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+
+LIMIT_SECONDS = 600
+SERVE_SECONDS = 150
+
+
+def at_test_size(text: str) -> str:
+    return re.sub(r"\btiny\b", "micro", text)
+
+
+def reader_environment() -> dict[str, str]:
+    """The environment of a reader: our command on the path, nothing of the tests' own."""
+    left_out = {"OLMO_HOME", "MAKEFLAGS", "MAKELEVEL"}
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**kept, "PATH": path, "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+
+
+def shell(text: str, folder: Path, environment: Mapping[str, str]) -> None:
+    """Run commands; the first that fails, fails the test."""
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", text],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+    finally:
+        end(process)
+    assert process.returncode == 0, said[-4000:]
+
+
+def serve(text: str, url: str, folder: Path, environment: Mapping[str, str]) -> None:
+    """Run a command that serves until it answers at `url`."""
+    log = folder / "serve.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            ["bash", "-euc", text],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + SERVE_SECONDS
+        while not answers(url):
+            assert process.poll() is None, log.read_text()[-4000:]
+            assert time.monotonic() < deadline, log.read_text()[-4000:]
+            time.sleep(0.2)
+    finally:
+        end(process)
+
+
+def end(process: "subprocess.Popen[str]") -> None:
+    """Kill a process and all it started."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
