@@ -20,6 +20,9 @@ QUIET = {
 }
 
 
+START_TRIES = 3
+
+
 class Cluster:
     """A connection to Ray; `stop` ends the cluster too where it was started here."""
 
@@ -32,16 +35,23 @@ class Cluster:
         if address is not None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             return
-        # Short, because Unix socket paths below it may have 107 characters.
-        self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
-        ray.init(
-            num_cpus=cpus,
-            include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
-            dashboard_host="127.0.0.1",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            _temp_dir=str(self._folder),
-        )
+        for tries_left in reversed(range(START_TRIES)):
+            # Short, because Unix socket paths below it may have 107 characters.
+            self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
+            try:
+                ray.init(
+                    num_cpus=cpus,
+                    include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _temp_dir=str(self._folder),
+                )
+                return
+            except Exception as error:  # Ray has no class of its own for a node that was not up in its fixed 30 s
+                self.stop()
+                if not tries_left:
+                    raise ConnectionError(f"Ray did not start on this machine: {error}") from error
 
     def stop(self) -> None:
         """Disconnect, and end what was started here."""

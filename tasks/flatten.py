@@ -38,7 +38,7 @@ def key(text: str) -> str:
     """
     plain = _NOT_IN_KEYS.sub("_", text)[-KEY_LENGTH:]
     path = posixpath.normpath(plain)
-    is_path = path == plain and path[:1] != "/" and path.split("/")[0] not in (".", "..")
+    is_path = path == plain and path != "." and not path.startswith(("..", "/"))
     return plain if is_path else plain.replace("/", "_").strip(".") or "_"
 
 

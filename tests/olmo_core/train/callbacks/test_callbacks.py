@@ -43,8 +43,10 @@ def test_utilization_is_flops_over_the_peak(monkeypatch: pytest.MonkeyPatch) -> 
 def test_memory_grows_with_what_is_held() -> None:
     memory = Memory(CPU)
     before = memory.numbers(1)["memory_bytes"]
-    held = torch.ones(2**24)
-    assert memory.numbers(1)["memory_bytes"] - before > 0.9 * held.nbytes
+    held = torch.ones(2**26)
+    assert (
+        memory.numbers(1)["memory_bytes"] - before > 0.5 * held.nbytes
+    )  # some of it may have been the process's before
 
 
 def test_garbage_is_collected_at_set_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
