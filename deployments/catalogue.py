@@ -15,6 +15,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.data import data
 from flows.evaluate import evaluate
+from flows.inputs import deployment_name
 from flows.nightly import nightly
 from flows.publish import publish
 from flows.release import release
@@ -51,15 +52,11 @@ def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployme
 
 
 def _parts(recipe: Recipe) -> dict[str, Deployed]:
-    """Return what is deployed by name: stages by their role, pretraining or annealing, where only one has it."""
-    starts = [name for name, each in recipe.stages.items() if each.start is None]
-    others = [name for name in recipe.stages if name not in starts]
-    roles = {starts[0]: "pretrain"} if len(starts) == 1 else {}
-    roles |= {others[0]: "anneal"} if len(others) == 1 else {}
+    """Return what is deployed, by name."""
     return {
         "release": Deployed(release),
         "data": Deployed(data),
-        **{roles.get(name, name): Deployed(stage, {"stage": name}) for name in recipe.stages},
+        **{deployment_name(recipe, name): Deployed(stage, {"stage": name}) for name in recipe.stages},
         "soup": Deployed(soup),
         "publish": Deployed(publish),
         "evaluate": Deployed(evaluate),

@@ -13,7 +13,7 @@ from tasks.steps import make_steps
 @described
 def data(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Make everything that training and evaluation read, and show the mixes."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides, ["data"]) as session:
         make_steps(session.plan.steps_of("data"))
         show_table(
             f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), "What each mix is made of"

@@ -13,7 +13,7 @@ from tasks.steps import make_steps
 @described
 def evaluate(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Evaluate everything that is to be published, and show the table."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides, ["evaluate"]) as session:
         make_steps([session.plan.suite, *session.plan.results.values()])
         rows = evaluation_rows(session.plan, session.store)
         show_table(f"{session.plan.recipe.name}-evaluation", rows, "Bits per byte and accuracy of every checkpoint")

@@ -21,7 +21,7 @@ REGRESSION = "olmo.evaluation.regression"
 @described
 def nightly(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Evaluate every checkpoint and soup in the store that has no result yet."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides) as session:
         plan, store = session.plan, session.store
         there = [step for step in [*plan.checkpoints(), *plan.soups.values()] if store.peek(step) is not None]
         missing = [plan.results[step.id] for step in there if store.peek(plan.results[step.id]) is None]

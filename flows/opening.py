@@ -1,8 +1,9 @@
 """Opening a release: from names given on a command line or a form to the session that flows and tasks work in."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from flows.inputs import check_inputs
 from flows.tracking import Tracking
 from infra.doctor import addresses
 from infra.services.errors import ServiceError
@@ -56,12 +57,21 @@ def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[S
 
 
 @contextmanager
-def release_session(recipe: str, profile: str, overrides: list[str]) -> Iterator[Session]:
-    """Hold the session of a release, the one that is open already where a flow is called by another."""
+def release_session(
+    recipe: str, profile: str, overrides: Sequence[str], parts: Sequence[str] = ()
+) -> Iterator[Session]:
+    """Hold the session of a release, the one that is open already where a flow is called by another.
+
+    Raises:
+        ConfigError: recipe or profile do not validate.
+        ServiceError: an address of the profile is not there or does not let us in.
+        MissingInputError: what these parts need from others is not there.
+    """
     if (session := opened()) is not None:
         yield session
         return
-    loaded = connected(load_profile(profile))
+    plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
     check(loaded)
-    with open_session(read_plan(recipe, overrides), loaded) as session:
+    check_inputs(plan, open_store(loaded), parts)
+    with open_session(plan, loaded) as session:
         yield session

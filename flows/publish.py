@@ -11,5 +11,5 @@ from tasks.publishing import publish_revisions
 @described
 def publish(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Publish every revision, each as soon as its checkpoint is there."""
-    with release_session(recipe, profile, list(overrides)):
+    with release_session(recipe, profile, overrides, ["publish"]):
         publish_revisions()

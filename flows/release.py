@@ -36,7 +36,7 @@ def release(
     parts: PartNames = None,
 ) -> None:
     """Run a release, or only some parts of it; what the others make is taken from the store."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides, parts or ()) as session:
         plan = session.plan
         chosen = [part for part in plan.parts if parts is None or part in parts]
         session.outbox.release(plan.recipe.model_dump(mode="json"), plan.steps)

@@ -9,6 +9,7 @@ import time
 from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
+from flows.inputs import check_inputs
 from flows.opening import check, open_session, open_store, read_plan
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
@@ -36,8 +37,9 @@ def run_release(
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
     console = Console(stderr=as_json)
-    server = _prefect(loaded)
     store = open_store(loaded)
+    check_inputs(plan, store, parts)
+    server = _prefect(loaded)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
     try:
         with open_session(plan, loaded, idle=not todo) as session:

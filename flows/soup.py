@@ -13,7 +13,7 @@ from tasks.steps import make_steps
 @described
 def soup(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Make the soups of a recipe and the decision, with the evaluations it rests on."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides, ["soup"]) as session:
         plan = session.plan
         judged = [plan.results[step.id] for step in plan.candidates()]
         make_steps([*plan.soups.values(), *judged, plan.decision])

@@ -13,5 +13,5 @@ def stage(
     recipe: RecipeName = "tiny", stage: StageName = "stage1", profile: ProfileName = "laptop", overrides: Overrides = ()
 ) -> None:
     """Train a stage; its checkpoints appear in the store while it goes on."""
-    with release_session(recipe, profile, list(overrides)) as session:
+    with release_session(recipe, profile, overrides, [stage]) as session:
         make_steps([run.step for run in session.plan.runs[stage]])

@@ -159,9 +159,11 @@ def test_killed_while_it_trains_a_rerun_ends_with_the_same_digests(tmp_path: Pat
 
 
 def test_a_part_alone_names_the_step_that_is_missing(tmp_path: Path) -> None:
-    message = olmo(tmp_path, "run", "micro", "--only", "soup", code=1)
-    assert "checkpoint/stage2-ingredient1-step32" in message
-    assert "not in" in message
+    message = " ".join(olmo(tmp_path, "run", "micro", "--only", "soup", code=2).split())
+    assert message.startswith("olmo: soup of micro needs ")
+    assert "checkpoint/stage2-ingredient1-step32, not in" in message
+    assert "`olmo run micro --only stage2`, or the deployments data/micro, anneal/micro" in message
+    assert not (tmp_path / "artifacts").exists()
 
 
 def test_bad_input_is_one_line_before_anything_starts(tmp_path: Path) -> None:

@@ -119,8 +119,8 @@ def test_a_missing_input_is_named_by_the_run(site: Site) -> None:
         code=1,
     )  # fmt: skip
     message = site.prefect("GET", f"flow_runs/{site.run_of(text)}")["state"]["message"]
-    assert "checkpoint/stage2-ingredient1" in message
-    assert "not in" in message
+    assert "soup of micro needs checkpoint/stage2-ingredient1" in message
+    assert message.endswith("or the deployments anneal/micro")
 
 
 def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
