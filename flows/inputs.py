@@ -29,8 +29,8 @@ def check_inputs(plan: Plan, store: Store, parts: Sequence[str]) -> None:
         commands = " and ".join(f"`olmo run {name} --only {part}`" for part in first)
         deployments = ", ".join(f"{deployment_name(plan.recipe, part)}/{name}" for part in first)
         raise MissingInputError(
-            f"{', '.join(parts)} of {name} needs {labels}, not in {store.root}; run first {commands}, or the deployments "
-            f"{deployments}"
+            f"{', '.join(parts)} of {name} needs {labels}, not in {store.root}; "
+            f"run first {commands}, or the deployments {deployments}"
         )
 
 

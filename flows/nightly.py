@@ -10,8 +10,8 @@ from prefect.events import emit_event
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
 from olmo_core.report.tables import Row, evaluation_rows
-from olmo_core.report.trend import trend_rows
-from tasks.shown import show_table
+from olmo_core.report.trend import trend_picture, trend_rows
+from tasks.shown import show_picture, show_table
 from tasks.steps import make_steps
 
 REGRESSION = "olmo.evaluation.regression"
@@ -33,6 +33,7 @@ def nightly(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overri
         )
         trend = trend_rows(plan, store)
         show_table(f"{name}-trend", trend, "Bits per byte against the checkpoint before, with 95 % intervals")
+        show_picture(f"{name}-trend-picture", trend_picture(plan, store), "Bits per byte of each run over its tokens")
         tell_regressions(name, trend)
 
 

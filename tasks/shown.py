@@ -1,6 +1,8 @@
-"""Tables and texts as artifacts in Prefect's UI, under keys that keep their history."""
+"""Tables, texts and pictures as artifacts in Prefect's UI, under keys that keep their history."""
 
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+import base64
+
+from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
 from olmo_core.report.tables import Row
 
@@ -16,3 +18,9 @@ def show_table(key: str, rows: list[Row], description: str) -> None:
 def show_markdown(key: str, text: str) -> None:
     """Show a text under a key."""
     create_markdown_artifact(key=key, markdown=text)
+
+
+def show_picture(key: str, png: bytes, description: str) -> None:
+    """Show a picture under a key; it is part of the artifact, so no server has to keep it."""
+    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    create_image_artifact(key=key, image_url=address, description=description)

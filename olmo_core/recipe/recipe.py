@@ -21,7 +21,7 @@ from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.model.config import ModelConfig, preset
-from olmo_core.recipe.overrides import apply_overrides, faults, find_yaml, merge, read_yaml, validate
+from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.quantity import Count, parse_count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
@@ -83,6 +83,9 @@ class Stage(TrainingSettings):
         if not self.groups and len(given) < len(single):
             missing = sorted(single.keys() - set(given))
             raise ValueError(f"{', '.join(missing)} required, unless the stage has groups")
+        for group in self.all_groups:
+            if twice := sorted({seed for seed in group.seeds if group.seeds.count(seed) > 1}):
+                raise ValueError(f"seeds names {twice[0]} more than once; two runs of one seed are the same run")
         return self
 
     @property
@@ -229,7 +232,10 @@ def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
         ConfigError: there is no such recipe, or it does not validate.
     """
     path = find_yaml(name, BUILTIN, "recipe")
-    values = apply_overrides({**_read(path), "name": path.stem}, overrides or [])
+    values = _read(path)
+    if values.get("name", path.stem) != path.stem:
+        raise ConfigError(f"{path}: name: {values['name']}: a recipe is called as its file; rename the file")
+    values = apply_overrides({**values, "name": path.stem}, overrides or [])
     return validate(Recipe, values, f"recipe {name}")
 
 

@@ -4,9 +4,11 @@ Only checkpoints of one run compare: another stage is meant to be worse at some 
 own mix, documents paired.
 """
 
+from io import BytesIO
 from itertools import pairwise
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
@@ -33,6 +35,34 @@ def trend_rows(plan: Plan, store: Store) -> list[Row]:
             for (earlier, old), (later, new) in pairwise(there):
                 rows.append(_row(earlier, later, old, new))
     return rows
+
+
+def trend_picture(plan: Plan, store: Store) -> bytes:
+    """Return a PNG: bits per byte of held-out text over the tokens of each run, mean over the corpora of its mix."""
+    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    axes = figure.add_subplot()
+    for runs in plan.runs.values():
+        for run in runs:
+            corpora = sorted(plan.recipe.mixes[run.group.mix].weights)
+            points = [
+                (at * run.config.batch_tokens, float(np.mean([_bits_per_byte(scores[each]) for each in corpora])))
+                for at, step in run.checkpoints.items()
+                if (scores := _scores(store, plan.results[step.id], corpora))
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", label=run.step.name)
+    axes.set_xlabel("tokens of the run")
+    axes.set_ylabel("bits per byte, lower is better")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend()
+    picture = BytesIO()
+    figure.savefig(picture, format="png")
+    return picture.getvalue()
+
+
+def _bits_per_byte(documents: dict[str, tuple[float, int]]) -> float:
+    return sum(bits for bits, _ in documents.values()) / sum(size for _, size in documents.values())
 
 
 def _row(earlier: Step, later: Step, old: Scores, new: Scores) -> Row:

@@ -86,7 +86,14 @@ def test_what_was_done_by_the_guides_is_there(site: Site, released: str) -> None
     ended = {(run["name"], run["state_type"]) for run in runs if run["deployment_id"]}
     assert ended >= {(name, "COMPLETED") for name in ("release micro", "evaluate micro", "nightly evaluations micro")}
     keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
-    assert {"micro-plan", "micro-mixes", "micro-evaluation", "micro-decision", "micro-trend"} <= keys
+    assert {
+        "micro-plan",
+        "micro-mixes",
+        "micro-evaluation",
+        "micro-decision",
+        "micro-trend",
+        "micro-trend-picture",
+    } <= keys
     assert json.loads(site.olmo("run", "micro", "--json"))["made"] == []
 
 

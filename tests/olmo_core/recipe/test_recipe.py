@@ -117,6 +117,7 @@ def test_an_unknown_field_is_named_with_the_nearest_valid_one(override: str, fie
         ("--stages.stage1.tokens=-4", "stages.stage1.tokens (value -4)"),
         ("--stages.stage1.seeds=7", "stages.stage1.seeds (value 7)"),
         ("--stages.stage1.seeds=[]", "stages.stage1.seeds"),
+        ("--stages.stage2.seeds=[4, 2, 4]", "stages.stage2: seeds names 4 more than once"),
         ("--stages.stage1.precision=fp64", "stages.stage1.precision (value 'fp64')"),
         ("--stages.stage1.schedule.kind=cosin", "stages.stage1.schedule.kind (value 'cosin')"),
         ("--stages.stage2.schedule.final=1.5", "stages.stage2.schedule.final (value 1.5)"),
@@ -203,3 +204,12 @@ def test_ingredients_are_numbered_through_all_groups() -> None:
         (3, 3, 4000),
         (4, 1, 12000),
     ]
+
+
+def test_a_recipe_is_called_as_its_file(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("base: micro\nname: yours\n")
+    with pytest.raises(ConfigError, match="name: yours: a recipe is called as its file"):
+        load_recipe(str(path))
+    path.write_text("base: micro\nname: mine\n")
+    assert load_recipe(str(path)).name == "mine"

@@ -8,7 +8,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, Row, TaskRow, read_table
 from olmo_core.recipe.plan import Plan
-from olmo_core.report.trend import trend_rows
+from olmo_core.report.trend import trend_picture, trend_rows
 
 
 def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
@@ -61,3 +61,12 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
     (row,) = trend_rows(plan, store)
     assert row["regression"] is regression
     assert row["difference"] == pytest.approx(change, abs=1e-3)
+
+
+def test_the_picture_is_the_same_for_the_same_records_and_another_for_others(
+    plan: Plan, store: Store, tmp_path: Path
+) -> None:
+    picture = trend_picture(plan, store)
+    assert picture.startswith(b"\x89PNG")
+    assert picture == trend_picture(plan, store)
+    assert picture != trend_picture(plan, Store(tmp_path)), "nothing is evaluated there"
