@@ -113,7 +113,7 @@ class Site:
         """Run commands of a guide in a folder whose `.olmo` is this home, on the recipe and profile of this site."""
         commands = at_test_size(text)
         commands = re.sub(r"^olmo (\w+)", rf"olmo \1 --profile {self.profile}", commands, flags=re.M)
-        shell(commands, self.reader, {**reader_environment(), **self.environment, "PATH": reader_environment()["PATH"]})
+        shell(commands, self.reader, {**self.environment, **self.told(), "PATH": reader_environment()["PATH"]})
 
     def told(self) -> dict[str, str]:
         file = self.home / "services" / "environment"

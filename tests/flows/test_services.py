@@ -84,7 +84,7 @@ def test_commands_of_the_guides(block: Block, site: Site, released: str) -> None
 def test_what_was_done_by_the_guides_is_there(site: Site, released: str) -> None:
     runs = site.prefect("POST", "flow_runs/filter", limit=200)
     ended = {(run["name"], run["state_type"]) for run in runs if run["deployment_id"]}
-    assert ended >= {(name, "COMPLETED") for name in ("release micro", "evaluate micro", "nightly evaluations micro")}
+    assert ended >= {(name, "COMPLETED") for name in ("release micro", "nightly evaluations micro")}
     keys = {each["key"] for each in site.prefect("POST", "artifacts/latest/filter")}
     assert {
         "micro-plan",
@@ -131,7 +131,7 @@ def test_a_missing_input_is_named_by_the_run(site: Site) -> None:
 
 
 def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
-    longer = 'overrides=["stages.stage1.tokens=128K","stages.stage1.batch_size=1"]'
+    longer = 'overrides=["stages.stage1.batch_size=1"]'
     run = site.run_of(site.run("prefect", "deployment", "run", "pretrain/micro", "--param", longer))
     wait(lambda: workers("RayTrainWorker"))
     site.prefect("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
