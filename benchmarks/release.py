@@ -22,7 +22,8 @@ from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.publish import publish
 from olmo_core.hub.revision import native_step
 from olmo_core.hub.target import Revision
-from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 

@@ -9,8 +9,9 @@ from infra.doctor import addresses
 from infra.services.errors import ServiceError
 from infra.services.group import connected
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 from tasks.session import Session, hold, opened

@@ -1,32 +1,16 @@
 """The plan of a release: every step that follows from a recipe, with its id, before anything runs.
 
-Which of them have to run is told by the store; in which order and where they run is left to the flows.
+It is laid out by `layout`. Which steps have to run is told by the store; in which order and where is left to the flows.
 """
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from olmo_core.artifact.identity import Step, canonical
-from olmo_core.data.corpus import corpus_step
-from olmo_core.data.mix import mix_step
-from olmo_core.data.package import package_step
-from olmo_core.data.token_files import token_files_step
-from olmo_core.data.tokenizer import BpeConfig, tokenizer_step
-from olmo_core.data.tokens import tokens_step
-from olmo_core.evaluate.step import result_step
-from olmo_core.evaluate.suite import suite_step
-from olmo_core.hub.export import export_step
-from olmo_core.hub.names import MAIN, revision_name
-from olmo_core.hub.pretrained import pretrained_step
-from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.profile import Profile, Workers
-from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
-from olmo_core.soup.decision import decision_step
-from olmo_core.soup.step import SoupConfig, soup_step
+from olmo_core.recipe.recipe import Recipe, SeedGroup
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
 
 # Kinds of step that belong to each part; those of a stage are its runs and their checkpoints.
 KINDS = {
@@ -69,7 +53,7 @@ class UnknownStepError(KeyError):
 
 @dataclass
 class Plan:
-    """All steps of a release. Built by `lay_out`."""
+    """All steps of a release. Built by `layout`."""
 
     recipe: Recipe
     packages: dict[str, Step] = field(default_factory=dict)
@@ -161,151 +145,3 @@ class Plan:
             return [run.stage, f"seed {run.seed}"]
         model = step.inputs.get("model")
         return self.tags(model) if model is not None else []
-
-
-def lay_out(recipe: Recipe) -> Plan:
-    """Return the plan of a release.
-
-    Raises:
-        ValueError: the recipe's graph has a loop, names a checkpoint that a run does not make, or asks a room for what
-            it cannot do.
-    """
-    plan = Plan(recipe)
-    plan.packages = {name: package_step(config) for name, config in recipe.packages.items()}
-    plan.corpora = {name: corpus_step(name, config, plan.packages) for name, config in recipe.corpora.items()}
-    plan.tokenizer = _tokenizer(plan)
-    for name, config in recipe.corpora.items():
-        for shard in range(config.shards):
-            plan.tokens[f"{name}/{shard:05d}"] = tokens_step(plan.corpora[name], shard, plan.tokenizer)
-    for name, files in recipe.token_files.items():
-        for shard in range(files.shards):
-            plan.tokens[f"{name}/{shard:05d}"] = token_files_step(name, files, shard, plan.tokenizer)
-    _lay_out_graph(plan)
-    _lay_out_evaluation(plan)
-    _lay_out_revisions(plan)
-    return plan
-
-
-def _tokenizer(plan: Plan) -> Step:
-    config = plan.recipe.tokenizer
-    if isinstance(config, BpeConfig):
-        names = plan.recipe.tokenizer_corpora or tuple(plan.recipe.corpora)
-        return tokenizer_step("bpe", config, {name: plan.corpora[name] for name in names})
-    return tokenizer_step(config.kind, config, plan.packages)
-
-
-def _lay_out_graph(plan: Plan) -> None:
-    """Add stages and soups, each after what it starts from."""
-    recipe = plan.recipe
-    waiting: dict[str, set[str]] = {
-        name: {reference(stage.start)[0]} if isinstance(stage.start, str) else set()
-        for name, stage in recipe.stages.items()
-    }
-    waiting |= {name: {reference(each)[0] for each in soup.ingredients} for name, soup in recipe.soups.items()}
-    while waiting:
-        ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
-        if not ready:
-            raise ValueError(f"stages and soups wait for each other in a loop: {', '.join(sorted(waiting))}")
-        for name in ready:
-            del waiting[name]
-            if name in recipe.stages:
-                plan.runs[name] = list(_runs(plan, name, recipe.stages[name]))
-            else:
-                soup = recipe.soups[name]
-                sources = [step for each in soup.ingredients for step in _resolve(plan, each)]
-                config = SoupConfig.model_validate(soup.model_dump(exclude={"ingredients"}))
-                plan.soups[name] = soup_step(config, {f"ingredient{i}": s for i, s in enumerate(sources, 1)}, name)
-
-
-def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
-    several = sum(len(group.seeds) for group in stage.all_groups) > 1
-    start = _start(plan, name, stage)
-    for number, seed, group in stage.runs():
-        config = stage.training(seed, group)
-        label = f"{name}-ingredient{number}" if several else name
-        mix = _mix(plan, group, stage.sequence_length)
-        run = run_step(label, config, plan.recipe.shape, mix, start)
-        checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
-        yield Run(name, number if several else None, seed, group, config, run, checkpoints)
-
-
-def _start(plan: Plan, name: str, stage: Stage) -> Step | None:
-    if stage.start is None:
-        return None
-    if not isinstance(stage.start, str):
-        return pretrained_step(stage.start)
-    found = _resolve(plan, stage.start)
-    if len(found) != 1:
-        raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, as in stage/1")
-    return found[0]
-
-
-def _mix(plan: Plan, group: SeedGroup, sequence_length: int) -> Step:
-    key = (group.mix, group.tokens, sequence_length)
-    if key not in plan.mixes:
-        config = plan.recipe.mixes[group.mix]
-        inputs = {role: step for role, step in plan.tokens.items() if role.rpartition("/")[0] in config.weights}
-        same = [each for each in plan.mixes if each[0] == group.mix]
-        name = group.mix if not same else f"{group.mix}-{len(same) + 1}"
-        plan.mixes[key] = mix_step(name, config, group.tokens, sequence_length, plan.recipe.mix_seed, inputs)
-    return plan.mixes[key]
-
-
-def _resolve(plan: Plan, text: str) -> list[Step]:
-    """Return the checkpoints or the soup that a reference names."""
-    name, ingredient, at = reference(text)
-    if name in plan.soups:
-        return [plan.soups[name]]
-    runs = plan.runs[name]
-    if ingredient is not None:
-        if ingredient > len(runs):
-            raise ValueError(f"{text}: stage {name} has {len(runs)} runs; name one of 1 to {len(runs)}")
-        runs = [runs[ingredient - 1]]
-    if at is None:
-        return [run.end for run in runs]
-    for run in runs:
-        if at not in run.checkpoints:
-            raise ValueError(f"{text}: no checkpoint at step {at}; there are {', '.join(map(str, run.checkpoints))}")
-    return [run.checkpoints[at] for run in runs]
-
-
-def _lay_out_evaluation(plan: Plan) -> None:
-    evaluation = plan.recipe.evaluation
-    plan.suite = suite_step(evaluation.suite, plan.packages[evaluation.package] if evaluation.package else None)
-    names = evaluation.heldout or tuple(plan.recipe.corpora)
-    heldout = {name: plan.corpora[name] for name in names}
-    for model in [*plan.pretrained(), *plan.checkpoints(), *plan.soups.values()]:
-        plan.results[model.id] = result_step(evaluation.scoring, model, plan.tokenizer, plan.suite, heldout)
-    candidates: dict[str, Step] = {}
-    for each in plan.recipe.release.candidates:
-        for step in _resolve(plan, each):
-            ingredients = list(step.inputs.values()) if step.kind == "soup" else []
-            candidates |= {source.name: source for source in [step, *ingredients]}
-    results = {name: plan.results[step.id] for name, step in candidates.items()}
-    plan.decision = decision_step(plan.recipe.release.decision, candidates, results)
-
-
-def _lay_out_revisions(plan: Plan) -> None:
-    """Add an export of every checkpoint and soup and a revision of every checkpoint, `main` last."""
-    release = plan.recipe.release
-    for model in [*plan.checkpoints(), *plan.soups.values()]:
-        plan.exports[model.id] = export_step(model, plan.tokenizer, release.dtype)
-    for name, runs in plan.runs.items():
-        rule = plan.recipe.stages[name].names
-        for run in runs:
-            for at, model in run.checkpoints.items():
-                tokens = at * run.config.batch_tokens
-                shown = revision_name(rule, name, at, tokens, run.group.tokens, run.ingredient)
-                step = revision_step(shown, release.card, plan.exports[model.id], plan.results[model.id])
-                plan.revisions.append(Revision(shown, step))
-    names = [revision.name for revision in plan.revisions]
-    if MAIN in names:
-        raise ValueError(f"stages.*.names.overrides calls a checkpoint {MAIN}, which is what the decision chooses")
-    if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"two checkpoints would be called {twice[0]}; give stages.*.names another rounding or unit")
-    candidates = {step.name: step for step in plan.candidates()}
-    exports = {name: plan.exports[step.id] for name, step in candidates.items()}
-    results = {name: plan.results[step.id] for name, step in candidates.items()}
-    main = main_step(release.card, plan.decision, exports, results, names)
-    plan.revisions.append(Revision(MAIN, main))

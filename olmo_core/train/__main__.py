@@ -16,8 +16,9 @@ import time
 from collections.abc import Sequence
 
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.plan import Plan, Run, lay_out
+from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 

@@ -9,7 +9,7 @@ from pages import ROOT, Block, blocks
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.recipe.plan import lay_out
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 

@@ -8,7 +8,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
 from olmo_core.recipe.estimate import START_SECONDS, Estimate, estimate
-from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Budget, Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 

@@ -8,7 +8,8 @@ from functools import cache
 
 import pytest
 
-from olmo_core.recipe.plan import Plan, Run, lay_out
+from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.schedule import learning_rate
 

@@ -1,4 +1,4 @@
-"""The plan of a release: which steps there are, what they rest on, and what a changed field changes."""
+"""What a plan is asked: identity of its steps, what a changed field changes, steps by label, tags, workers."""
 
 import os
 import subprocess
@@ -8,117 +8,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import MICRO, MICRO_IDS, ROOT, changed, ids, of_kind, planned, resting_on
 
 from olmo_core.artifact.identity import Step
-from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
-
-ROOT = Path(__file__).parents[3]
-SINGLE = ("mix", "tokens", "seeds")
-
-
-def planned(*overrides: str) -> Plan:
-    return lay_out(load_recipe("micro", list(overrides)))
-
-
-def ids(plan: Plan) -> dict[str, str]:
-    return {step.label: step.id for step in plan.steps}
-
-
-def resting_on(plan: Plan, direct: set[str]) -> set[str]:
-    """Labels of the steps named, and of all that rest on one of them."""
-    return {step.label for step in plan.steps if direct & {below.label for below in step.closure()}}
-
-
-MICRO = planned()
-MICRO_IDS = ids(MICRO)
-
-
-def changed(*overrides: str) -> set[str]:
-    """Labels of micro's steps that have another id, or are gone, under overrides."""
-    after = ids(planned(*overrides))
-    return {label for label, step_id in MICRO_IDS.items() if after.get(label) != step_id}
-
-
-def of_kind(*kinds: str) -> set[str]:
-    return {label for label in MICRO_IDS if label.partition("/")[0] in kinds}
-
-
-def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
-    place = "{repo: allenai/OLMo-2-1124-7B, revision: " + "a" * 40 + "}"
-    plan = planned(f"--stages.stage1.start={place}")
-    (start,) = (step for step in plan.steps if step.kind == "pretrained")
-    assert start.fields == {"repo": "allenai/OLMo-2-1124-7B", "revision": "a" * 40}
-    assert plan.runs["stage1"][0].step.inputs["start"] is start
-    assert start in plan.steps_of("data")
-    assert plan.pretrained() == [start]
-    assert plan.results[start.id] in plan.steps_of("evaluate")  # What the stage did is told against it.
-    folder = "{path: /models/base, sha256: " + "b" * 64 + "}"
-    assert planned(f"--stages.stage1.start={folder}").step("pretrained/base").fields["sha256"] == "b" * 64
-    assert resting_on(plan, {start.label}) >= {"run/stage1", "run/stage2-ingredient1", "soup/soup"}
-    with pytest.raises(ValueError, match="starts from pretrained/OLMo-2-1124-7B-aaaaaaaaaa, which has no rate"):
-        planned(f"--stages.stage1.start={place}", "--stages.stage1.schedule.peak=inherit")
-    for start_of, message in (
-        ("{repo: a/b}", r"^recipe micro: stages\.stage1\.start: has repo; give repo and revision, or path and sha256$"),
-        (
-            "{repo: a/b, revision: main}",
-            r"^recipe micro: stages\.stage1\.start\.revision \(value 'main'\): a branch moves; [^\n]*$",
-        ),
-        ("{rpeo: a/b}", r"^recipe micro: stages\.stage1\.start\.rpeo .*: no such field; did you mean 'repo'\?$"),
-        ("stagee1", "did you mean 'stage1'"),
-    ):
-        with pytest.raises(ConfigError, match=message):
-            planned(f"--stages.stage1.start={start_of}")
-
-
-def test_the_graph_of_micro() -> None:
-    """Two stages, two seeds, a soup: every step with what it is made from. Roles as the rooms declare them."""
-    graph = {step.label: sorted({source.label for source in step.inputs.values()}) for step in MICRO.steps}
-    corpora = ["corpus/narrative", "corpus/wisdom"]
-    tokens = ["tokens/narrative-00000", "tokens/wisdom-00000"]
-    ingredients = ["stage2-ingredient1-step32", "stage2-ingredient2-step32"]
-    expected: dict[str, list[str]] = {label: [] for label in [*corpora, "suite/suite"]}
-    expected |= {"tokenizer/bpe": corpora}
-    expected |= {f"tokens/{name}-00000": [f"corpus/{name}", "tokenizer/bpe"] for name in ("narrative", "wisdom")}
-    expected |= {"mix/pretrain": tokens, "mix/anneal": tokens, "run/stage1": ["mix/pretrain", *tokens]}
-    for number in (1, 2):
-        expected[f"run/stage2-ingredient{number}"] = ["checkpoint/stage1-step125", "mix/anneal", *tokens]
-        expected[f"checkpoint/stage2-ingredient{number}-step32"] = [f"run/stage2-ingredient{number}"]
-    expected |= {f"checkpoint/stage1-step{at}": ["run/stage1"] for at in (75, 125)}
-    expected["soup/soup"] = [f"checkpoint/{each}" for each in ingredients]
-    for name in ["stage1-step75", "stage1-step125", *ingredients, "soup"]:
-        model = f"checkpoint/{name}" if name != "soup" else "soup/soup"
-        expected[f"result/{name}"] = sorted([model, *corpora, "suite/suite", "tokenizer/bpe"])
-        expected[f"export/{name}"] = [model, "tokenizer/bpe"]
-    judged = [f"result/{each}" for each in ["soup", *ingredients]]
-    expected["decision/main"] = sorted([*(f"checkpoint/{each}" for each in ingredients), "soup/soup", *judged])
-    expected["revision/main"] = sorted(
-        ["decision/main", *judged, *(each.replace("result", "export") for each in judged)]
-    )
-    for name, count in {"stage1-step75": "39K", "stage1-step125": "64K", **dict.fromkeys(ingredients, "17K")}.items():
-        expected[f"revision/{name}-tokens{count}"] = [f"export/{name}", f"result/{name}"]
-    assert graph == expected
-
-
-def test_names_of_revisions_in_order() -> None:
-    """64,000 tokens are 125 steps of 8 x 64; 16,000 are rounded up to 32 steps, 16,384 tokens."""
-    assert [revision.name for revision in MICRO.revisions] == [
-        "stage1-step75-tokens39K",
-        "stage1-step125-tokens64K",
-        "stage2-ingredient1-step32-tokens17K",
-        "stage2-ingredient2-step32-tokens17K",
-        "main",
-    ]
-
-
-def test_inputs_come_before_what_is_made_from_them() -> None:
-    seen: set[str] = set()
-    for step in MICRO.steps:
-        assert {source.id for source in step.inputs.values()} <= seen
-        assert step.id not in seen
-        seen.add(step.id)
 
 
 def test_parts_share_out_all_steps() -> None:
@@ -223,95 +118,6 @@ def test_a_profile_says_where_a_run_goes_and_changes_no_id() -> None:
     assert ids(MICRO) == before
 
 
-THREE_AND_ONE = [
-    "--stages.stage2.groups=[{seeds: [1, 2, 3], mix: anneal, tokens: 4K}, {seeds: [1], mix: anneal, tokens: 12K}]",
-    *(f"--stages.stage2.{key}=null" for key in SINGLE),
-]
-
-
-def test_three_runs_of_one_length_and_one_of_another() -> None:
-    """As OLMo 2 13B: three anneals of 100B tokens, one of 300B, all four in the soup."""
-    plan = planned(*THREE_AND_ONE, "--stages.stage2.names.unit=K")
-    assert [(run.ingredient, run.seed, run.config.steps) for run in plan.runs["stage2"]] == [
-        (1, 1, 8),
-        (2, 2, 8),
-        (3, 3, 8),
-        (4, 1, 24),
-    ]
-    assert [source.name for source in plan.soups["soup"].inputs.values()] == [
-        "stage2-ingredient1-step8",
-        "stage2-ingredient2-step8",
-        "stage2-ingredient3-step8",
-        "stage2-ingredient4-step24",
-    ]
-    lengths = {run.ingredient: run.step.inputs["mix"].fields["tokens"] for run in plan.runs["stage2"]}
-    assert lengths == {1: 4000, 2: 4000, 3: 4000, 4: 12000}
-    assert len({run.step.inputs["mix"].label for run in plan.runs["stage2"]}) == 2, "two mixes, two names"
-
-
-def test_a_soup_may_leave_ingredients_out() -> None:
-    plan = planned(*THREE_AND_ONE, "--soups.soup.ingredients=[stage2/1, stage2/4]")
-    assert [source.name for source in plan.soups["soup"].inputs.values()] == [
-        "stage2-ingredient1-step8",
-        "stage2-ingredient4-step24",
-    ]
-
-
-def third_stage(start: str) -> str:
-    return (
-        f"--stages.stage3={{start: {start}, mix: anneal, tokens: 4K, seeds: [1], batch_size: 8, sequence_length: 64, "
-        "checkpoint_every: 100, schedule: {kind: linear, peak: 1.0e-3}}"
-    )
-
-
-def test_a_stage_may_follow_a_soup() -> None:
-    plan = planned(third_stage("soup"))
-    assert plan.runs["stage3"][0].step.inputs["start"] is plan.soups["soup"]
-    assert list(plan.runs) == ["stage1", "stage2", "stage3"]
-    assert changed(third_stage("soup")) == {"revision/main"}, "main lists one revision more; nothing else is touched"
-
-
-def test_a_soup_may_lie_along_one_run() -> None:
-    changes = ["--stages.stage1.checkpoint_every=25", "--soups.tail={ingredients: [stage1@50, stage1@100, stage1]}"]
-    plan = planned(*changes)
-    assert [source.name for source in plan.soups["tail"].inputs.values()] == [
-        "stage1-step50",
-        "stage1-step100",
-        "stage1-step125",
-    ]
-    assert plan.soups["tail"].id in plan.results
-
-
-def test_a_stage_may_start_in_the_middle_of_another() -> None:
-    plan = planned(third_stage("stage1@75"))
-    assert plan.runs["stage3"][0].step.inputs["start"].name == "stage1-step75"
-
-
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        (["--stages.stage1.start=soup", "--stages.stage1.schedule.peak=0.01"], "in a loop: soup, stage1, stage2"),
-        (["--stages.stage1.start=stage1"], "in a loop: soup, stage1, stage2"),
-        (["--soups.soup.ingredients=[soup, stage2]"], "in a loop: soup"),
-        (["--stages.stage2.start=stage1@7"], "stage1@7: no checkpoint at step 7; there are 75, 125"),
-        (["--soups.soup.ingredients=[stage2/9, stage1]"], "stage2/9: stage stage2 has 2 runs; name one of 1 to 2"),
-        ([third_stage("stage2")], "stages.stage3.start: stage2 is 2 checkpoints; name one"),
-        (["--soups.soup.ingredients=[stage1]"], "a soup needs at least two ingredients"),
-        (["--stages.stage2.seeds=[5, 5]"], "are the same checkpoint"),
-        (["--stages.stage1.schedule.peak=inherit"], "schedule.peak is inherit, but the run has no start"),
-        (["--stages.stage1.schedule.warmup=65000"], "65,000 tokens, the schedule has 64,000"),
-        (["--stages.stage1.names.overrides={stage1-step75-tokens39K: stage1-step125-tokens64K}"], "two checkpoints"),
-        (["--stages.stage1.names.overrides={stage1-step75-tokens39K: main}"], "main"),
-        (["--evaluation.heldout=[narrative]"], "wisdom"),  # by which micro's decision goes
-    ],
-)
-def test_a_graph_that_cannot_be_is_refused_with_the_reason(overrides: list[str], said: str) -> None:
-    recipe = load_recipe("micro", overrides)
-    with pytest.raises(ValueError) as error:
-        lay_out(recipe)
-    assert said in str(error.value)
-
-
 @pytest.mark.parametrize("text", ["soup/soup", MICRO_IDS["soup/soup"], MICRO_IDS["soup/soup"][:6]])
 def test_a_step_is_found_by_label_and_by_the_beginning_of_its_id(text: str) -> None:
     assert MICRO.step(text).label == "soup/soup"
@@ -335,11 +141,3 @@ def test_steps_are_tagged_with_stage_and_seed() -> None:
     assert tags(MICRO.step("run/stage2-ingredient2")) == ["stage2", "seed 42069"]
     assert tags(MICRO.step("result/stage1-step75")) == ["stage1", "seed 6198"]
     assert tags(MICRO.step("tokenizer/bpe")) == []
-
-
-def test_main_may_become_the_soup_or_an_ingredient() -> None:
-    assert sorted(step.label for step in MICRO.candidates()) == [
-        "checkpoint/stage2-ingredient1-step32",
-        "checkpoint/stage2-ingredient2-step32",
-        "soup/soup",
-    ]

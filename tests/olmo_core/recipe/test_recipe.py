@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.plan import lay_out
 from olmo_core.recipe.recipe import BUILTIN, Recipe, load_recipe, reference
 
 SINGLE = ("mix", "tokens", "seeds")  # how a stage says its one group of seeds

@@ -137,7 +137,7 @@ def test_equal_records_give_equal_bytes_in_every_process(
 ) -> None:
     assert render(plan, store, profile) == whole
     code = (
-        "import sys; from olmo_core.artifact.store import Store; from olmo_core.recipe.plan import lay_out;"
+        "import sys; from olmo_core.artifact.store import Store; from olmo_core.recipe.layout import lay_out;"
         "from olmo_core.recipe.profile import load_profile; from olmo_core.recipe.recipe import load_recipe;"
         "from olmo_core.report.page import render;"
         "sys.stdout.buffer.write("

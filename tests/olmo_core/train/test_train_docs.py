@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olmo_core.recipe.plan import lay_out
+from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 

@@ -11,7 +11,8 @@ import pytest
 from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.recipe.plan import Plan, lay_out
+from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.__main__ import PREEMPTED, Shown, main
 from olmo_core.train.history import read_history
