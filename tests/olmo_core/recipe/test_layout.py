@@ -1,11 +1,23 @@
 """What steps follow from a recipe: graphs of stages and soups, names, and what cannot be laid out."""
 
 import pytest
-from plans import MICRO, THREE_AND_ONE, changed, planned, resting_on, third_stage
+from plans import MICRO, changed, planned, resting_on, third_stage
 
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.recipe import load_recipe
+
+THREE_AND_ONE = [
+    "--stages.stage2.groups=[{seeds: [1, 2, 3], mix: anneal, tokens: 4K}, {seeds: [1], mix: anneal, tokens: 12K}]",
+    *(f"--stages.stage2.{key}=null" for key in SINGLE),
+]
+
+
+def third_stage(start: str) -> str:
+    return (
+        f"--stages.stage3={{start: {start}, mix: anneal, tokens: 4K, seeds: [1], batch_size: 8, sequence_length: 64, "
+        "checkpoint_every: 100, schedule: {kind: linear, peak: 1.0e-3}}"
+    )
 
 
 def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
@@ -85,7 +97,7 @@ def test_inputs_come_before_what_is_made_from_them() -> None:
 
 def test_three_runs_of_one_length_and_one_of_another() -> None:
     """As OLMo 2 13B: three anneals of 100B tokens, one of 300B, all four in the soup."""
-    plan = planned(*THREE_AND_ONE, "--stages.stage2.names.unit=K")
+    plan = planned(*"--stages.stage2.names.unit=K")
     assert [(run.ingredient, run.seed, run.config.steps) for run in plan.runs["stage2"]] == [
         (1, 1, 8),
         (2, 2, 8),
@@ -104,7 +116,7 @@ def test_three_runs_of_one_length_and_one_of_another() -> None:
 
 
 def test_a_soup_may_leave_ingredients_out() -> None:
-    plan = planned(*THREE_AND_ONE, "--soups.soup.ingredients=[stage2/1, stage2/4]")
+    plan = planned(*"--soups.soup.ingredients=[stage2/1, stage2/4]")
     assert [source.name for source in plan.soups["soup"].inputs.values()] == [
         "stage2-ingredient1-step8",
         "stage2-ingredient4-step24",
