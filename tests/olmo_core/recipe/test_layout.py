@@ -1,7 +1,7 @@
 """What steps follow from a recipe: graphs of stages and soups, names, and what cannot be laid out."""
 
 import pytest
-from plans import MICRO, changed, planned, resting_on, third_stage
+from plans import MICRO, SINGLE, changed, planned, resting_on
 
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
