@@ -97,7 +97,7 @@ def test_inputs_come_before_what_is_made_from_them() -> None:
 
 def test_three_runs_of_one_length_and_one_of_another() -> None:
     """As OLMo 2 13B: three anneals of 100B tokens, one of 300B, all four in the soup."""
-    plan = planned(*"--stages.stage2.names.unit=K")
+    plan = planned(*THREE_AND_ONE, "--stages.stage2.names.unit=K")
     assert [(run.ingredient, run.seed, run.config.steps) for run in plan.runs["stage2"]] == [
         (1, 1, 8),
         (2, 2, 8),
@@ -116,7 +116,7 @@ def test_three_runs_of_one_length_and_one_of_another() -> None:
 
 
 def test_a_soup_may_leave_ingredients_out() -> None:
-    plan = planned(*"--soups.soup.ingredients=[stage2/1, stage2/4]")
+    plan = planned(*THREE_AND_ONE, "--soups.soup.ingredients=[stage2/1, stage2/4]")
     assert [source.name for source in plan.soups["soup"].inputs.values()] == [
         "stage2-ingredient1-step8",
         "stage2-ingredient4-step24",
@@ -156,7 +156,6 @@ def test_a_stage_may_start_in_the_middle_of_another() -> None:
         (["--soups.soup.ingredients=[stage2/9, stage1]"], "stage2/9: stage stage2 has 2 runs; name one of 1 to 2"),
         ([third_stage("stage2")], "stages.stage3.start: stage2 is 2 checkpoints; name one"),
         (["--soups.soup.ingredients=[stage1]"], "a soup needs at least two ingredients"),
-        (["--stages.stage2.seeds=[5, 5]"], "are the same checkpoint"),
         (["--stages.stage1.schedule.peak=inherit"], "schedule.peak is inherit, but the run has no start"),
         (["--stages.stage1.schedule.warmup=65000"], "65,000 tokens, the schedule has 64,000"),
         (["--stages.stage1.names.overrides={stage1-step75-tokens39K: stage1-step125-tokens64K}"], "two checkpoints"),

@@ -91,7 +91,7 @@ def test_the_order_of_names_in_a_file_bears_no_identity(sections: list[str], rev
 def test_ids_depend_on_no_machine(tmp_path: Path) -> None:
     """Another process, folder, home, hash seed and locale: the same ids."""
     code = (
-        "from olmo_core.recipe.plan import lay_out; from olmo_core.recipe.recipe import load_recipe;"
+        "from olmo_core.recipe.layout import lay_out; from olmo_core.recipe.recipe import load_recipe;"
         "print(lay_out(load_recipe('micro')).id)"
     )
     environment = {
