@@ -64,7 +64,7 @@ class PrefectServer:
         application = ["--factory", "infra.prefect_app:create_app", "--lifespan", "on", "--log-level", "error"]
         address = ["--host", "127.0.0.1", "--port", str(self.port)]
         here = str(Path(__file__).parents[1])
-        return [sys.executable, "-m", "uvicorn", "--app-dir", here, *application, *address]
+        return [sys.executable, "-P", "-m", "uvicorn", "--app-dir", here, *application, *address]
 
     def _environment(self) -> Mapping[str, str]:
         # The names Prefect gives its own temporary server: no UI, no background services that need a long life.

@@ -32,9 +32,16 @@ class Cluster:
         import ray
 
         self._folder: Path | None = None
-        if address is not None:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-            return
+        # Workers import from the folder their driver stands in, and a user's may hold packages called as ours are.
+        with contextlib.chdir(Path(__file__).parents[1]):
+            if address is not None:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                self._start(cpus)
+
+    def _start(self, cpus: int | None) -> None:
+        import ray
+
         for tries_left in reversed(range(START_TRIES)):
             # Short, because Unix socket paths below it may have 107 characters.
             self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))

@@ -21,10 +21,21 @@ POLL_SECONDS = 0.1
 
 
 def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
+    """Start the command in a folder that holds packages called as ours are, as a user's own project may."""
     environment = {**os.environ, "OLMO_HOME": str(home), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "flows.cli", *arguments]
+    for package in ("flows", "infra", "tasks", "olmo_core"):
+        (home / "project" / package).mkdir(parents=True, exist_ok=True)
+        (home / "project" / package / "__init__.py").write_text(
+            "raise ImportError('this is not the package you want')\n"
+        )
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        [str(Path(sys.executable).with_name("olmo")), *arguments],
+        cwd=home / "project",
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
