@@ -45,6 +45,7 @@ class Cluster:
         for tries_left in reversed(range(START_TRIES)):
             # Short, because Unix socket paths below it may have 107 characters.
             self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
+            os.environ["RAY_TMPDIR"] = str(self._folder)
             try:
                 ray.init(
                     num_cpus=cpus,
@@ -52,8 +53,10 @@ class Cluster:
                     dashboard_host="127.0.0.1",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
-                    _temp_dir=str(self._folder),
                 )
+                # Ray Train's processes find their cluster by this file, which only `ray start` writes. Without it they
+                # take what another cluster of this machine left, and wait 10 s for it at the end of every run.
+                (self._folder / "ray" / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
                 return
             except Exception as error:  # Ray has no class of its own for a node that was not up in its fixed 30 s
                 self.stop()
@@ -68,3 +71,4 @@ class Cluster:
             ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            del os.environ["RAY_TMPDIR"]

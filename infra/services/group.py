@@ -4,13 +4,14 @@ What each server is, is said by `programs`; that they stay alive is left to `sup
 """
 
 import os
+import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra.services.errors import ServiceError
-from infra.services.programs import HOST, Service, client_settings, server_environment, services
+from infra.services.programs import HOST, Service, client_settings, ray_folder, server_environment, services
 from infra.services.supervisor import Group
 from infra.services.tokens import Tokens, as_exports, tokens, write_private
 from olmo_core.recipe.profile import Profile
@@ -43,6 +44,7 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
         raise ServiceError(str(error)) from error
     if not group.running:
         _refuse_taken_ports(profile)
+        ray_folder(profile).mkdir(mode=0o700, exist_ok=True)
         group.start([each.program for each in found], server_environment(profile, secret))
     write_private(environment_file(profile), as_exports(client_settings(profile, secret)))
     began = time.monotonic()
@@ -60,6 +62,7 @@ def take_down(profile: Profile) -> bool:
     if not group.running:
         return False
     group.stop()
+    shutil.rmtree(ray_folder(profile), ignore_errors=True)
     environment_file(profile).unlink(missing_ok=True)
     return True
 

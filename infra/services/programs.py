@@ -3,8 +3,10 @@
 Everything listens on 127.0.0.1 and asks for a token. How the processes are kept alive is left to `supervisor`.
 """
 
+import hashlib
 import os
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -124,9 +126,16 @@ def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow_port}",
         "MLFLOW_TRACKING_USERNAME": USER,
         "MLFLOW_TRACKING_PASSWORD": tokens["mlflow"],
+        "RAY_TMPDIR": str(ray_folder(profile)),
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(tokens.path("ray")),
     }
+
+
+def ray_folder(profile: Profile) -> Path:
+    """Return where the Ray cluster of a home folder keeps sockets and logs; short, because paths of sockets must be."""
+    name = hashlib.sha256(str(profile.folder.resolve()).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"olmo-{os.getuid()}-{name}-ray"
 
 
 def _absolute(name: str) -> str:
