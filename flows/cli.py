@@ -1,4 +1,4 @@
-"""The `olmo` command: plan, run, why, status, report. Arguments only; what they do is in the flows and below."""
+"""The `olmo` command: releases, and the servers they run on. Arguments only; what they do is in the flows and below."""
 
 from pathlib import Path
 from typing import Annotated

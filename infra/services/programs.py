@@ -32,14 +32,12 @@ class Service:
     Attributes:
         program: its process.
         wave: it starts when all services of earlier waves are healthy.
-        port: where it listens; None where it does not.
         address: what people open or clients are given, '' where there is nothing to open.
         healthy: whether it does its work; None where running, or having ended well, is all there is to it.
     """
 
     program: Program
     wave: int
-    port: int | None = None
     address: str = ""
     healthy: Callable[[], bool] | None = None
 
@@ -48,30 +46,27 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     """Return the servers of a profile in the order they start, deployments of `recipes` registered among them."""
     home, ports = profile.folder, profile.services
     python = sys.executable
-    prefect, mlflow, ray = f"http://{HOST}:{ports.prefect_port}", f"http://{HOST}:{ports.mlflow_port}", ports.ray_port
+    prefect, mlflow = f"http://{HOST}:{ports.prefect_port}", f"http://{HOST}:{ports.mlflow_port}"
     found: list[Service] = []
     if ports.postgres_port is not None:
         program = postgres.prepare(home / "postgres", tokens, ports.postgres_port)
-        found.append(Service(program, 0, ports.postgres_port, healthy=_databases(ports.postgres_port, tokens)))
+        found.append(Service(program, 0, healthy=_databases(ports.postgres_port, tokens)))
     uvicorn = [python, "-m", "uvicorn", "--factory", "infra.prefect_app:create_app", "--host", HOST]
     server = [*uvicorn, "--port", str(ports.prefect_port), "--log-level", "warning", "--timeout-keep-alive", "5"]
     shown = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
-    found.append(
-        Service(Program("prefect", server, shown), 1, ports.prefect_port, prefect, _answers(f"{prefect}/api/health"))
-    )
+    found.append(Service(Program("prefect", server, shown), 1, prefect, _answers(f"{prefect}/api/health")))
     tracking = [python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
     tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
-    found.append(Service(Program("mlflow", tracking), 1, ports.mlflow_port, mlflow, _answers(f"{mlflow}/health")))
+    found.append(Service(Program("mlflow", tracking), 1, mlflow, _answers(f"{mlflow}/health")))
     dashboard = f"http://{HOST}:{ports.dashboard_port}"
     head = [python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
-    head += ["--node-ip-address", HOST, "--port", str(ray), "--dashboard-host", HOST]
+    head += ["--node-ip-address", HOST, "--port", str(ports.ray_port), "--dashboard-host", HOST]
     head += ["--dashboard-port", str(ports.dashboard_port), "--include-dashboard", "true"]
     head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
     found.append(
         Service(
             Program("ray", head, RAY_QUIET),
             1,
-            ray,
             dashboard,
             _answers(f"{dashboard}/api/gcs_healthz", {"Authorization": f"Bearer {tokens['ray']}"}),
         )
