@@ -30,7 +30,7 @@ class Site:
     """A home folder with services of its own."""
 
     def __init__(self, home: Path) -> None:
-        names = ("prefect_port", "mlflow_port", "ray_port", "dashboard_port")
+        names = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
         probes = [socket.create_server(("127.0.0.1", 0)) for _ in names]
         ports = {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
         for probe in probes:

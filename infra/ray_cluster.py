@@ -18,8 +18,9 @@ QUIET = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s by default, too short for two cores that are busy
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # 2 s by default: a finished run would be noticed that much later
 }
-
-
+# Ray takes 127.0.0.1 for the address others reach this machine by, and listens there and on every other, unless told
+# that there are no clusters of several machines; the variable is called after the systems where that is the default.
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 START_TRIES = 3
 
 
@@ -28,7 +29,8 @@ class Cluster:
 
     def __init__(self, address: str | None, cpus: int | None) -> None:
         """Connect to `address`, or start a cluster with `cpus` logical CPUs. Takes about 7 s on two cores."""
-        os.environ.update({name: value for name, value in QUIET.items() if name not in os.environ})
+        settings = QUIET | (LOOPBACK if address is None or address.startswith("127.") else {})
+        os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
         import ray
 
         self._folder: Path | None = None

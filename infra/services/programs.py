@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from infra.prefect_server import client_environment
-from infra.ray_cluster import QUIET as RAY_QUIET
+from infra.ray_cluster import LOOPBACK, QUIET
 from infra.services import postgres
 from infra.services.supervisor import Program
 from infra.services.tokens import USER, Tokens
@@ -57,15 +57,17 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     found.append(Service(Program("prefect", server, shown), 1, prefect, _answers(f"{prefect}/api/health")))
     tracking = [python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
     tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
-    found.append(Service(Program("mlflow", tracking), 1, mlflow, _answers(f"{mlflow}/health")))
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes more, to judge and optimise prompts
+    found.append(Service(Program("mlflow", tracking, jobs), 1, mlflow, _answers(f"{mlflow}/health")))
     dashboard = f"http://{HOST}:{ports.dashboard_port}"
     head = [python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     head += ["--node-ip-address", HOST, "--port", str(ports.ray_port), "--dashboard-host", HOST]
+    head += ["--ray-client-server-port", str(ports.ray_client_port)]
     head += ["--dashboard-port", str(ports.dashboard_port), "--include-dashboard", "true"]
     head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
     found.append(
         Service(
-            Program("ray", head, RAY_QUIET),
+            Program("ray", head, {**QUIET, **LOOPBACK}),
             1,
             dashboard,
             _answers(f"{dashboard}/api/gcs_healthz", {"Authorization": f"Bearer {tokens['ray']}"}),

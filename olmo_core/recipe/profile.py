@@ -78,6 +78,7 @@ class Services(_Section):
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of Prefect's API and dashboard.")
     mlflow_port: int = Field(5000, ge=1, le=65535, description="Port of MLflow's API and dashboard.")
     ray_port: int = Field(6379, ge=1, le=65535, description="Port of the Ray cluster.")
+    ray_client_port: int = Field(10001, ge=1, le=65535, description="Port of Ray's client server.")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     postgres_port: int | None = Field(
         None, ge=1, le=65535, description="Port of a PostgreSQL for Prefect and MLflow; SQLite files when not given."

@@ -1,5 +1,6 @@
 """A home folder with services of its own, a Hub and a webhook beside it, and a shell in it."""
 
+import contextlib
 import json
 import os
 import re
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import yaml
 from commands import at_test_size, reader_environment, shell
 from hub_server import FakeHub
@@ -58,7 +60,7 @@ class Site:
     """A home folder with services of its own, and a shell in it."""
 
     def __init__(self, home: Path, hub: FakeHub, store: str) -> None:
-        prefect, mlflow, ray, dashboard, postgres = free_ports(5)
+        prefect, mlflow, ray, client, dashboard, postgres = free_ports(6)
         self.home = home
         self.reader = Path(tempfile.mkdtemp(prefix="olmo-reader-"))
         (self.reader / ".olmo").symlink_to(home)
@@ -89,6 +91,7 @@ class Site:
                         "prefect_port": prefect,
                         "mlflow_port": mlflow,
                         "ray_port": ray,
+                        "ray_client_port": client,
                         "dashboard_port": dashboard,
                         "postgres_port": postgres,
                     },
@@ -136,6 +139,16 @@ class Site:
     def run_of(self, text: str) -> str:
         """Return the id of the flow run that `prefect deployment run` speaks of."""
         return next(line.split()[-1] for line in text.splitlines() if "UUID:" in line)
+
+    def processes(self, words: str = "") -> list[psutil.Process]:
+        """Return the processes that were started for this home and have these words in their command line."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                here = process.environ().get("OLMO_HOME") == str(self.home)
+                if here and words in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
 
     def state(self, run: str) -> str:
         return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])

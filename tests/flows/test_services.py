@@ -61,6 +61,24 @@ def test_a_doctor_finds_everything_fine(site: Site) -> None:
     assert [each for each in found if each["remedy"]] == []
 
 
+def test_nothing_listens_beyond_this_machine(site: Site) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in site.processes()
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
+
+
+def test_a_schedule_has_its_next_runs(site: Site) -> None:
+    def scheduled() -> list[dict[str, Any]]:
+        return site.prefect("POST", "flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
+
+    deployed = site.prefect("GET", "deployments/name/nightly-evals/micro")
+    wait(lambda: deployed["id"] in {run["deployment_id"] for run in scheduled()})
+
+
 def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: str) -> None:
     assert "Completed" in released
     assert {"main", "stage1-step75-tokens39K"} <= site.hub.repos["olmo-release/micro"].branches.keys()
@@ -140,7 +158,7 @@ def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
 
 
 def test_a_killed_server_comes_back(site: Site) -> None:
-    (server,) = (each for each in psutil.process_iter(["cmdline"]) if of_home(each, site, "infra.prefect_app"))
+    (server,) = site.processes("infra.prefect_app")
     os.kill(server.pid, signal.SIGKILL)
     wait(lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, 10)
     site.olmo("up", "micro")
@@ -160,15 +178,6 @@ def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         assert not any(secret in line for secret in secrets), line
-
-
-def of_home(process: psutil.Process, site: Site, word: str) -> bool:
-    if word not in " ".join(process.info["cmdline"] or []):
-        return False
-    try:
-        return process.environ().get("OLMO_HOME") == str(site.home)
-    except psutil.Error:
-        return False
 
 
 def workers(*names: str) -> list[psutil.Process]:

@@ -73,7 +73,7 @@ def free_port() -> int:
 
 
 def profile(**fields: Any) -> Profile:
-    ports = {name: free_port() for name in ("prefect_port", "mlflow_port", "ray_port", "dashboard_port")}
+    ports = {name: free_port() for name in ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")}
     return Profile.model_validate({"name": "test", "services": ports, **fields})
 
 
