@@ -31,7 +31,7 @@ def comparison_figure(decision: dict[str, Any]) -> Figure | None:
         axes.margins(x=0.15)
         axes.locator_params(axis="x", nbins=4)
         axes.set_xlabel("bits per byte; below zero the soup is better")
-        title = "The soup less its ingredients, bits per byte"
+        title = f"Soup minus ingredients, with {_percent(next(iter(comparisons.values())))} intervals"
         description = " ".join(f"Soup {names[key]}: {_words(row)}." for key, row in comparisons.items())
         svg = to_svg(drawn, "comparison", title, description)
     rows = [

@@ -37,7 +37,7 @@ def cost_table(release: Release, profile: Profile) -> Table:
         ("of it read from hardware counters", NONE, _measured(records)),
         ("CO2e", _predicted_co2e(cost, profile), _sum(records, "co2e_kg", mass)),
     ]
-    return Table("Predicted before anything was made, and actual", ("", "predicted", "actual"), rows)
+    return Table("Predicted before anything was made, and actual", ("quantity", "predicted", "actual"), rows)
 
 
 def kinds_table(release: Release) -> Table:
@@ -68,7 +68,7 @@ def seconds_at_work(records: Iterable[Record]) -> float:
 
 def _predicted_co2e(cost: Estimate, profile: Profile) -> str:
     if profile.country is None:
-        return "the profile names no country"
+        return NONE
     return mass(cost.kwh * kilograms_per_kwh(profile.country))
 
 

@@ -4,12 +4,14 @@ What it says comes from the records alone, so equal records give equal bytes. Wo
 looks in `page.css.j2`; this file brings values into tables.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.hub.card import ARCHITECTURES
@@ -27,6 +29,7 @@ from olmo_core.report.words import duration, share, some
 
 TEMPLATE = "page.html.j2"
 NONE = "-"
+MOST_OF_A_KIND = 200  # steps listed one by one; OLMo 2 1B has 1,980 checkpoints, each with three steps that follow
 
 
 def render(plan: Plan, store: Store, profile: Profile) -> str:
@@ -69,21 +72,37 @@ def render(plan: Plan, store: Store, profile: Profile) -> str:
         sources=sources_table(release),
         contamination=[record for record in release.records.values() if record.kind == "contamination"],
         cost=cost_table(release, profile),
+        country=profile.country,
         kinds=kinds_table(release),
         origin=_origin(release.records.values()),
     )
 
 
 def steps_table(release: Release) -> Table:
-    """Return every step with its state, the seconds it took and when it was made."""
-    rows = []
+    """Return every step with its state, how long it took and when it was made; a row for all of a kind with many."""
+    kinds: dict[str, list[Step]] = {}
     for step in release.plan.steps:
-        record = release.record(step)
-        took = duration(record.seconds) if record is not None else NONE
-        when = record.finished[:19].replace("T", " ") if record is not None else NONE
-        rows.append((step.label, step.id[:12], release.state(step), took, when))
+        kinds.setdefault(step.kind, []).append(step)
+    rows: list[tuple[str, ...]] = []
+    for step in release.plan.steps:
+        alike = kinds[step.kind]
+        if len(alike) <= MOST_OF_A_KIND:
+            rows.append((step.label, step.id[:12], release.state(step), *_times(release, [step])))
+        elif step is alike[0]:
+            states = Counter(release.state(each) for each in alike)
+            counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
+            rows.append((f"{step.label} and {len(alike) - 1:,} more", NONE, counts, *_times(release, alike)))
     columns = ("step", "id", "state", "time", "made, UTC")
     return Table("All steps, inputs before what is made from them", columns, rows, 3)
+
+
+def _times(release: Release, steps: list[Step]) -> tuple[str, str]:
+    """Return how long those of the steps took that are made, and when the last of them was."""
+    records = [record for step in steps if (record := release.record(step)) is not None]
+    if not records:
+        return NONE, NONE
+    last = max(record.finished for record in records)
+    return duration(sum(record.seconds for record in records)), last[:19].replace("T", " ")
 
 
 def sources_table(release: Release) -> Table:

@@ -10,10 +10,12 @@ from typing import Any
 from olmo_core.artifact.identity import Step
 from olmo_core.report.figure import MUTED, SOUP_LOOK, Figure, Look, Table, canvas, to_svg, token_axis
 from olmo_core.report.release import Release
+from olmo_core.report.words import thinned
 
 NORMAL = 1.96  # standard errors to each side of an interval of 95 %
 WIDTH, HEIGHT = 360, 230
 NUDGE = 0.017  # of the axis, between markers of models that have seen equally many tokens
+POINTS = 40  # of a run, at most: OLMo 2 1B evaluates 1,907 checkpoints of stage 1, each on every source and task
 
 
 @dataclass(frozen=True)
@@ -96,13 +98,14 @@ def _figure(
         series.setdefault(score.series, []).append(score)
     most = max(score.tokens for score in scores)
     at = {score.model: score.tokens + most * _nudge(score.series, series) for score in scores}
+    shown = {each: thinned(own, POINTS) for each, own in series.items()}
     with canvas(WIDTH, HEIGHT) as drawn:
         axes = drawn.add_subplot()
         if chance is not None:
             axes.axhline(chance, color=MUTED, linewidth=1, linestyle=(0, (2, 2)))
             place = ("axes fraction", "data")
             axes.annotate("chance", (0, chance), (3, 3), place, "offset points", color=MUTED, size=11)
-        for each, own in series.items():
+        for each, own in shown.items():
             look = looks[each]
             path = [*_start(release, each, scores), *own]
             axes.plot([at[s.model] for s in path], [s.value for s in path], color=look.colour)
@@ -120,10 +123,11 @@ def _figure(
         room = 0.08 * (max(ends) - min(ends)) or 0.1
         axes.set_ylim(min(ends) - room, max(ends) + room)
         axes.set_xlim(right=1.08 * most)
+        axes.set_ylabel(what.partition(",")[0])
         token_axis(axes, "tokens seen")
         description = _sentence(what, scores, chance)
         svg = to_svg(drawn, key, f"{name} over tokens", description)
-    return Figure(key, name, description, svg, _table(name, what, scores))
+    return Figure(key, name, description, svg, _table(name, what, shown, len(scores)))
 
 
 def _start(release: Release, series: str, scores: list[Score]) -> list[Score]:
@@ -151,11 +155,12 @@ def _sentence(what: str, scores: list[Score], chance: float | None) -> str:
     )
 
 
-def _table(name: str, what: str, scores: list[Score]) -> Table:
+def _table(name: str, what: str, shown: dict[str, list[Score]], models: int) -> Table:
     rows = []
-    for score in scores:
+    for score in (score for own in shown.values() for score in own):
         low, high = score.value - score.reach, score.value + score.reach
         interval = f"{low:.3f} to {high:.3f}" if score.error is not None else "-"
         rows.append((score.model, f"{score.tokens:,}", f"{score.value:.4f}", interval, f"{score.documents:,}"))
     columns = ("model", "tokens seen", what.partition(",")[0], "95% interval", "documents")
-    return Table(f"{name}: {what}", columns, rows)
+    some = "" if len(rows) == models else f"; {len(rows):,} of {models:,} models, evenly spaced over the tokens"
+    return Table(f"{name}: {what}{some}", columns, rows)

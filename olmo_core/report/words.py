@@ -1,8 +1,10 @@
 """Numbers and lists as the page writes them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
 MOST_NAMES = 8
+Item = TypeVar("Item")
 
 
 def duration(seconds: float) -> str:
@@ -27,7 +29,9 @@ def share(number: float) -> str:
 
 
 def energy(kwh: float) -> str:
-    """Return energy with a unit that suits it."""
+    """Return energy in Wh below one kWh; less than a milliwatt hour is not told apart."""
+    if 0 < kwh < 0.9995e-6:
+        return "<0.001 Wh"
     return f"{1000 * kwh:.3g} Wh" if kwh < 0.9995 else f"{kwh:,.4g} kWh"
 
 
@@ -41,3 +45,10 @@ def some(names: Iterable[str]) -> str:
     listed = list(names)
     more = len(listed) - MOST_NAMES
     return ", ".join(listed) if more <= 1 else f"{', '.join(listed[:MOST_NAMES])} and {more:,} more"
+
+
+def thinned(items: Sequence[Item], most: int) -> list[Item]:
+    """Return at most `most` items (two or more), evenly spaced, the first and the last among them."""
+    if len(items) <= most:
+        return list(items)
+    return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]

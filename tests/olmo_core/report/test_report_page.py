@@ -15,7 +15,7 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from olmo_core.report.page import render
 
-VOID = {"meta", "link", "br", "hr", "img", "input"}
+VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
 
 
 class Page(HTMLParser):
