@@ -30,10 +30,10 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
         for part, flops in KNOWN_BF16.items():
             if part in name:
                 return flops
-    return _measured(device, dtype)
+    return measured_flops(device, dtype)
 
 
-def _measured(device: torch.device, dtype: torch.dtype) -> float:
+def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     a = torch.ones(_SIDE, _SIDE, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(8):

@@ -1,0 +1,238 @@
+"""One implementation of the training step in a process of its own, stepped on demand: ours, AI2's or transformers'.
+
+    PYTHON benchmarks/peers.py ours|ai2|transformers FOLDER
+
+`train_step` starts one per implementation and writes into the folder what all share: `spec.json`, `model.safetensors`
+and `tokens.npy`. A line on standard input is a number of steps; the answer is a line of JSON with their seconds and
+losses. Nothing of this project is imported unless `ours` is asked for: AI2's package has the same name, and an
+environment of its own.
+
+A step is the same everywhere: forward and backward pass in the precision of the spec over fp32 weights, cross-entropy
+with z-loss (transformers has none), clipping of the global norm, fused AdamW with an undecayed embedding.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+Spec = dict[str, Any]
+Step = Callable[[Tensor, float], Tensor]  # tokens (batch, seq), rate -> cross-entropy, left on the device
+
+AI2_NAMES = {"norm.weight": "lm_head.norm.weight", "head.weight": "lm_head.w_out.weight"}
+TRANSFORMERS_NAMES = {
+    "head.": "lm_head.",
+    "embeddings.": "model.embed_tokens.",
+    "blocks.": "model.layers.",
+    "attention.w_q.": "self_attn.q_proj.",
+    "attention.w_k.": "self_attn.k_proj.",
+    "attention.w_v.": "self_attn.v_proj.",
+    "attention.w_out.": "self_attn.o_proj.",
+    "attention.q_norm.": "self_attn.q_norm.",
+    "attention.k_norm.": "self_attn.k_norm.",
+    "attention_norm.": "post_attention_layernorm.",
+    "feed_forward_norm.": "post_feedforward_layernorm.",
+    "feed_forward.w1.": "mlp.gate_proj.",
+    "feed_forward.w2.": "mlp.down_proj.",
+    "feed_forward.w3.": "mlp.up_proj.",
+}
+
+
+def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
+    """Our trainer, in the process settings of a run."""
+    from olmo_core.artifact.job import Placement
+    from olmo_core.model.config import ModelConfig
+    from olmo_core.train.config import TrainingConfig
+    from olmo_core.train.runtime import training_process
+    from olmo_core.train.trainer import Trainer
+
+    placement = Placement.model_validate(spec["placement"])
+    stack.enter_context(training_process(placement))
+    trainer = Trainer(
+        ModelConfig.model_validate(spec["model"]), TrainingConfig.model_validate(spec["training"]), placement
+    )
+    trainer.model.load_state_dict(weights)
+    return lambda tokens, rate: trainer.update(tokens, rate)[0]
+
+
+def ai2(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
+    """The model of ai2-olmo-core with its own compilation, and the step its TransformerTrainModule takes.
+
+    The module itself compiles nothing where there is no GPU.
+    """
+    from olmo_core.nn.attention import AttentionBackendName
+    from olmo_core.nn.feed_forward import FeedForwardConfig
+    from olmo_core.nn.transformer import TransformerBlockType, TransformerConfig
+    from olmo_core.optim import AdamWConfig, OptimGroupOverride
+
+    shape, training = spec["model"], spec["training"]
+    adamw = training["optimizer"]
+    model = TransformerConfig.llama_like(
+        d_model=shape["d_model"],
+        vocab_size=shape["vocab_size"],
+        n_layers=shape["n_layers"],
+        n_heads=shape["n_heads"],
+        n_kv_heads=shape["n_kv_heads"],
+        qk_norm=True,
+        layer_norm_eps=shape["norm_eps"],
+        rope_theta=int(shape["rope_theta"]),
+        block_name=TransformerBlockType.reordered_norm,
+        attn_backend=AttentionBackendName.torch,
+        feed_forward=FeedForwardConfig(hidden_size=shape["hidden_size"], bias=False),
+    ).build(init_device=spec["placement"]["device"])
+    model.load_state_dict({AI2_NAMES.get(name, name): tensor for name, tensor in weights.items()})
+    if spec["placement"]["compile"]:
+        model.apply_compile()
+    optimizer = AdamWConfig(
+        betas=(adamw["beta1"], adamw["beta2"]),
+        eps=adamw["eps"],
+        weight_decay=adamw["weight_decay"],
+        group_overrides=[OptimGroupOverride(["embeddings.weight"], {"weight_decay": 0.0})],
+        fused=True,
+    ).build(model)
+
+    def loss(tokens: Tensor) -> tuple[Tensor, Tensor]:
+        labels = F.pad(tokens[:, 1:], (0, 1), value=-100)
+        output = model(
+            tokens,
+            labels=labels,
+            loss_reduction="sum",
+            z_loss_multiplier=training["z_loss"],
+            loss_div_factor=(labels != -100).sum(),
+            return_logits=False,
+        )
+        return output.loss, output.ce_loss
+
+    return stepping(spec, model, optimizer, loss)
+
+
+def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
+    """Olmo2ForCausalLM as a whole under torch.compile, its own loss included."""
+    from transformers import Olmo2Config, Olmo2ForCausalLM
+
+    shape, adamw = spec["model"], spec["training"]["optimizer"]
+    model = Olmo2ForCausalLM(
+        Olmo2Config(
+            vocab_size=shape["vocab_size"],
+            hidden_size=shape["d_model"],
+            intermediate_size=shape["hidden_size"],
+            num_hidden_layers=shape["n_layers"],
+            num_attention_heads=shape["n_heads"],
+            num_key_value_heads=shape["n_kv_heads"],
+            max_position_embeddings=shape["context_length"],
+            rms_norm_eps=shape["norm_eps"],
+            rope_parameters={"rope_type": "default", "rope_theta": shape["rope_theta"]},
+            tie_word_embeddings=False,
+            use_cache=False,
+            pad_token_id=None,
+        )
+    )
+    model.load_state_dict({transformers_name(name): tensor for name, tensor in weights.items()})
+    model.to(spec["placement"]["device"]).train()
+    embedding = model.model.embed_tokens.weight
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in model.parameters() if p is not embedding], "weight_decay": adamw["weight_decay"]},
+            {"params": [embedding], "weight_decay": 0.0},
+        ],
+        betas=(adamw["beta1"], adamw["beta2"]),
+        eps=adamw["eps"],
+        fused=True,
+    )
+    compiled = torch.compile(model) if spec["placement"]["compile"] else model
+
+    def loss(tokens: Tensor) -> tuple[Tensor, Tensor]:
+        value = compiled(tokens, labels=tokens).loss
+        return value, value.detach()
+
+    return stepping(spec, model, optimizer, loss)
+
+
+def transformers_name(name: str) -> str:
+    """Return the name that transformers has for a weight of ours."""
+    if name == "norm.weight":
+        return "model.norm.weight"
+    for part, theirs in TRANSFORMERS_NAMES.items():
+        name = name.replace(part, theirs)
+    return name
+
+
+def stepping(
+    spec: Spec, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Tensor], tuple[Tensor, Tensor]]
+) -> Step:
+    """Return the step around a peer's loss: (what is differentiated, cross-entropy) of tokens."""
+    device, training = spec["placement"]["device"], spec["training"]
+
+    def step(tokens: Tensor, rate: float) -> Tensor:
+        with torch.autocast(device, torch.bfloat16, enabled=training["precision"] == "bf16"):
+            value, cross_entropy = loss(tokens.to(device))
+        value.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), training["max_grad_norm"])
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return cross_entropy
+
+    return step
+
+
+def timed(step: Step, batches: np.ndarray, rates: list[float], device: str) -> dict[str, Any]:
+    """Take one step per batch; return the seconds of all and the loss of each."""
+    forget_peak(device)
+    began = time.perf_counter()
+    losses = [step(torch.from_numpy(batch), rate) for batch, rate in zip(batches, rates, strict=True)]
+    synchronize(device)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "losses": torch.stack(losses).tolist(), "peak_bytes": peak_bytes(device)}
+
+
+def synchronize(device: str) -> None:
+    """Wait for the device."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def forget_peak(device: str) -> None:
+    """Begin to measure peak memory anew: what compilation took for itself is not part of a step."""
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_bytes(device: str) -> int:
+    """Return the most memory in use since `forget_peak`: tensors on a GPU, resident memory on a CPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated()
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
+def main() -> None:
+    name, folder = sys.argv[1], Path(sys.argv[2])
+    answers, sys.stdout = sys.stdout, sys.stderr  # What a library prints is no answer.
+    spec: Spec = json.loads((folder / "spec.json").read_text())
+    device = spec["placement"]["device"]
+    torch.set_num_threads(spec["placement"]["threads"])
+    tokens, done = np.load(folder / "tokens.npy", mmap_mode="r+"), 0
+    with ExitStack() as stack:
+        build = {"ours": ours, "ai2": ai2, "transformers": transformers}[name]
+        step = build(spec, load_file(folder / "model.safetensors"), stack)
+        for line in sys.stdin:
+            span = slice(done, done + int(line))
+            print(json.dumps(timed(step, tokens[span], spec["rates"][span], device)), file=answers, flush=True)
+            done = span.stop
+
+
+if __name__ == "__main__":
+    main()

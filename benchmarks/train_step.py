@@ -1,0 +1,210 @@
+"""Our training step beside those of ai2-olmo-core and transformers, block by block in turn: one JSON line.
+
+    python benchmarks/train_step.py [60m|5m]
+
+All three train the same model from the same weights on the same tokens, in bf16 and compiled, each in a process of its
+own that stays alive: what is slow for a moment is slow for all. `ratio` is the median over rounds of a peer's seconds
+by ours. Losses of the very steps that are timed are held against AI2's, and those of a second run in fp32. AI2's
+package is installed into an environment of its own, in the user's cache or under OLMO_HOME; it shares our torch.
+"""
+
+import gzip
+import json
+import os
+import statistics
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import venv
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from olmo_core.artifact.job import Placement
+from olmo_core.model.config import ModelConfig, preset
+from olmo_core.model.load import save_model
+from olmo_core.model.transformer import Transformer
+from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.peak import measured_flops
+from olmo_core.train.schedule import learning_rate
+
+AI2 = "ai2-olmo-core==3.0.0"
+IMPLEMENTATIONS = ("ours", "ai2", "transformers")
+BATCHES = {"5m": (8, 256), "60m": (2, 512)}  # sequences and their length
+ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
+CHECKED = 100  # steps whose losses are compared in fp32
+CHECKED_BATCH = (1, 256)
+TEXT = Path(__file__).parents[1] / "olmo_core" / "data" / "micro.jsonl.gz"
+ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
+
+
+def main() -> None:
+    name = sys.argv[1].lower() if len(sys.argv) > 1 else "60m"
+    batch, length = BATCHES[name]
+    placement = Placement(threads=len(os.sched_getaffinity(0)))
+    timed = compared(preset(name), batch, length, "bf16", placement, [BLOCK] * (ROUNDS + 1), IMPLEMENTATIONS)
+    checked = compared(preset(name), *CHECKED_BATCH, "fp32", placement, [CHECKED], ("ours", "ai2"))
+    shape = preset(name)
+    figures = {
+        "model": name,
+        "batch": [batch, length],
+        **speeds(timed, batch * length),
+        "gemm_flops": measured_flops(torch.device("cpu"), torch.bfloat16),
+        "flops_per_token": {count: shape.flops_per_token(length, count) for count in ("causal", "full")},
+        "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:]) for each, blocks in timed.items()},
+        "loss_difference": {"bf16": difference(timed), "fp32": difference(checked)},
+        "loss_allowed": ALLOWED,
+        "losses": {each: [losses_of(blocks)[0], losses_of(blocks)[-1]] for each, blocks in timed.items()},
+    }
+    print(json.dumps(figures, sort_keys=True))
+
+
+Blocks = Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+def compared(
+    shape: ModelConfig,
+    batch: int,
+    length: int,
+    precision: str,
+    placement: Placement,
+    blocks: Sequence[int],
+    implementations: Sequence[str],
+) -> Blocks:
+    """Return what each implementation says of each block of steps, taken in turn.
+
+    Args:
+        shape: of the model.
+        batch: sequences of a step.
+        length: tokens of a sequence.
+        precision: bf16 or fp32.
+        placement: device, threads, compilation.
+        blocks: steps of each block.
+        implementations: names, in the order of a round.
+    """
+    steps = sum(blocks)
+    training = TrainingConfig.model_validate(
+        {
+            "tokens": steps * batch * length,
+            "batch_size": batch,
+            "sequence_length": length,
+            "seed": 0,
+            "precision": precision,
+            "checkpoint_every": steps,
+            "schedule": ScheduleConfig(kind="constant", peak=1e-3, unit="steps", warmup=min(20, steps)),
+        }
+    )
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name)
+        save_model(folder, shape, dict(Transformer(shape).initialize(torch.Generator().manual_seed(0)).state_dict()))
+        np.save(folder / "tokens.npy", text(steps, batch, length))
+        spec = {
+            "model": shape.model_dump() | {"vocab_size": shape.padded_vocab_size},
+            "training": training.model_dump(),
+            "placement": placement.model_dump(),
+            "rates": [learning_rate(training.schedule, 1e-3, step, steps) for step in range(1, steps + 1)],
+        }
+        (folder / "spec.json").write_text(json.dumps(spec))
+        runners = {each: stack.enter_context(Runner(each, folder)) for each in implementations}
+        found: dict[str, list[Mapping[str, Any]]] = {each: [] for each in implementations}
+        for count in blocks:
+            for each, runner in runners.items():
+                found[each].append(runner.take(count))
+                print(each, count, found[each][-1]["seconds"], found[each][-1]["losses"][-1], file=sys.stderr)
+        return found
+
+
+class Runner:
+    """An implementation in a process of its own; see `peers`."""
+
+    def __init__(self, implementation: str, folder: Path) -> None:
+        python = ai2_python() if implementation == "ai2" else Path(sys.executable)
+        script = Path(__file__).with_name("peers.py")
+        self._process = subprocess.Popen(
+            [python, script, implementation, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def __enter__(self) -> "Runner":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+
+    @property
+    def _input(self) -> IO[str]:
+        assert self._process.stdin is not None
+        return self._process.stdin
+
+    def take(self, steps: int) -> Mapping[str, Any]:
+        """Take so many steps; return seconds, losses and peak_bytes."""
+        assert self._process.stdout is not None
+        print(steps, file=self._input, flush=True)
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args} ended before its answer; what it said is above")
+        return dict(json.loads(answer))
+
+
+def ai2_python() -> Path:
+    """Return the interpreter of the environment that AI2's package is installed in; make it where it is missing.
+
+    It sees the packages of this one, so that all implementations have the same torch, and prefers its own.
+    """
+    home = Path(os.environ.get("OLMO_HOME") or Path.home() / ".cache" / "olmo-release")
+    folder = home / "peers" / AI2.replace("==", "-")
+    python, made = folder / "bin" / "python", folder / "made"
+    if not made.exists():
+        venv.create(folder, clear=True, with_pip=True)
+        packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
+        Path(packages, "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        subprocess.run([python, "-m", "pip", "install", "--quiet", AI2], stdout=sys.stderr, check=True)
+        made.touch()
+    return python
+
+
+def text(steps: int, batch: int, length: int) -> NDArray[np.int64]:
+    """Return ids (steps, batch, length): the bytes of the text that comes with the project, once through."""
+    with gzip.open(TEXT, "rt") as file:
+        written = "".join(json.loads(line)["text"] for line in file).encode()
+    return np.frombuffer(written, np.uint8)[: steps * batch * length].reshape(steps, batch, length).astype(np.int64)
+
+
+def speeds(timed: Blocks, tokens: int) -> dict[str, Any]:
+    """Return tokens a second of each implementation, and how many times faster ours is than each peer.
+
+    Args:
+        timed: blocks, of which the first compiles and does not count.
+        tokens: of a step.
+    """
+    seconds = {
+        each: [block["seconds"] / len(block["losses"]) for block in blocks[1:]] for each, blocks in timed.items()
+    }
+    return {
+        "tokens_per_second": {each: round(tokens / statistics.median(taken)) for each, taken in seconds.items()},
+        "ratio": {
+            peer: round(statistics.median(b / a for a, b in zip(seconds["ours"], taken, strict=True)), 3)
+            for peer, taken in seconds.items()
+            if peer != "ours"
+        },
+    }
+
+
+def losses_of(blocks: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Return the losses of all steps in order."""
+    return [loss for block in blocks for loss in block["losses"]]
+
+
+def difference(found: Blocks) -> float:
+    """Return the largest relative difference of our losses from AI2's."""
+    pairs = zip(losses_of(found["ours"]), losses_of(found["ai2"]), strict=True)
+    return max(abs(ours - theirs) / theirs for ours, theirs in pairs)
+
+
+if __name__ == "__main__":
+    main()
