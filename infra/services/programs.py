@@ -55,7 +55,7 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     server = [*uvicorn, "--port", str(ports.prefect_port), "--log-level", "warning", "--timeout-keep-alive", "5"]
     shown = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
     found.append(Service(Program("prefect", server, shown), 1, prefect, _answers(f"{prefect}/api/health")))
-    tracking = [python, "-m", "mlflow", "server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
+    tracking = [python, "-m", "infra.mlflow_server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
     tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes more, to judge and optimise prompts
     found.append(Service(Program("mlflow", tracking, jobs), 1, mlflow, _answers(f"{mlflow}/health")))

@@ -1,0 +1,98 @@
+"""A home folder with services of its own on free ports, for benchmarks of operation."""
+
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import yaml
+
+LIMIT_SECONDS = 1800.0
+
+
+class Home:
+    """A home folder with services of its own."""
+
+    def __init__(self, home: Path) -> None:
+        """Write a profile like `laptop` with free ports; nothing is started."""
+        names = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
+        probes = [socket.create_server(("127.0.0.1", 0)) for _ in names]
+        ports = {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
+        for probe in probes:
+            probe.close()
+        laptop = Path(__file__).parents[1] / "olmo_core" / "recipe" / "profiles" / "laptop.yaml"
+        self.profile = home / "benchmark.yaml"
+        self.profile.write_text(yaml.safe_dump({**yaml.safe_load(laptop.read_text()), "services": ports}))
+        self.home = home
+        self.environment = {**os.environ, "OLMO_HOME": str(home)}
+
+    def timed(self, *words: str) -> float:
+        """Run a command of Python modules; return its seconds."""
+        began = time.monotonic()
+        subprocess.run([sys.executable, "-m", *words], env=self.clients(), stdout=sys.stderr, check=True)
+        return round(time.monotonic() - began, 1)
+
+    def clients(self) -> dict[str, str]:
+        """Return the environment of a client, as `olmo up` leaves it for shells."""
+        file = self.home / "services" / "environment"
+        lines = file.read_text().splitlines() if file.exists() else []
+        pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
+        return {**self.environment, **{name: shlex.split(value)[0] for name, value in pairs}}
+
+    def prefect(self, method: str, path: str, **body: Any) -> Any:
+        """Call Prefect's API."""
+        settings = self.clients()
+        user, _, password = settings["PREFECT_API_AUTH_STRING"].partition(":")
+        url = f"{settings['PREFECT_API_URL']}/{path}"
+        answer = httpx.request(method, url, json=body or None, auth=(user, password), timeout=30)
+        answer.raise_for_status()
+        return answer.json()
+
+    def start(self, deployment: str, overrides: list[str]) -> str:
+        """Start a run of a deployment; return the id of the flow run."""
+        deployed = self.prefect("GET", f"deployments/name/{deployment}")
+        parameters = {**deployed["parameters"], "overrides": overrides}
+        return str(self.prefect("POST", f"deployments/{deployed['id']}/create_flow_run", parameters=parameters)["id"])
+
+    def state(self, run: str) -> str:
+        """Return the type of a flow run's state."""
+        return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])
+
+    def processes(self, words: str) -> list[psutil.Process]:
+        """Return the processes of this home whose command line holds these words."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            try:
+                if words in " ".join(process.info["cmdline"] or []):
+                    found += [process] if process.environ().get("OLMO_HOME") == str(self.home) else []
+            except psutil.Error:
+                continue
+        return found
+
+    def kill(self, words: str) -> None:
+        """Send SIGKILL to the processes of this home whose command line holds these words.
+
+        Raises:
+            LookupError: there is none.
+        """
+        found = self.processes(words)
+        if not found:
+            raise LookupError(f"no process of {self.home} runs {words!r}")
+        for process in found:
+            process.kill()
+
+
+def wait(what: Callable[[], object]) -> None:
+    """Return when something is true."""
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not what():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"nothing after {LIMIT_SECONDS:.0f} s")
+        time.sleep(0.1)

@@ -1,0 +1,23 @@
+"""MLflow's tracking server as one process: `python -m infra.mlflow_server` takes what `mlflow server` takes.
+
+`mlflow server` prepares the databases, then stays beside the server it started. Killed, it would leave that behind,
+with the port; so here it becomes the server.
+"""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlflow import server
+from mlflow.cli import cli
+
+
+def become(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> None:
+    """Take the place of this process."""
+    os.execve(command[0], list(command), {**os.environ, **extra_env})
+
+
+if __name__ == "__main__":
+    server._exec_cmd = become
+    cli(["server", *sys.argv[1:]], prog_name="mlflow")
