@@ -140,12 +140,16 @@ def up(
 
 
 @app.command()
-def doctor(profile: ProfileOption = "laptop", as_json: JsonOption = False) -> None:
+def doctor(
+    recipe: Annotated[str, typer.Argument(help="Recipe that has to find room on the disk.")] = "tiny",
+    profile: ProfileOption = "laptop",
+    as_json: JsonOption = False,
+) -> None:
     """Look at every address, version, token, disk and port of a profile: fine, or what to do; exit code 1 then."""
     from flows.display import print_json
     from flows.operating import examined
 
-    found = examined(profile)
+    found = examined(recipe, profile)
     if as_json:
         print_json([{"what": each.what, "seen": each.seen, "remedy": each.remedy} for each in found])
     else:

@@ -16,11 +16,24 @@ def check_inputs(plan: Plan, store: Store, parts: Sequence[str]) -> None:
         MissingInputError: names for every other part the first thing of it that is not in the store, and how to run it.
     """
     made = {step.id: step for part in parts for step in made_by(plan, part)}
+    check_sources(plan, store, f"{', '.join(parts)} of {plan.recipe.name}", list(made.values()))
+
+
+def check_sources(plan: Plan, store: Store, what: str, made: Sequence[Step]) -> None:
+    """Look for everything that is read by those of `made` that are not there yet; errors as of `check_inputs`.
+
+    Args:
+        plan: has all of them.
+        store: where they lie.
+        what: who makes them, for the message.
+        made: steps that are about to be made.
+    """
+    own = {step.id for step in made}
     missing: dict[str, Step] = {}
-    for step in made.values():
+    for step in made:
         if store.peek(step) is None:
             for source in step.inputs.values():
-                if source.id not in made and store.peek(source) is None:
+                if source.id not in own and store.peek(source) is None:
                     part = next(part for part in plan.parts if source in plan.steps_of(part))
                     missing.setdefault(part, source)
     if missing:
@@ -29,16 +42,15 @@ def check_inputs(plan: Plan, store: Store, parts: Sequence[str]) -> None:
         commands = " and ".join(f"`olmo run {name} --only {part}`" for part in first)
         deployments = ", ".join(f"{deployment_name(plan.recipe, part)}/{name}" for part in first)
         raise MissingInputError(
-            f"{', '.join(parts)} of {name} needs {labels}, not in {store.root}; "
-            f"run first {commands}, or the deployments {deployments}"
+            f"{what} needs {labels}, not in {store.root}; run first {commands}, or the deployments {deployments}"
         )
 
 
 def made_by(plan: Plan, part: str) -> list[Step]:
-    """Return what the flow of a part makes: what it adds to the store, and the evaluations that rests on."""
-    judged = [plan.results[step.id] for step in plan.candidates()] if part == "soup" else []
-    suite = [plan.suite] if part == "evaluate" else []
-    return [*suite, *judged, *plan.steps_of(part)]
+    """Return what the flow of a part makes, inputs first: what it adds to the store, and what that is judged by."""
+    judges = {"soup": [plan.results[step.id] for step in plan.candidates()], "evaluate": [plan.suite]}
+    made = {step.id for step in [*plan.steps_of(part), *judges.get(part, [])]}
+    return [step for step in plan.steps if step.id in made]
 
 
 def deployment_name(recipe: Recipe, part: str) -> str:

@@ -4,13 +4,25 @@ It trains nothing and waits for nothing: checkpoints that appear later are the n
 work, because every result has one owner at a time.
 """
 
+import re
+from typing import Any
+
 from prefect import flow
 from prefect.events import emit_event
 
-from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName, described
+from flows.cells import missing_results, to_make
+from flows.inputs import check_sources
+from flows.opening import check, check_room, open_session, open_store, read_plan
+from flows.parameters import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
+from flows.refusal import refusing
+from flows.repository import repository_plan
+from infra.services.group import connected
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import load_profile
 from olmo_core.report.tables import Row, evaluation_rows
-from olmo_core.report.trend import trend_picture, trend_rows
+from olmo_core.report.trend import read_trend, trend_picture, trend_rows
+from tasks.failures import StepsFailedError
+from tasks.session import Session
 from tasks.shown import show_picture, show_table
 from tasks.steps import make_steps
 
@@ -19,22 +31,56 @@ REGRESSION = "olmo.evaluation.regression"
 
 @flow(name="nightly-evals", flow_run_name="nightly evaluations {recipe}")
 @described
-def nightly(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
-    """Evaluate every checkpoint and soup in the store that has no result yet."""
-    with release_session(recipe, profile, overrides) as session:
-        plan, store = session.plan, session.store
-        there = [step for step in [*plan.checkpoints(), *plan.soups.values()] if store.peek(step) is not None]
-        missing = [plan.results[step.id] for step in there if store.peek(plan.results[step.id]) is None]
-        if missing:
-            make_steps([plan.suite, *missing])
-        name = plan.recipe.name
-        show_table(
-            f"{name}-evaluation", evaluation_rows(plan, store), f"{len(missing)} evaluated now, {len(there)} in all"
-        )
-        trend = trend_rows(plan, store)
-        show_table(f"{name}-trend", trend, "Bits per byte against the checkpoint before, with 95 % intervals")
-        show_picture(f"{name}-trend-picture", trend_picture(plan, store), "Bits per byte of each run over its tokens")
-        tell_regressions(name, trend)
+@refusing
+def nightly(
+    recipe: RecipeName = "tiny",
+    profile: ProfileName = "laptop",
+    overrides: Overrides = (),
+    repository: Repository = None,
+    revisions: RevisionPattern = "*",
+) -> None:
+    """Evaluate what has no result yet: every checkpoint and soup in the store, or every revision of a repository."""
+    plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
+    check(loaded)
+    if repository is not None:
+        plan = repository_plan(plan.recipe, loaded.hub.endpoint, repository, revisions)
+        placement = loaded.placement.model_copy(update={"hub": loaded.hub.endpoint})
+        loaded = loaded.model_copy(update={"placement": placement})
+    store = open_store(loaded)
+    missing = missing_results(plan, store)
+    due = to_make(plan, missing)
+    check_sources(plan, store, f"nightly-evals by {recipe}", due)
+    check_room(loaded, plan, store, due)
+    with open_session(plan, loaded) as session:
+        failed = None
+        try:
+            make_steps(due)
+        except StepsFailedError as error:  # what cannot be evaluated hides nothing of what was
+            failed = error
+        show(session, len(missing))
+        if failed is not None:
+            raise failed
+
+
+def show(session: Session, missing: int) -> None:
+    """Show all evaluations and how they go along, here and in MLflow; tell of regressions."""
+    plan, store = session.plan, session.store
+    name, rows, trend = series(plan), evaluation_rows(plan, store), read_trend(plan, store)
+    of = plan.repository or plan.recipe.name
+    show_table(f"{name}-evaluation", rows, f"{of}: {missing} were missing, {len(rows)} are there")
+    changes = trend_rows(trend)
+    show_table(f"{name}-trend", changes, "Bits per byte against the checkpoint before, with 95 % intervals")
+    show_picture(f"{name}-trend-picture", trend_picture(trend), "Bits per byte of each run over its tokens")
+    if plan.repository is not None:
+        runs = {run: [(each.step, _result(session, each.name)) for each in points] for run, points in trend.items()}
+        session.outbox.repository(plan.repository, runs)
+    tell_regressions(name, changes)
+
+
+def series(plan: Plan) -> str:
+    """Return what the evaluations of a recipe, or of a repository by it, are called where names are plain."""
+    parts = [plan.recipe.name] if plan.repository is None else [plan.recipe.name, plan.repository]
+    return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
 def tell_regressions(recipe: str, trend: list[Row]) -> None:
@@ -46,3 +92,9 @@ def tell_regressions(recipe: str, trend: list[Row]) -> None:
                 "prefect.resource.name": row["checkpoint"],
             }
             emit_event(REGRESSION, resource, payload=row)
+
+
+def _result(session: Session, revision: str) -> dict[str, Any]:
+    record = session.store.peek(session.plan.published[revision])
+    assert record is not None, "its scores were read from it"
+    return record.result

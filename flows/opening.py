@@ -1,14 +1,16 @@
 """Opening a release: from names given on a command line or a form to the session that flows and tasks work in."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from flows.inputs import check_inputs
 from flows.tracking import Tracking
-from infra.doctor import addresses
+from infra.doctor import Finding, before_a_release, room
 from infra.services.errors import ServiceError
 from infra.services.group import connected
+from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.estimate import estimate
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
@@ -30,20 +32,48 @@ def read_plan(recipe: str, overrides: list[str]) -> Plan:
         raise ConfigError(f"recipe {recipe}: {error}") from error
 
 
+def check_parts(plan: Plan, parts: Iterable[str]) -> None:
+    """Raise ConfigError where the recipe has no such part."""
+    for part in parts:
+        if part not in plan.parts:
+            raise ConfigError(f"{part}: no such part; recipe {plan.recipe.name} has {', '.join(plan.parts)}")
+
+
 def open_store(profile: Profile) -> Store:
     """Return the artifact store of a profile."""
     return Store(profile.store_root, scratch=profile.folder / "scratch")
 
 
 def check(profile: Profile) -> None:
-    """Look at every address of a profile before anything starts.
+    """Look at the databases and every address of a profile before anything starts.
 
     Raises:
         ServiceError: one is not there or does not let us in; names it and the remedy.
     """
-    for finding in addresses(profile):
-        if not finding.fine:
-            raise ServiceError(f"{finding.what}: {finding.seen}; {finding.remedy}")
+    for finding in before_a_release(profile):
+        _refuse(finding)
+
+
+def check_room(profile: Profile, plan: Plan, store: Store, steps: Iterable[Step]) -> None:
+    """Look whether what has to be made of these steps fits onto the disk, as far as can be said before.
+
+    Raises:
+        ServiceError: it does not; says what is needed and what is there.
+    """
+    needed = bytes_to_write(plan, store, steps, profile)
+    if needed:
+        _refuse(room(profile, needed))
+
+
+def bytes_to_write(plan: Plan, store: Store, steps: Iterable[Step], profile: Profile) -> int:
+    """Return about how many bytes those of the steps will take that are not in the store."""
+    todo = [step for step in steps if store.peek(step) is None]
+    return estimate(plan, todo, store.records() if todo else (), profile).bytes
+
+
+def _refuse(finding: Finding) -> None:
+    if not finding.fine:
+        raise ServiceError(f"{finding.what}: {finding.seen}; {finding.remedy}")
 
 
 @contextmanager
@@ -64,8 +94,8 @@ def release_session(
     """Hold the session of a release, the one that is open already where a flow is called by another.
 
     Raises:
-        ConfigError: recipe or profile do not validate.
-        ServiceError: an address of the profile is not there or does not let us in.
+        ConfigError: recipe or profile do not validate, or the recipe has no such part.
+        ServiceError: the disk is too small, or an address of the profile is not there or does not let us in.
         MissingInputError: what these parts need from others is not there.
     """
     if (session := opened()) is not None:
@@ -73,6 +103,9 @@ def release_session(
         return
     plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
     check(loaded)
-    check_inputs(plan, open_store(loaded), parts)
+    check_parts(plan, parts)
+    store = open_store(loaded)
+    check_inputs(plan, store, parts)
+    check_room(loaded, plan, store, [step for part in parts or plan.parts for step in plan.steps_of(part)])
     with open_session(plan, loaded) as session:
         yield session

@@ -3,8 +3,10 @@
 from rich.console import Console
 
 from flows.display import print_table
+from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.services.group import bring_up, environment_file, states, take_down
+from olmo_core.recipe.estimate import estimate
 from olmo_core.recipe.profile import load_profile
 
 
@@ -30,20 +32,23 @@ def up(recipes: list[str], profile: str, console: Console) -> list[dict[str, str
 
 def show(rows: list[dict[str, str]], profile: str, console: Console) -> None:
     """Print the servers, and how a shell becomes their client."""
-    loaded = load_profile(profile)
     print_table(console, "services", rows)
-    folder = environment_file(loaded).parent
+    file = environment_file(load_profile(profile))
     console.print(
-        f"user `olmo`, passwords in {folder / 'tokens'}; in a shell, before `prefect` or `mlflow`:\n"
-        f"  . {environment_file(loaded)}",
+        f"user `olmo`, passwords in {file.parent / 'tokens'}; in a shell, before `prefect` or `mlflow`:\n  . {file}",
         highlight=False,
         soft_wrap=True,
     )
 
 
-def examined(profile: str) -> list[Finding]:
-    """Return what `olmo doctor` finds."""
-    return list(examine(load_profile(profile)))
+def examined(recipe: str, profile: str) -> list[Finding]:
+    """Return what `olmo doctor` finds, with room for what a recipe has still to make."""
+    plan, loaded = read_plan(recipe, []), load_profile(profile)
+    store = open_store(loaded)
+    # The steps of a remote store are known when it answers, which is another finding.
+    there = "://" not in loaded.store_root
+    needed = bytes_to_write(plan, store, plan.steps, loaded) if there else estimate(plan, plan.steps, (), loaded).bytes
+    return list(examine(loaded, needed))
 
 
 def down(profile: str) -> bool:

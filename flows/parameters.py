@@ -12,9 +12,26 @@ Result = TypeVar("Result")
 
 RecipeName = Annotated[str, Field(description="Built-in recipe by name, or the path of a YAML file.")]
 ProfileName = Annotated[str, Field(description="Built-in profile by name, or the path of a YAML file.")]
-Overrides = Annotated[tuple[str, ...], Field(description="Recipe fields to change, each `a.b=value`.")]
+Override = Annotated[str, Field(pattern=r"^[\w.-]+=")]
+Overrides = Annotated[tuple[Override, ...], Field(description="Recipe fields to change, each `a.b=value`.")]
 StageName = Annotated[str, Field(description="Stage of the recipe.")]
-PartNames = Annotated[tuple[str, ...] | None, Field(description="Parts to run, all when not given.")]
+PartNames = Annotated[
+    tuple[str, ...] | None,
+    Field(
+        description="Parts to run: `data`, stages by their names, `soup`, `evaluate`, `publish`; all when not given."
+    ),
+]
+Repository = Annotated[
+    str | None,
+    Field(
+        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        description="Repository on the profile's Hub whose revisions are evaluated, `organisation/name`; "
+        "the checkpoints of the artifact store when not given.",
+    ),
+]
+RevisionPattern = Annotated[
+    str, Field(description="Revisions of the repository to evaluate, a shell pattern such as `stage2-*`.")
+]
 
 
 def described(function: Callable[Given, Result]) -> Callable[Given, Result]:

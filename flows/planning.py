@@ -43,7 +43,7 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
     cost = Estimate(**found["predicted"])
     console.print(
         f"{counts['run']} steps to run, {counts['reuse']} reused; predicted: {show_count(cost.tokens)} tokens, "
-        f"{cost.flops:.3g} FLOPs, {cost.minutes:.1f} min, {cost.kwh:.2g} kWh",
+        f"{cost.flops:.3g} FLOPs, {cost.minutes:.1f} min, {cost.kwh:.2g} kWh, {show_count(cost.bytes)} bytes of disk",
         highlight=False,
     )
     for line in found["over_budget"]:

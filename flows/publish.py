@@ -4,11 +4,13 @@ from prefect import flow
 
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
+from flows.refusal import refusing
 from tasks.publishing import publish_revisions
 
 
 @flow(name="publish", flow_run_name="publish {recipe}")
 @described
+@refusing
 def publish(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Publish every revision, each as soon as its checkpoint is there."""
     with release_session(recipe, profile, overrides, ["publish"]):

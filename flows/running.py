@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
 from flows.inputs import check_inputs
-from flows.opening import check, open_session, open_store, read_plan
+from flows.opening import check, check_room, open_session, open_store, read_plan
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
@@ -39,8 +39,9 @@ def run_release(
     console = Console(stderr=as_json)
     store = open_store(loaded)
     check_inputs(plan, store, parts)
-    server = _prefect(loaded)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    check_room(loaded, plan, store, todo)
+    server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:
             if todo:

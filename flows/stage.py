@@ -4,11 +4,13 @@ from prefect import flow
 
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, StageName, described
+from flows.refusal import refusing
 from tasks.steps import make_steps
 
 
 @flow(name="stage", flow_run_name="{stage} {recipe}")
 @described
+@refusing
 def stage(
     recipe: RecipeName = "tiny", stage: StageName = "stage1", profile: ProfileName = "laptop", overrides: Overrides = ()
 ) -> None:

@@ -9,21 +9,21 @@ import json
 import os
 import shutil
 import socket
-import sqlite3
 import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from infra.schema import SchemaError, databases
 from infra.services.group import connected, services_up, taken_ports
 from olmo_core.artifact.objects import open_objects
 from olmo_core.recipe.profile import Profile
 
-DISK_BYTES = 3_000_000_000  # a release of `tiny`, and room for temporary files
+SPARE_BYTES = 500_000_000  # beside artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
 WAIT_SECONDS = 5
 
 
@@ -45,10 +45,18 @@ class _WrongError(Exception):
     """Something is not fine: what was seen, and the remedy."""
 
 
-def examine(profile: Profile) -> Iterator[Finding]:
-    """Yield a finding for everything the profile names, servers of `olmo up` included where they are up."""
-    checks: list[tuple[str, Callable[[Profile], str]]] = [("disk", _disk), ("ports", _ports), ("records", _schema)]
+Check = Callable[[Profile], str]
+
+
+def examine(profile: Profile, needed: int = 0) -> Iterator[Finding]:
+    """Yield a finding for everything the profile names, servers of `olmo up` included where they are up.
+
+    Args:
+        profile: what is looked at.
+        needed: bytes that are about to be written.
+    """
     found = connected(profile)
+    checks: list[tuple[str, Check]] = [("disk", partial(_disk, needed=needed)), ("ports", _ports), ("records", _schema)]
     checks += [("artifacts", _artifacts)]
     checks += [("prefect", _prefect)] if found.prefect is not None else []
     checks += [("mlflow", _mlflow)] if (found.mlflow or "").startswith("http") else []
@@ -58,8 +66,14 @@ def examine(profile: Profile) -> Iterator[Finding]:
         yield _finding(what, check, found)
 
 
-def addresses(profile: Profile) -> Iterator[Finding]:
-    """Yield a finding for every address a release would call: what has to be right before it starts."""
+def room(profile: Profile, needed: int) -> Finding:
+    """Return whether so many bytes fit in."""
+    return _finding("disk", partial(_disk, needed=needed), profile)
+
+
+def before_a_release(profile: Profile) -> Iterator[Finding]:
+    """Yield a finding for what has to be right before a release starts: databases, and every address it calls."""
+    yield _finding("records", _schema, profile)
     if profile.prefect is not None:
         yield _finding("prefect", _prefect, profile)
     if (profile.mlflow or "").startswith("http"):
@@ -70,7 +84,7 @@ def addresses(profile: Profile) -> Iterator[Finding]:
         yield _finding("hub", _hub, profile)
 
 
-def _finding(what: str, check: Callable[[Profile], str], profile: Profile) -> Finding:
+def _finding(what: str, check: Check, profile: Profile) -> Finding:
     try:
         return Finding(what, check(profile))
     except _WrongError as error:
@@ -78,16 +92,23 @@ def _finding(what: str, check: Callable[[Profile], str], profile: Profile) -> Fi
         return Finding(what, seen, remedy)
 
 
-def _disk(profile: Profile) -> str:
-    folder = profile.folder
-    there = next(each for each in (folder, *folder.parents) if each.exists())
-    free = shutil.disk_usage(there).free
-    seen = f"{free / 1e9:.1f} GB free in {there}"
-    if not os.access(there, os.W_OK):
-        raise _WrongError(f"{there} cannot be written", "give another home: OLMO_HOME, or `home` in the profile")
-    if free < DISK_BYTES:
-        raise _WrongError(seen, f"a release needs {DISK_BYTES / 1e9:.0f} GB; make room, or set OLMO_HOME")
-    return seen
+def _disk(profile: Profile, needed: int) -> str:
+    """Artifacts of a remote store are made, and kept, below home as well."""
+    local = {profile.folder} | ({Path(profile.store_root)} if "://" not in profile.store_root else set())
+    seen = []
+    for folder in sorted(local):
+        there = next(each for each in (folder, *folder.parents) if each.exists())
+        free = shutil.disk_usage(there).free
+        seen.append(f"{free / 1e9:.1f} GB free in {there}")
+        if not os.access(there, os.W_OK):
+            raise _WrongError(f"{there} cannot be written", "give another home: OLMO_HOME, or `home` in the profile")
+        if free < needed + SPARE_BYTES:
+            raise _WrongError(
+                seen[-1],
+                f"{needed / 1e9:.1f} GB of artifacts and {SPARE_BYTES / 1e9:.1f} GB beside them have to fit in; make "
+                "room, or give another place: OLMO_HOME, `home` or `artifacts` in the profile",
+            )
+    return ", ".join(dict.fromkeys(seen))
 
 
 def _ports(profile: Profile) -> str:
@@ -102,32 +123,12 @@ def _ports(profile: Profile) -> str:
 
 
 def _schema(profile: Profile) -> str:
-    """MLflow refuses a database of another version; Prefect brings its own up to date by itself."""
-    path = profile.folder / "mlflow.db"
-    if profile.mlflow is not None or not path.exists():
-        return "none yet" if profile.mlflow is None else "kept by the server"
+    """Databases of a PostgreSQL are looked at by the servers that keep them."""
     try:
-        with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
-            (found,) = database.execute("select version_num from alembic_version").fetchone()
-    except (sqlite3.DatabaseError, TypeError) as error:
-        raise _WrongError(
-            f"{path}: {error}", f"move it away; it is written anew from the outbox in {profile.folder / 'outbox'}"
-        ) from error
-    latest = _latest_schema()
-    if found != latest:
-        raise _WrongError(
-            f"{path} has schema {found}, MLflow {_version('mlflow')} wants {latest}",
-            f"mlflow db upgrade sqlite:///{path}",
-        )
-    return f"schema {found}"
-
-
-def _latest_schema() -> str:
-    from alembic.script import ScriptDirectory
-    from mlflow.store.db import utils
-
-    folder = Path(utils.__file__).parents[1] / "db_migrations"
-    return str(ScriptDirectory(str(folder)).get_current_head())
+        seen = [found for each in databases(profile.folder) if (found := each.check())]
+    except SchemaError as error:
+        raise _WrongError(*error.args) from error
+    return ", ".join(seen) or "none yet"
 
 
 def _artifacts(profile: Profile) -> str:

@@ -99,6 +99,15 @@ class Outbox:
         about = {"kind": model.kind, "name": model.name, "id": model.id}
         self._send("revision", repo=repo, name=name, commit=commit, id=step.id, model=about, root=root, main=main)
 
+    def repository(self, name: str, runs: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]]) -> None:
+        """Tell how far the evaluation of a Hub repository is.
+
+        Args:
+            name: of the repository, `org/name`.
+            runs: run -> (training step, result) of its evaluated revisions, as their names tell.
+        """
+        self._send("repository", repo=name, runs=runs)
+
     def finished(self) -> None:
         """Tell that the release is complete."""
         self._send("finished", steps=self._counts)

@@ -45,6 +45,7 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
     if not group.running:
         _refuse_taken_ports(profile)
         ray_folder(profile).mkdir(mode=0o700, exist_ok=True)
+        _link_ray_logs(profile, group)
         group.start([each.program for each in found], server_environment(profile, secret))
     write_private(environment_file(profile), as_exports(client_settings(profile, secret)))
     began = time.monotonic()
@@ -63,6 +64,7 @@ def take_down(profile: Profile) -> bool:
         return False
     group.stop()
     shutil.rmtree(ray_folder(profile), ignore_errors=True)
+    _ray_logs(group).unlink(missing_ok=True)
     environment_file(profile).unlink(missing_ok=True)
     return True
 
@@ -109,6 +111,17 @@ def _group(profile: Profile) -> Group:
 
 def _tokens(profile: Profile) -> Tokens:
     return tokens(profile.folder / FOLDER / "tokens")
+
+
+def _ray_logs(group: Group) -> Path:
+    return group.logs / "ray-cluster"
+
+
+def _link_ray_logs(profile: Profile, group: Group) -> None:
+    """Let the logs of Ray's own processes, which lie beside its sockets, be found where all others are."""
+    group.logs.mkdir(parents=True, exist_ok=True)
+    _ray_logs(group).unlink(missing_ok=True)
+    _ray_logs(group).symlink_to(ray_folder(profile) / "ray" / "session_latest" / "logs")
 
 
 def _await(group: Group, due: Sequence[Service], began: float, tell: Tell) -> None:

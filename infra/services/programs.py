@@ -3,10 +3,8 @@
 Everything listens on 127.0.0.1 and asks for a token. How the processes are kept alive is left to `supervisor`.
 """
 
-import hashlib
 import os
 import sys
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
@@ -16,7 +14,7 @@ from pathlib import Path
 from infra.prefect_server import client_environment
 from infra.ray_cluster import LOOPBACK, QUIET
 from infra.services import postgres
-from infra.services.supervisor import Program
+from infra.services.supervisor import Program, short_path
 from infra.services.tokens import USER, Tokens
 from olmo_core.recipe.profile import Profile
 
@@ -130,9 +128,8 @@ def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
 
 
 def ray_folder(profile: Profile) -> Path:
-    """Return where the Ray cluster of a home folder keeps sockets and logs; short, because paths of sockets must be."""
-    name = hashlib.sha256(str(profile.folder.resolve()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"olmo-{os.getuid()}-{name}-ray"
+    """Return where the Ray cluster of a home folder keeps its sockets and logs."""
+    return short_path(profile.folder, "-ray")
 
 
 def _absolute(name: str) -> str:

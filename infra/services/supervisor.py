@@ -63,9 +63,7 @@ class Group:
         """Know a group by its folder; nothing is started."""
         self.folder = folder
         self.logs = folder / "logs"
-        # Short, because the path of a Unix socket may have 107 characters.
-        name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-        self._socket = Path(tempfile.gettempdir()) / f"olmo-{os.getuid()}-{name}.sock"
+        self._socket = short_path(folder, ".sock")
 
     @property
     def running(self) -> bool:
@@ -175,6 +173,15 @@ class Group:
         yield f"stdout_logfile = {_plain(self.log(program.name))}"
         yield "stdout_logfile_maxbytes = 10MB"
         yield "stdout_logfile_backups = 1"
+
+
+def short_path(folder: Path, ending: str) -> Path:
+    """Return a path of the temporary folder that belongs to `folder` and this user.
+
+    For sockets, whose paths may have 107 characters, while a home folder may lie anywhere.
+    """
+    name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
+    return Path(tempfile.gettempdir()) / f"olmo-{os.getuid()}-{name}{ending}"
 
 
 def _plain(value: object) -> str:

@@ -44,6 +44,11 @@ class Placement(BaseModel):
         description="Training steps between checkpoints that only serve to go on after a crash, beside the recipe's; "
         "none when not given. The last two of a run are kept.",
     )
+    hub: str | None = Field(
+        default=None,
+        description="Hub that models trained elsewhere come from; the client's own default (HF_ENDPOINT, else "
+        "huggingface.co) when not given. A commit is the same wherever it is had.",
+    )
     trace: str | None = Field(
         default=None, description="Folder for a profiler's trace of a few steps of each run; none when not given."
     )

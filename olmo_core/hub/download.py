@@ -1,6 +1,7 @@
 """The work of the step `pretrained`: a model from a Hub commit or a folder, its digests checked, in our form.
 
-Names and shapes are the business of `convert`. Only safetensors are read, and nothing that comes along is run.
+Fetching a commit is left to `snapshot`; names and shapes are the business of `convert`. Only safetensors are read, and
+nothing that comes along is run.
 """
 
 import hashlib
@@ -14,11 +15,12 @@ from olmo_core.artifact.files import sha256_file
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
 from olmo_core.hub.pretrained import PretrainedConfig
+from olmo_core.hub.snapshot import download
 from olmo_core.hub.weights import INDEX, ONE_FILE, copy_weights, weight_files
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import CONFIG_FILE, load_config
 
-_WANTED = ["config.json", "tokenizer.json", INDEX, "*.safetensors"]
+_WANTED = ("config.json", "tokenizer.json", INDEX, "*.safetensors")
 
 
 def take_pretrained(job: Job) -> dict[str, Any]:
@@ -37,7 +39,7 @@ def take_pretrained(job: Job) -> dict[str, Any]:
         return _taken(folder, job.out) | {"sha256": digest}
     assert config.repo is not None and config.revision is not None
     with tempfile.TemporaryDirectory(prefix="pretrained-") as cache:
-        folder = _downloaded(config.repo, config.revision, cache)
+        folder = download(config.repo, config.revision, _WANTED, cache, job.placement.hub)
         return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
 
 
@@ -65,37 +67,3 @@ def _copied(folder: Path, out: Path) -> ModelConfig:
     copy_weights(folder, out, str, native_shapes(config), torch.float32)
     (out / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
     return config
-
-
-def _downloaded(repo: str, revision: str, cache: str) -> Path:
-    """Download what a model needs of a commit and compare it with the digests the Hub has of it."""
-    from httpx2 import TransportError
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.hf_api import RepoFile
-
-    api = HfApi()
-    try:
-        tree = list(api.list_repo_tree(repo, revision=revision, recursive=True))
-        folder = Path(api.snapshot_download(repo, revision=revision, cache_dir=cache, allow_patterns=_WANTED))
-    except TransportError as error:
-        raise ConnectionError(f"{repo} at {revision}: the Hub cannot be reached: {error}") from error
-    except HfHubHTTPError as error:
-        passing = error.response.status_code == 429 or error.response.status_code >= 500
-        raise (ConnectionError if passing else ConversionError)(
-            f"{repo} at {revision} cannot be had from the Hub: {error}"
-        ) from error
-    known = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        name = path.relative_to(folder).as_posix()
-        if not _same(path, known[name]):
-            raise ConversionError(f"{repo} at {revision}: {name} came with other bytes than the commit has")
-    return folder
-
-
-def _same(path: Path, entry: Any) -> bool:
-    """Whether a file is the one of a commit: large ones are known by their sha256, others as git blobs."""
-    if entry.lfs is not None:
-        return bool(sha256_file(path) == entry.lfs.sha256)
-    content = path.read_bytes()
-    return bool(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == entry.blob_id)

@@ -6,6 +6,7 @@ carries the budget of the stage instead (50.04 billion tokens are `50B`, not `51
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -14,6 +15,7 @@ MAIN = "main"
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 AUTOMATIC = ("K", "M", "B")  # Published names stay in billions above a trillion: tokens3896B, tokens4001B.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_CHECKPOINT = re.compile(r"(?:(?P<run>.+)-)?step(?P<step>\d+)-tokens(?P<count>\d+)(?P<unit>[KMBT])")
 
 
 class RevisionNameConfig(BaseModel):
@@ -79,6 +81,23 @@ def _rounded(rounding: str, tokens: int, budget: int, unit: int) -> int:
     if rounding == "nominal" and budget >= unit:
         return min(up, budget // unit)
     return up
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint stands, as its revision's name tells: which run ('' where it has no name), steps, tokens."""
+
+    run: str
+    step: int
+    tokens: int
+
+
+def place(name: str) -> Place | None:
+    """Return what the name of a checkpoint's revision tells; None where it is not such a name."""
+    found = _CHECKPOINT.fullmatch(name)
+    if found is None or not _NAME.fullmatch(name):
+        return None
+    return Place(found["run"] or "", int(found["step"]), int(found["count"]) * UNITS[found["unit"]])
 
 
 def check_name(name: str) -> str:

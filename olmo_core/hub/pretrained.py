@@ -1,6 +1,7 @@
 """The step `pretrained`: weights that were trained elsewhere, as a checkpoint of ours that a stage can start from.
 
-Light: planning imports this file. The work is in `download`.
+With one on the Hub comes its tokenizer, as a step of its own. Light: planning imports this file. The work is in
+`download` and `tokenizer`.
 """
 
 import re
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from olmo_core.artifact.identity import Step
 
 PRETRAINED_VERSION = 1
+PRETRAINED_TOKENIZER_VERSION = 1
 
 
 class PretrainedConfig(BaseModel):
@@ -50,16 +52,21 @@ class PretrainedConfig(BaseModel):
         return self
 
 
-def pretrained_step(config: PretrainedConfig) -> Step:
+def pretrained_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the model as `model.json` and `model.safetensors`: weights without moments or rate."""
+    return _step("pretrained", PRETRAINED_VERSION, config, name, "olmo_core.hub.download:take_pretrained")
+
+
+def pretrained_tokenizer_step(config: PretrainedConfig, name: str | None = None) -> Step:
+    """The step whose artifact is the tokenizer that a commit of the Hub holds beside the model."""
+    return _step("tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, "olmo_core.hub.tokenizer:take_tokenizer")
+
+
+def _step(kind: str, version: int, config: PretrainedConfig, name: str | None, work: str) -> Step:
+    return Step(kind, name or _name(config), version, config.model_dump(mode="json", exclude_none=True), {}, work)
+
+
+def _name(config: PretrainedConfig) -> str:
     if config.repo is not None and config.revision is not None:
-        name = f"{config.repo.partition('/')[2]}-{config.revision[:10]}"
-    else:
-        name = re.sub(r"[^\w.-]+", "-", PurePath(str(config.path)).name).lstrip(".-") or "model"
-    return Step(
-        kind="pretrained",
-        name=name,
-        version=PRETRAINED_VERSION,
-        fields=config.model_dump(mode="json", exclude_none=True),
-        work="olmo_core.hub.download:take_pretrained",
-    )
+        return f"{config.repo.partition('/')[2]}-{config.revision[:10]}"
+    return re.sub(r"[^\w.-]+", "-", PurePath(str(config.path)).name).lstrip(".-") or "model"

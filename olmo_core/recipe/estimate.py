@@ -1,7 +1,7 @@
-"""What a release would cost before it runs: tokens, FLOPs, minutes and kWh of the steps that have to run.
+"""What a release would cost before it runs: tokens, FLOPs, minutes, kWh and bytes of the steps that have to run.
 
-Times come from the records of the same or the nearest step where there are any, else from the profile's figures for the
-machine. A prediction changes nothing and bears no identity.
+Times and sizes come from the records of the same or the nearest step where there are any, else from the profile's
+figures for the machine and from the size of the model. A prediction changes nothing and bears no identity.
 """
 
 from collections.abc import Iterable
@@ -27,18 +27,24 @@ DEFAULT_SECONDS = {
     "export": 1.0,
     "revision": 1.0,
 }
+# Bytes of a step of `tiny`, likewise, for what does not grow with the model.
+DEFAULT_BYTES = {"package": 50e6, "corpus": 3e6, "tokens": 4e6}
+OTHER_BYTES = 1e6
+WEIGHT_BYTES = 4  # fp32
+MOMENTS = 2  # of Adam, fp32 beside each weight of a checkpoint
 START_SECONDS = 25.0  # starting services and workers, once, when anything has to run
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Predicted cost of the steps that have to run: tokens trained on, training FLOPs, wall-clock minutes, kWh."""
+    """Predicted cost of the steps that have to run: tokens trained on, training FLOPs, minutes, kWh, bytes of disk."""
 
     steps: int
     tokens: int
     flops: float
     minutes: float
     kwh: float
+    bytes: int
 
     def over(self, budget: Budget) -> list[str]:
         """Return a sentence for every limit of a budget that is exceeded."""
@@ -68,7 +74,8 @@ def estimate(plan: Plan, steps: Iterable[Step], records: Iterable[Record], profi
         if step.kind not in {"run", "checkpoint"}:
             lanes = profile.beside if step.kind in {"result", "export", "revision"} else 1
             seconds += _seconds(step, known.get(step.kind, [])) / lanes
-    return Estimate(len(todo), tokens, flops, seconds / 60, seconds * profile.speed.watts / 3.6e6)
+    disk = sum(_bytes(plan, step, known.get(step.kind, []), profile) for step in todo.values())
+    return Estimate(len(todo), tokens, flops, seconds / 60, seconds * profile.speed.watts / 3.6e6, int(disk))
 
 
 def _run_seconds(plan: Plan, run: Run, known: dict[str, list[Record]], profile: Profile) -> float:
@@ -88,7 +95,32 @@ def _run_seconds(plan: Plan, run: Run, known: dict[str, list[Record]], profile: 
     return work * len(plan.runs[run.stage]) / profile.speed.flops_per_second
 
 
+def _bytes(plan: Plan, step: Step, records: list[Record], profile: Profile) -> float:
+    """Bytes on this machine's disk: by the model for what holds weights, else as of records, else as in `tiny`."""
+    weights = plan.recipe.shape.parameters * WEIGHT_BYTES
+    exported = weights * (0.5 if plan.recipe.release.dtype == "bfloat16" else 1)
+    by_model = {
+        "checkpoint": weights * (1 + MOMENTS),
+        "soup": weights,
+        "pretrained": weights,
+        "export": exported,
+        "revision": exported if profile.hub.endpoint is None else 0.0,  # linked in the store, copied into a local hub
+    }
+    if step.kind in by_model:
+        return by_model[step.kind]
+    return _mean([float(sum(entry.size for entry in each.files)) for each in _nearest(step, records)]) or (
+        DEFAULT_BYTES.get(step.kind, OTHER_BYTES)
+    )
+
+
 def _seconds(step: Step, records: list[Record]) -> float:
-    named = [record.seconds for record in records if record.name == step.name]
-    seconds = named or [record.seconds for record in records]
-    return sum(seconds) / len(seconds) if seconds else DEFAULT_SECONDS[step.kind]
+    return _mean([record.seconds for record in _nearest(step, records)]) or DEFAULT_SECONDS[step.kind]
+
+
+def _nearest(step: Step, records: list[Record]) -> list[Record]:
+    """Return the records of this name, else all of the kind."""
+    return [record for record in records if record.name == step.name] or records
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -3,7 +3,7 @@
 What a plan can be asked is said by `plan`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from olmo_core.artifact.identity import Step
 from olmo_core.data.corpus import corpus_step
@@ -15,8 +15,8 @@ from olmo_core.data.tokens import tokens_step
 from olmo_core.evaluate.step import result_step
 from olmo_core.evaluate.suite import suite_step
 from olmo_core.hub.export import export_step
-from olmo_core.hub.names import MAIN, revision_name
-from olmo_core.hub.pretrained import pretrained_step
+from olmo_core.hub.names import MAIN, in_order, revision_name
+from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrained_tokenizer_step
 from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.plan import Plan, Revision, Run
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
@@ -45,6 +45,28 @@ def lay_out(recipe: Recipe) -> Plan:
     _lay_out_graph(plan)
     _lay_out_evaluation(plan)
     _lay_out_revisions(plan)
+    return plan
+
+
+def lay_out_repository(recipe: Recipe, repo: str, revisions: Mapping[str, str]) -> Plan:
+    """Return the plan of a release that evaluates, as it evaluates its own models, what a Hub repository shows.
+
+    Args:
+        recipe: whose suite and held-out text are asked.
+        repo: `organisation/name`.
+        revisions: name -> commit, which bears the identity. Two names of one commit share its steps.
+    """
+    plan = lay_out(recipe)
+    plan.repository = repo
+    results: dict[str, Step] = {}
+    for name in in_order(revisions):
+        commit = revisions[name]
+        if commit not in results:
+            config, label = PretrainedConfig(repo=repo, revision=commit), f"{repo.partition('/')[2]}-{name}"
+            model, tokenizer = pretrained_step(config, label), pretrained_tokenizer_step(config, label)
+            scoring = recipe.evaluation.scoring
+            results[commit] = result_step(scoring, model, tokenizer, plan.suite, _heldout(plan))
+        plan.published[name] = results[commit]
     return plan
 
 
@@ -86,7 +108,7 @@ def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
         config = stage.training(seed, group)
         label = f"{name}-ingredient{number}" if several else name
         mix = _mix(plan, group, stage.sequence_length)
-        run = run_step(label, config, plan.recipe.shape, mix, start)
+        run = run_step(label, config, plan.recipe.shape, mix, start, _heldout(plan))
         checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
         yield Run(name, number if several else None, seed, group, config, run, checkpoints)
 
@@ -134,8 +156,7 @@ def _resolve(plan: Plan, text: str) -> list[Step]:
 def _lay_out_evaluation(plan: Plan) -> None:
     evaluation = plan.recipe.evaluation
     plan.suite = suite_step(evaluation.suite, plan.packages[evaluation.package] if evaluation.package else None)
-    names = evaluation.heldout or tuple(plan.recipe.corpora)
-    heldout = {name: plan.corpora[name] for name in names}
+    heldout = _heldout(plan)
     for model in [*plan.pretrained(), *plan.checkpoints(), *plan.soups.values()]:
         plan.results[model.id] = result_step(evaluation.scoring, model, plan.tokenizer, plan.suite, heldout)
     candidates: dict[str, Step] = {}
@@ -145,6 +166,10 @@ def _lay_out_evaluation(plan: Plan) -> None:
             candidates |= {source.name: source for source in [step, *ingredients]}
     results = {name: plan.results[step.id] for name, step in candidates.items()}
     plan.decision = decision_step(plan.recipe.release.decision, candidates, results)
+
+
+def _heldout(plan: Plan) -> dict[str, Step]:
+    return {name: plan.corpora[name] for name in plan.recipe.evaluation.heldout or tuple(plan.recipe.corpora)}
 
 
 def _lay_out_revisions(plan: Plan) -> None:

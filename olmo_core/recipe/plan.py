@@ -53,7 +53,10 @@ class UnknownStepError(KeyError):
 
 @dataclass
 class Plan:
-    """All steps of a release. Built by `layout`."""
+    """All steps of a release. Built by `layout`.
+
+    `published` has evaluations of what a Hub repository shows already, by the names of its revisions.
+    """
 
     recipe: Recipe
     packages: dict[str, Step] = field(default_factory=dict)
@@ -65,20 +68,26 @@ class Plan:
     results: dict[str, Step] = field(default_factory=dict)
     exports: dict[str, Step] = field(default_factory=dict)
     revisions: list[Revision] = field(default_factory=list)
+    repository: str | None = None
+    published: dict[str, Step] = field(default_factory=dict)
     tokenizer: Step = field(init=False)
     suite: Step = field(init=False)
     decision: Step = field(init=False)
 
     @cached_property
     def id(self) -> str:
-        """Identity of the release: what its revisions are."""
-        return hashlib.sha256(canonical(sorted(each.step.id for each in self.revisions)).encode()).hexdigest()
+        """Identity of the release: what its revisions are. Evaluations of a repository are a series of their own."""
+        parts = [each.step.id for each in self.revisions]
+        if self.repository is not None:
+            parts.append(self.repository)
+        return hashlib.sha256(canonical(sorted(parts)).encode()).hexdigest()
 
     @cached_property
     def steps(self) -> list[Step]:
         """Every step once, inputs before what is made from them."""
         found: dict[str, Step] = {}
-        for last in [self.decision, *(each.step for each in self.revisions), *self.results.values()]:
+        ends = [self.decision, *(each.step for each in self.revisions), *self.results.values()]
+        for last in [*ends, *self.published.values()]:
             for step in last.closure():
                 found.setdefault(step.id, step)
         return list(found.values())
@@ -114,6 +123,12 @@ class Plan:
         if part in self.runs:
             return [each for run in self.runs[part] for each in (run.step, *run.checkpoints.values())]
         return [step for step in self.steps if step.kind in KINDS[part]]
+
+    def evaluated(self) -> list[tuple[str, Step]]:
+        """Return every model that people compare, by name, with its evaluation: of the repository, if it has one."""
+        if self.repository is not None:
+            return list(self.published.items())
+        return [(step.name, self.results[step.id]) for step in [*self.checkpoints(), *self.soups.values()]]
 
     def checkpoints(self) -> list[Step]:
         """Every checkpoint of every run, in the order of stages, ingredients and steps."""

@@ -35,19 +35,19 @@ def mix_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return one row a checkpoint or soup that was evaluated: held-out bits per byte and the tasks' numbers."""
+    """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers."""
     rows = []
-    for model in [*plan.checkpoints(), *plan.soups.values()]:
-        results = read_json(store, plan.results[model.id], "results.json")
+    for name, step in plan.evaluated():
+        results = read_json(store, step, "results.json")
         if results is None:
             continue
-        row: Row = {"model": model.name}
+        row: Row = {"model": name}
         for source, found in sorted(results["heldout"].items()):
             row[source] = found["bits_per_byte"]
         for task, found in sorted(results["tasks"].items()):
-            name = task.partition(":")[0]
-            row[f"{name} accuracy"] = found.get("accuracy")
-            row[f"{name} bits/byte"] = found["bits_per_byte"]
+            short = task.partition(":")[0]
+            row[f"{short} accuracy"] = found.get("accuracy")
+            row[f"{short} bits/byte"] = found["bits_per_byte"]
         rows.append(row)
     return rows
 

@@ -1,9 +1,11 @@
 """How held-out text goes along each run: every checkpoint against the one before it, with a paired interval.
 
-Only checkpoints of one run compare: another stage is meant to be worse at some text. Judged on the corpora of the run's
-own mix, documents paired.
+Only checkpoints of one run compare: another stage is meant to be worse at some text. Runs of ours are judged on the
+corpora of their own mix, those behind a Hub repository on all there are; documents are paired.
 """
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import pairwise
 
@@ -14,43 +16,52 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.statistics import paired_interval
 from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, read_table
+from olmo_core.hub.names import place
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.tables import Row
 
 Scores = dict[str, dict[str, tuple[float, int]]]  # corpus -> document -> (bits, bytes)
 
 
-def trend_rows(plan: Plan, store: Store) -> list[Row]:
+@dataclass(frozen=True)
+class Point:
+    """A checkpoint of a run that was evaluated: its name, training steps, tokens of the run, and its scores."""
+
+    name: str
+    step: int
+    tokens: int
+    scores: Scores
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Mean over the corpora."""
+        return float(np.mean([_bits_per_byte(documents) for documents in self.scores.values()]))
+
+
+Trend = dict[str, list[Point]]  # run -> its checkpoints in order
+
+
+def read_trend(plan: Plan, store: Store) -> Trend:
+    """Return the evaluated checkpoints of every run, of the plan's repository if it has one."""
+    return _of_repository(plan.published, store) if plan.repository is not None else _of_runs(plan, store)
+
+
+def trend_rows(trend: Trend) -> list[Row]:
     """Return a row for every checkpoint that was evaluated after an earlier one of its run was.
 
     `difference` is in bits per byte, negative where it got better; `regression` says that the whole 95 % interval is
     above zero.
     """
-    rows = []
-    for runs in plan.runs.values():
-        for run in runs:
-            corpora = sorted(plan.recipe.mixes[run.group.mix].weights)
-            scored = [(step, _scores(store, plan.results[step.id], corpora)) for step in run.checkpoints.values()]
-            there = [(step, scores) for step, scores in scored if scores]
-            for (earlier, old), (later, new) in pairwise(there):
-                rows.append(_row(earlier, later, old, new))
-    return rows
+    return [_row(earlier, later) for points in trend.values() for earlier, later in pairwise(points)]
 
 
-def trend_picture(plan: Plan, store: Store) -> bytes:
-    """Return a PNG: bits per byte of held-out text over the tokens of each run, mean over the corpora of its mix."""
+def trend_picture(trend: Trend) -> bytes:
+    """Return a PNG: bits per byte of held-out text over the tokens of each run, mean over its corpora."""
     figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
-    for runs in plan.runs.values():
-        for run in runs:
-            corpora = sorted(plan.recipe.mixes[run.group.mix].weights)
-            points = [
-                (at * run.config.batch_tokens, float(np.mean([_bits_per_byte(scores[each]) for each in corpora])))
-                for at, step in run.checkpoints.items()
-                if (scores := _scores(store, plan.results[step.id], corpora))
-            ]
-            if points:
-                axes.plot(*zip(*points, strict=True), marker="o", label=run.step.name)
+    for name, points in trend.items():
+        if points:
+            axes.plot([each.tokens for each in points], [each.bits_per_byte for each in points], marker="o", label=name)
     axes.set_xlabel("tokens of the run")
     axes.set_ylabel("bits per byte, lower is better")
     axes.grid(alpha=0.3)
@@ -61,11 +72,34 @@ def trend_picture(plan: Plan, store: Store) -> bytes:
     return picture.getvalue()
 
 
+def _of_runs(plan: Plan, store: Store) -> Trend:
+    trend: Trend = {}
+    for run in (run for runs in plan.runs.values() for run in runs):
+        corpora = sorted(plan.recipe.mixes[run.group.mix].weights)
+        trend[run.step.name] = [
+            Point(step.name, at, at * run.config.batch_tokens, scores)
+            for at, step in run.checkpoints.items()
+            if (scores := _scores(store, plan.results[step.id], corpora))
+        ]
+    return trend
+
+
+def _of_repository(published: Mapping[str, Step], store: Store) -> Trend:
+    """Names tell which revisions are of one run; its tokens are as exact as they are."""
+    trend: Trend = {}
+    for name, result in published.items():
+        there, corpora = place(name), [each.partition("/")[2] for each in result.inputs if each.startswith("heldout/")]
+        if there is not None and (scores := _scores(store, result, corpora)):
+            trend.setdefault(there.run or "run", []).append(Point(name, there.step, there.tokens, scores))
+    return {run: sorted(points, key=lambda point: point.step) for run, points in trend.items()}
+
+
 def _bits_per_byte(documents: dict[str, tuple[float, int]]) -> float:
     return sum(bits for bits, _ in documents.values()) / sum(size for _, size in documents.values())
 
 
-def _row(earlier: Step, later: Step, old: Scores, new: Scores) -> Row:
+def _row(earlier: Point, later: Point) -> Row:
+    old, new = earlier.scores, later.scores
     strata = []
     for corpus in sorted(old):
         documents = sorted(old[corpus].keys() & new[corpus].keys())
@@ -82,7 +116,7 @@ def _row(earlier: Step, later: Step, old: Scores, new: Scores) -> Row:
     }
 
 
-def _scores(store: Store, result: Step, corpora: list[str]) -> Scores:
+def _scores(store: Store, result: Step, corpora: Sequence[str]) -> Scores:
     """Return bits and bytes of every held-out document of these corpora, nothing where the result is not there."""
     found = store.find(result) if store.peek(result) is not None else None
     if found is None:

@@ -4,10 +4,8 @@ import base64
 import json
 import shutil
 import socket
-import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from hub_server import FakeHub
 from prefect import __version__ as prefect_version
 
 from infra import doctor
-from infra.doctor import Finding, addresses, examine
+from infra.doctor import Finding, before_a_release, examine, room
 from olmo_core.artifact.objects import LocalObjects
 from olmo_core.recipe.profile import Profile
 
@@ -73,7 +71,9 @@ def free_port() -> int:
 
 
 def profile(**fields: Any) -> Profile:
-    ports = {name: free_port() for name in ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")}
+    ports = {
+        name: free_port() for name in ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
+    }
     return Profile.model_validate({"name": "test", "services": ports, **fields})
 
 
@@ -87,12 +87,27 @@ def test_an_empty_machine_is_fine(home: Path) -> None:
     assert not home.exists(), "looking makes nothing"
 
 
-def test_a_full_disk_is_told_with_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_told_with_what_is_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000_000))
-    found = finding("disk", profile())
-    assert "1.0 GB free" in found.seen
-    assert "needs 3 GB" in found.remedy
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=3_000_000_000))
+    assert room(profile(), 2_400_000_000).fine
+    found = room(profile(), 2_600_000_000)
+    assert found.seen == f"3.0 GB free in {home.parent}"
+    assert found.remedy.startswith("2.6 GB of artifacts and 0.5 GB beside them have to fit in; make room")
+    (whole,) = (each for each in examine(profile(), 2_600_000_000) if each.what == "disk")
+    assert whole == found
+
+
+def test_a_store_elsewhere_has_to_have_room_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage, store = shutil.disk_usage("/"), tmp_path / "store"
+    store.mkdir()
+
+    def elsewhere(path: Path) -> Any:
+        return usage._replace(free=10**9 if path == store else 10**12)
+
+    monkeypatch.setattr(doctor.shutil, "disk_usage", elsewhere)
+    assert room(profile(), 10**10).fine
+    assert room(profile(artifacts=str(store)), 10**10).seen == f"1.0 GB free in {store}"
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -103,26 +118,6 @@ def test_a_port_in_use_is_named() -> None:
         found = finding("ports", profile(services={"mlflow_port": port, "prefect_port": free_port()}))
     assert f"{port} of mlflow_port is in use" in found.seen
     assert "`services`" in found.remedy
-
-
-def test_a_database_of_another_version_of_mlflow_is_told_with_the_command(home: Path) -> None:
-    home.mkdir()
-    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
-        database.execute("create table alembic_version (version_num text)")
-        database.execute("insert into alembic_version values ('451aebb31d03')")
-    found = finding("records", profile())
-    assert "451aebb31d03" in found.seen
-    assert found.remedy == f"mlflow db upgrade sqlite:///{home / 'mlflow.db'}"
-    (home / "mlflow.db").write_bytes(b"no database at all, but bytes")
-    assert "move it away" in finding("records", profile()).remedy
-
-
-def test_the_database_of_this_version_is_fine(home: Path) -> None:
-    home.mkdir()
-    with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
-        database.execute("create table alembic_version (version_num text)")
-        database.execute("insert into alembic_version values (?)", (doctor._latest_schema(),))
-    assert finding("records", profile()).fine
 
 
 @pytest.mark.parametrize(
@@ -194,6 +189,6 @@ def test_a_store_that_overwrites_is_refused(home: Path, monkeypatch: pytest.Monk
 
 
 def test_a_release_looks_at_its_addresses_only(api: Api) -> None:
-    assert list(addresses(profile())) == []
-    found = list(addresses(profile(prefect=api.url, mlflow=api.url)))
-    assert [(each.what, each.fine) for each in found] == [("prefect", False), ("mlflow", False)]
+    assert [each.what for each in before_a_release(profile())] == ["records"]
+    found = list(before_a_release(profile(prefect=api.url, mlflow=api.url)))
+    assert [(each.what, each.fine) for each in found] == [("records", True), ("prefect", False), ("mlflow", False)]

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from olmo_core.hub.names import UNITS, RevisionNameConfig, in_order, revision_name, token_count
+from olmo_core.hub.names import UNITS, Place, RevisionNameConfig, in_order, place, revision_name, token_count
 
 CEIL, NOMINAL = RevisionNameConfig(), RevisionNameConfig(rounding="nominal")
 
@@ -95,3 +95,25 @@ def test_order_goes_by_number_and_ends_with_main():
     ]
     shuffled = random.Random(7).sample(names, len(names))
     assert in_order(shuffled) == names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("stage1-step1907359-tokens4001B", Place("stage1", 1_907_359, 4001 * 10**9)),
+        ("stage2-ingredient3-step23852-tokens51B", Place("stage2-ingredient3", 23_852, 51 * 10**9)),
+        ("step1000-tokens4B", Place("", 1000, 4 * 10**9)),  # as OLMo 1 has them
+        ("main", None),
+        ("stage2-soup", None),
+        ("a/step1-tokens1B", None),
+    ],
+)
+def test_a_name_tells_where_its_checkpoint_stands(name, expected):
+    assert place(name) == expected
+
+
+@given(st.integers(0, 10**7), st.integers(1, 10**13), st.sampled_from([None, 1, 12]))
+def test_every_computed_name_is_understood(step, tokens, ingredient):
+    found = place(revision_name(CEIL, "stage2", step, tokens, tokens, ingredient))
+    assert (found.run, found.step) == ("stage2" if ingredient is None else f"stage2-ingredient{ingredient}", step)
+    assert tokens <= found.tokens

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 import pytest
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.record import Record, content_digest
+from olmo_core.artifact.record import FileEntry, Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
-from olmo_core.recipe.estimate import START_SECONDS, Estimate, estimate
+from olmo_core.recipe.estimate import DEFAULT_BYTES, START_SECONDS, Estimate, estimate
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Budget, Profile, load_profile
@@ -53,7 +53,7 @@ def cost(plan: Plan, steps: Iterable[Step], profile: Profile, records: Iterable[
 
 
 def test_nothing_to_do_costs_nothing(plan: Plan, profile: Profile) -> None:
-    assert cost(plan, [], profile) == Estimate(0, 0, 0.0, 0.0, 0.0)
+    assert cost(plan, [], profile) == Estimate(0, 0, 0.0, 0.0, 0.0, 0)
 
 
 def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, profile: Profile) -> None:
@@ -95,6 +95,30 @@ def test_other_steps_take_what_their_like_took(plan: Plan, profile: Profile) -> 
     assert cost(plan, [corpus], profile, by_kind).minutes * 60 == pytest.approx(START_SECONDS + 2)
 
 
+def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, profile: Profile) -> None:
+    """A checkpoint has weights and two moments in fp32; a revision is linked in the store, copied to a local hub."""
+    weights = 4 * plan.recipe.shape.parameters
+    for label, expected in (
+        ("checkpoint/stage1-step75", 3 * weights),
+        ("soup/soup", weights),
+        ("export/soup", weights),
+        ("revision/main", weights),
+    ):
+        assert cost(plan, [plan.step(label)], profile).bytes == expected, label
+    hub = profile.model_copy(update={"hub": profile.hub.model_copy(update={"endpoint": "https://hub.example"})})
+    assert cost(plan, [plan.step("revision/main")], hub).bytes == 0
+    half = lay_out(load_recipe("micro", ["--release.dtype=bfloat16"]))
+    assert cost(half, [half.step("export/soup")], profile).bytes == weights / 2
+
+
+def test_bytes_of_others_are_those_of_their_like(plan: Plan, profile: Profile) -> None:
+    corpus, other = plan.step("corpus/wisdom"), plan.step("corpus/narrative")
+    files = [FileEntry(path="text", size=700, sha256="0"), FileEntry(path="more", size=50, sha256="0")]
+    told = record(other, 2.0).model_copy(update={"files": files})
+    assert cost(plan, [corpus], profile, [told]).bytes == 750
+    assert cost(plan, [corpus], profile).bytes == DEFAULT_BYTES["corpus"]
+
+
 def test_every_kind_of_step_has_a_prediction(profile: Profile) -> None:
     tiny = lay_out(load_recipe("tiny"))
     for step in tiny.steps:
@@ -102,7 +126,7 @@ def test_every_kind_of_step_has_a_prediction(profile: Profile) -> None:
 
 
 def test_what_is_above_the_budget_is_said() -> None:
-    spent = Estimate(steps=3, tokens=10, flops=2e12, minutes=90.0, kwh=0.5)
+    spent = Estimate(steps=3, tokens=10, flops=2e12, minutes=90.0, kwh=0.5, bytes=0)
     assert spent.over(Budget()) == []
     assert spent.over(Budget(minutes=90, kwh=0.5, flops=int(2e12))) == []
     assert spent.over(Budget(minutes=60, kwh=1, flops=10**12)) == [

@@ -3,7 +3,7 @@
 import pytest
 from plans import MICRO, SINGLE, changed, planned, resting_on
 
-from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.layout import lay_out, lay_out_repository
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.recipe import load_recipe
 
@@ -45,6 +45,24 @@ def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             planned(f"--stages.stage1.start={start_of}")
+
+
+def test_a_repository_is_evaluated_by_commit_as_models_of_ours_are() -> None:
+    shown = {"main": "c" * 40, "stage1-step20-tokens1K": "a" * 40, "renamed": "a" * 40}
+    plan = lay_out_repository(MICRO.recipe, "org/model", shown)
+    result = plan.published["stage1-step20-tokens1K"]
+    model, tokenizer = result.inputs["model"], result.inputs["tokenizer"]
+    assert model.fields == tokenizer.fields == {"repo": "org/model", "revision": "a" * 40}
+    assert (model.kind, tokenizer.kind) == ("pretrained", "tokenizer")
+    assert plan.published["renamed"] is result and plan.published["main"].id != result.id
+    ours = next(iter(MICRO.results.values()))
+    assert result.fields == ours.fields
+    same = {role: step.id for role, step in ours.inputs.items() if role not in {"model", "tokenizer"}}
+    assert {role: result.inputs[role].id for role in same} == same
+    assert [name for name, _ in plan.evaluated()] == ["renamed", "stage1-step20-tokens1K", "main"]
+    assert {step.id for step in MICRO.steps} < {step.id for step in plan.steps}
+    assert plan.step("result/model-main") is plan.published["main"]
+    assert plan.id not in {MICRO.id, lay_out_repository(MICRO.recipe, "org/other", shown).id}
 
 
 def test_the_graph_of_micro() -> None:

@@ -91,7 +91,7 @@ def _rows(plan: Plan, result: Step) -> list[Row]:
     """What a model made of the documents: better with more tokens, the soup best."""
     random = np.random.default_rng(int(result.inputs["model"].id[:8], 16))
     model = result.inputs["model"]
-    level = 2.0 if model.kind == "soup" else 2.2 + 1 / model.fields["step"]
+    level = 2.2 + 1 / model.fields["step"] if model.kind == "checkpoint" else 2.0
     sources = [role.partition("/")[2] for role in result.inputs if role.startswith("heldout/")]
     rows: list[Row] = [
         HeldoutRow(source, str(number), 100 * (level + 0.1 * float(random.random())), 100, 30)

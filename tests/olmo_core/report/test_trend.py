@@ -7,8 +7,17 @@ from report_world import fill, plan_of
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, Row, TaskRow, read_table
+from olmo_core.recipe.layout import lay_out_repository
 from olmo_core.recipe.plan import Plan
-from olmo_core.report.trend import trend_picture, trend_rows
+from olmo_core.report.trend import read_trend, trend_picture, trend_rows
+
+REVISIONS = {
+    "main": "c" * 40,
+    "stage1-step100-tokens2K": "b" * 40,
+    "stage1-step20-tokens1K": "a" * 40,
+    "stage2-soup": "d" * 40,
+    "stage2-ingredient1-step8-tokens1K": "b" * 40,
+}
 
 
 def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
@@ -20,7 +29,7 @@ def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
 
 
 def test_a_checkpoint_is_compared_with_the_one_before_it_on_the_corpora_of_its_mix(plan: Plan, store: Store) -> None:
-    (row,) = trend_rows(plan, store)  # the runs of stage 2 have one checkpoint each
+    (row,) = trend_rows(read_trend(plan, store))  # the runs of stage 2 have one checkpoint each
     assert (row["checkpoint"], row["against"]) == ("stage1-step125", "stage1-step75")
     early, late = plan.runs["stage1"][0].checkpoints.values()
     changes = [
@@ -35,7 +44,7 @@ def test_what_was_not_evaluated_is_left_out_until_it_is(plan: Plan, tmp_path: Pa
     store = Store(tmp_path)
     early = next(iter(plan.runs["stage1"][0].checkpoints.values()))
     fill(plan, store, [step for step in plan.steps if step.id != plan.results[early.id].id and step.kind != "revision"])
-    assert trend_rows(plan, store) == []
+    assert trend_rows(read_trend(plan, store)) == []
 
 
 @pytest.mark.parametrize(("change", "regression"), [(0.5, True), (-0.5, False), (0.0, False)])
@@ -58,15 +67,31 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
     steps = [step for step in plan.results[last.id].closure() if step.id != plan.results[last.id].id]
     fill(plan, store, [*steps, *(each for each in wanted if each.id not in {step.id for step in steps})])
     fill(plan, store, [plan.results[step.id] for step in wanted])
-    (row,) = trend_rows(plan, store)
+    (row,) = trend_rows(read_trend(plan, store))
     assert row["regression"] is regression
     assert row["difference"] == pytest.approx(change, abs=1e-3)
+
+
+def test_revisions_of_a_repository_follow_each_other_as_their_names_tell(plan: Plan, tmp_path: Path) -> None:
+    plan, store = lay_out_repository(plan.recipe, "org/model", REVISIONS), Store(tmp_path)
+    fill(plan, store, plan.published["main"].closure())
+    assert read_trend(plan, store) == {}, "main stands nowhere on a run"
+    for name in ("stage1-step20-tokens1K", "stage1-step100-tokens2K"):
+        fill(plan, store, [step for step in plan.published[name].closure() if store.peek(step) is None])
+    trend = read_trend(plan, store)
+    assert {run: [(each.name, each.tokens) for each in points] for run, points in trend.items()} == {
+        "stage1": [("stage1-step20-tokens1K", 1000), ("stage1-step100-tokens2K", 2000)],
+        "stage2-ingredient1": [("stage2-ingredient1-step8-tokens1K", 1000)],  # the same commit under another name
+    }
+    (row,) = trend_rows(trend)
+    assert (row["checkpoint"], row["against"]) == ("stage1-step100-tokens2K", "stage1-step20-tokens1K")
+    assert trend["stage1"][0].scores.keys() == {"narrative", "wisdom"}
 
 
 def test_the_picture_is_the_same_for_the_same_records_and_another_for_others(
     plan: Plan, store: Store, tmp_path: Path
 ) -> None:
-    picture = trend_picture(plan, store)
+    picture = trend_picture(read_trend(plan, store))
     assert picture.startswith(b"\x89PNG")
-    assert picture == trend_picture(plan, store)
-    assert picture != trend_picture(plan, Store(tmp_path)), "nothing is evaluated there"
+    assert picture == trend_picture(read_trend(plan, store))
+    assert picture != trend_picture(read_trend(plan, Store(tmp_path))), "nothing is evaluated there"

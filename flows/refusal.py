@@ -1,0 +1,31 @@
+"""What a flow refuses before it starts is one line in its state and its log: what is wrong and the remedy."""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.states import Failed
+
+from infra.services.errors import ServiceError
+from olmo_core.artifact.make import MissingInputError
+from olmo_core.recipe.overrides import ConfigError
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Let a flow end in the state `Failed` with the message of what it refuses; called as a function, it raises that.
+
+    Prefect would show an exception that is raised with its whole traceback, of which no line helps.
+    """
+
+    @wraps(function)
+    def run(*arguments: Given.args, **options: Given.kwargs) -> Result:
+        try:
+            return function(*arguments, **options)
+        except (ConfigError, MissingInputError, ServiceError) as error:
+            failed: Any = Failed(message=str(error.args[0] if error.args else error), data=error)
+            return failed  # type: ignore[no-any-return]
+
+    return run
