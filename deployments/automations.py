@@ -53,7 +53,7 @@ def _crashed() -> AutomationCore:
     run = "prefect.resource.id"
     heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
-        name="A run that fell silent has crashed",
+        name="Mark a run without heartbeat as crashed",
         description=f"Its process sent no heartbeat for {SILENCE.seconds} s: worker or machine are gone. Run it again: "
         "what was committed is reused.",
         trigger=EventTrigger(
@@ -72,7 +72,7 @@ def _crashed() -> AutomationCore:
 def _regression(webhook: UUID) -> AutomationCore:
     checkpoint = "prefect.resource.id"
     return AutomationCore(
-        name="A checkpoint got worse",
+        name="Post a regression of a checkpoint to the webhook",
         description="Held-out text is worse than at the checkpoint before, beyond the interval.",
         trigger=EventTrigger(
             match=ResourceSpecification({checkpoint: ["olmo.checkpoint.*"]}),

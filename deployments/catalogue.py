@@ -5,6 +5,7 @@ missing there is named by the run, with the deployment that makes it.
 """
 
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import Any
 
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -78,6 +79,7 @@ def _deployment(
         name=recipe.name,
         description=f"{_summary(deployed.flow)} {recipe.description}".strip(),
         tags=[recipe.name, name],
+        version=version("olmo-release"),
         parameters={**given, **deployed.parameters},
         schedules=[] if cron is None else [Cron(cron, timezone="UTC")],
         # Two runs of one part would only wait for each other's leases.

@@ -31,7 +31,8 @@ def register(recipes: Sequence[str], profile: str) -> list[str]:
     wanted = [each for recipe in recipes for each in catalogue(recipe, profile, loaded)]
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
+            about = "Releases, their parts and nightly evaluations, each run in a process of the worker's machine"
+            client.create_work_pool(WorkPoolCreate(name=POOL, type="process", description=about))
         for automation in automations(loaded):
             put(client, automation)
     for deployment in wanted:

@@ -2,8 +2,10 @@
 
 from prefect import flow
 
+from flows.inputs import made_by
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
+from flows.refusal import refusing
 from olmo_core.report.tables import mix_rows
 from tasks.shown import show_table
 from tasks.steps import make_steps
@@ -11,10 +13,10 @@ from tasks.steps import make_steps
 
 @flow(name="data", flow_run_name="data {recipe}", validate_parameters=True)
 @described
+@refusing
 def data(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Make everything that training and evaluation read, and show the mixes."""
     with release_session(recipe, profile, overrides, ["data"]) as session:
-        make_steps(session.plan.steps_of("data"))
-        show_table(
-            f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), "What each mix is made of"
-        )
+        make_steps(made_by(session.plan, "data"))
+        about = "Corpora of each mix: share asked and given, tokens, epochs"
+        show_table(f"{session.plan.recipe.name}-mixes", mix_rows(session.plan, session.store), about)

@@ -2,8 +2,10 @@
 
 from prefect import flow
 
+from flows.inputs import made_by
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
+from flows.refusal import refusing
 from olmo_core.report.tables import evaluation_rows
 from tasks.shown import show_table
 from tasks.steps import make_steps
@@ -11,9 +13,11 @@ from tasks.steps import make_steps
 
 @flow(name="evaluate", flow_run_name="evaluate {recipe}")
 @described
+@refusing
 def evaluate(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
     """Evaluate everything that is to be published, and show the table."""
     with release_session(recipe, profile, overrides, ["evaluate"]) as session:
-        make_steps([session.plan.suite, *session.plan.results.values()])
+        make_steps(made_by(session.plan, "evaluate"))
         rows = evaluation_rows(session.plan, session.store)
-        show_table(f"{session.plan.recipe.name}-evaluation", rows, "Bits per byte and accuracy of every checkpoint")
+        about = "Held-out text in bits per byte, lower is better; tasks by accuracy and by bits per byte of the answer"
+        show_table(f"{session.plan.recipe.name}-evaluation", rows, about)

@@ -10,16 +10,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
-from prefect import flow
+from prefect import Flow, flow, get_run_logger, tags
 
 from flows.data import data
 from flows.evaluate import evaluate
+from flows.inputs import deployment_name
 from flows.opening import release_session
 from flows.parameters import Overrides, PartNames, ProfileName, RecipeName, described
 from flows.publish import publish
+from flows.refusal import refusing
 from flows.soup import soup
 from flows.stage import stage
-from olmo_core.report.tables import plan_rows
+from olmo_core.recipe.recipe import Recipe
+from olmo_core.report.tables import Row, decision, plan_rows
 from tasks.failures import root_message
 from tasks.session import Session
 from tasks.shown import show_table
@@ -29,6 +32,7 @@ BESIDE = ("evaluate", "publish")
 
 @flow(name="release", flow_run_name="release {recipe}")
 @described
+@refusing
 def release(
     recipe: RecipeName = "tiny",
     profile: ProfileName = "laptop",
@@ -39,22 +43,37 @@ def release(
     with release_session(recipe, profile, overrides, parts or ()) as session:
         plan = session.plan
         chosen = [part for part in plan.parts if parts is None or part in parts]
+        log = get_run_logger()
         session.outbox.release(plan.recipe.model_dump(mode="json"), plan.steps)
-        show_table(f"{plan.recipe.name}-plan", plan_rows(plan, session.store), "What would run, and why")
+        rows = plan_rows(plan, session.store)
+        show_table(f"{plan.recipe.name}-plan", rows, "The plan: what runs, what is reused, and why")
+        log.info("release %s: %d of %d steps to run", plan.id[:12], _to_run(rows), len(rows))
         what = (recipe, profile, overrides)
         calls: dict[str, Callable[[], None]] = {
             "data": partial(data, *what),
-            **{name: partial(stage, recipe, name, profile, overrides) for name in plan.runs},
+            **{name: partial(_stage(plan.recipe, name), recipe, name, profile, overrides) for name in plan.runs},
             "soup": partial(soup, *what),
             "evaluate": partial(evaluate, *what),
             "publish": partial(publish, *what),
         }
         try:
-            _run(session, {part: calls[part] for part in chosen})
+            with tags(plan.recipe.name):
+                _run(session, {part: calls[part] for part in chosen})
         except BaseException as error:
             session.outbox.failed(root_message(error))
             raise
         session.outbox.finished()
+        if (found := decision(plan, session.store)) is not None:
+            log.info("main is %s: %s", found["main"], found["reason"])
+
+
+def _to_run(rows: list[Row]) -> int:
+    return sum(row["action"] == "run" for row in rows)
+
+
+def _stage(recipe: Recipe, name: str) -> Flow[..., None]:
+    """Return the flow of a stage under the name of its deployment."""
+    return stage.with_options(name=deployment_name(recipe, name))
 
 
 def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:

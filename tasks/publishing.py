@@ -34,21 +34,21 @@ def publish_revisions() -> None:
     Raises:
         StepsFailedError: names every revision that was not published and why.
     """
-    plan = current().plan
+    session = current()
+    plan = session.plan
+    tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
+    *others, main = plan.revisions
+    names = {revision.step.id: revision.name for revision in others}
     futures: dict[str, Any] = {}
-    published: list[Any] = []
-    for revision in plan.revisions:
-        for step in revision.step.closure():
-            if step.kind in {"export", "revision"} and step.id not in futures:
-                before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
-                tags = [step.kind, plan.recipe.name]
-                futures[step.id] = make_step.with_options(tags=tags).submit(step.label, wait_for=before)
-        last = revision is plan.revisions[-1]
-        before = [futures[revision.step.id], *(published if last else [])]
-        tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
-        published.append(tagged.submit(revision.name, wait_for=before))
-    wait([*futures.values(), *published])
-    labels = [step.label for step in plan.steps if step.id in futures]
-    made = [futures[step.id] for step in plan.steps if step.id in futures]
-    names = [*labels, *(f"publish {revision.name}" for revision in plan.revisions)]
-    raise_failures(zip(names, [*made, *published], strict=True))
+    published: dict[str, Any] = {}
+    for step in session.in_turn(plan.steps_of("publish")):
+        before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
+        tags = [step.kind, plan.recipe.name]
+        futures[step.id] = make_step.with_options(tags=tags).submit(step.label, wait_for=before)
+        if (name := names.get(step.id)) is not None:
+            published[name] = tagged.submit(name, wait_for=[futures[step.id]])
+    before = [futures[main.step.id], *published.values()]
+    published[main.name] = tagged.submit(main.name, wait_for=before)
+    wait([*futures.values(), *published.values()])
+    made = ((step.label, futures[step.id]) for step in plan.steps if step.id in futures)
+    raise_failures([*made, *((f"publish {name}", future) for name, future in published.items())])

@@ -6,7 +6,7 @@ first step has to be made, so a release that is all there never pays for it.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -71,7 +71,7 @@ class Session:
 
     @contextmanager
     def expect(self, steps: Iterable[Step]) -> Iterator[None]:
-        """While the block runs, other tasks may wait for these steps to appear in the store."""
+        """While the block runs, other flows may wait for these steps to appear in the store."""
         ids = {step.id for step in steps}
         with self._changed:
             self._expected |= ids
@@ -82,12 +82,30 @@ class Session:
                 self._expected -= ids
                 self._changed.notify_all()
 
-    def await_inputs(self, step: Step) -> None:
-        """Return when every input of a step that is still expected has been committed, or no longer is expected."""
-        for source in step.inputs.values():
-            while source.id in self._expected and self.store.peek(source) is None:
+    def in_turn(self, steps: Sequence[Step]) -> Iterator[Step]:
+        """Yield steps, inputs first, each as soon as nothing more is awaited of other flows for it.
+
+        So a task is submitted when it can begin, and no dashboard shows one as running that only waits.
+        """
+        own = {step.id for step in steps}
+        left = list(steps)
+        while left:
+            waiting: set[str] = set()
+            for step in left:
+                if any(self._awaited(source, own, waiting) for source in step.inputs.values()):
+                    waiting.add(step.id)
+                else:
+                    yield step
+            left = [step for step in left if step.id in waiting]
+            if left:
                 with self._changed:
                     self._changed.wait(POLL_SECONDS)
+
+    def _awaited(self, source: Step, own: set[str], waiting: set[str]) -> bool:
+        """Whether an input has not been submitted here, or is expected of another flow and not there yet."""
+        if source.id in own:
+            return source.id in waiting
+        return source.id in self._expected and self.store.peek(source) is None
 
     @contextmanager
     def making(self, step: Step) -> Iterator[None]:

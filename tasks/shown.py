@@ -1,6 +1,10 @@
-"""Tables, texts and pictures as artifacts in Prefect's UI, under keys that keep their history."""
+"""Tables, texts and pictures as artifacts in Prefect's UI, under keys that keep their history.
+
+Their descriptions tell units and what is better: the UI shows nothing else beside a table.
+"""
 
 import base64
+from typing import Any
 
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 
@@ -8,19 +12,22 @@ from olmo_core.report.tables import Row
 
 
 def show_table(key: str, rows: list[Row], description: str) -> None:
-    """Show rows under a key; every row has the columns of all."""
+    """Show rows under a key; every row has the columns of all, numbers are rounded to four digits after the point."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    create_table_artifact(
-        key=key, table=[{column: row.get(column) for column in columns} for row in rows], description=description
-    )
+    table = [{column.replace("_", " "): _cell(row.get(column)) for column in columns} for row in rows]
+    create_table_artifact(key=key, table=table, description=description)
 
 
-def show_markdown(key: str, text: str) -> None:
+def show_markdown(key: str, text: str, description: str) -> None:
     """Show a text under a key."""
-    create_markdown_artifact(key=key, markdown=text)
+    create_markdown_artifact(key=key, markdown=text, description=description)
 
 
 def show_picture(key: str, png: bytes, description: str) -> None:
     """Show a picture under a key; it is part of the artifact, so no server has to keep it."""
     address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
     create_image_artifact(key=key, image_url=address, description=description)
+
+
+def _cell(value: Any) -> Any:
+    return round(value, 4) if isinstance(value, float) else value

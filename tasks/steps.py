@@ -34,7 +34,6 @@ def make_step(label: str) -> State[Any]:
     """Make the artifact of the step with this label, or end in the state `Cached`."""
     session = current()
     step = session.plan.step(label)
-    session.await_inputs(step)
     with session.making(step):
         found = reusable(step, session.store)
         record, reused = (found.record, True) if found is not None else _make(step, session)
@@ -58,14 +57,15 @@ def _make(step: Step, session: Session) -> tuple[Record, bool]:
 
 
 def make_steps(steps: list[Step]) -> None:
-    """Make steps side by side as their inputs allow; what does not depend on a failed one is still made.
+    """Make steps, inputs first, side by side as these allow; what does not depend on a failed one is still made.
 
     Raises:
         StepsFailedError: names every step that failed and why.
     """
     futures: dict[str, PrefectFuture[Any]] = {}
-    plan = current().plan
-    for step in steps:
+    session = current()
+    plan = session.plan
+    for step in session.in_turn(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
         futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, wait_for=before)

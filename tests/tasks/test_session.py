@@ -1,0 +1,46 @@
+"""In which turn a flow submits its steps while other flows make what they read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from tasks import session
+from tasks.session import Session
+
+MAKE = "tiny_release:make_soup"
+CORPUS = Step("corpus", "theirs", 1, {}, {}, MAKE)
+MIX = Step("mix", "ours", 1, {}, {"corpus": CORPUS}, MAKE)
+RUN = Step("run", "ours", 1, {}, {"mix": MIX}, MAKE)
+SUITE = Step("suite", "alone", 1, {}, {}, MAKE)
+
+
+@pytest.fixture
+def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
+    monkeypatch.setattr(session, "POLL_SECONDS", 0.01)
+    nothing: Any = None
+    return Session(nothing, nothing, Store(tmp_path), nothing)
+
+
+def test_what_is_awaited_of_another_flow_holds_back_all_that_rests_on_it(opened: Session) -> None:
+    with opened.expect([CORPUS, MIX, RUN]):
+        turns = opened.in_turn([MIX, RUN, SUITE])
+        assert next(turns) is SUITE
+        make(CORPUS, opened.store)
+        assert list(turns) == [MIX, RUN]
+
+
+def test_what_another_flow_will_not_make_any_more_is_not_awaited(opened: Session) -> None:
+    expected = opened.expect([CORPUS])
+    expected.__enter__()
+    turns = opened.in_turn([SUITE, MIX])
+    assert next(turns) is SUITE
+    expected.__exit__(None, None, None)
+    assert list(turns) == [MIX]
+
+
+def test_steps_of_a_flow_that_runs_alone_come_in_their_order(opened: Session) -> None:
+    assert list(opened.in_turn([MIX, RUN, SUITE])) == [MIX, RUN, SUITE]
