@@ -17,7 +17,7 @@ from olmo_core.model.load import WEIGHTS_FILE, load_config
 from olmo_core.train.optimizer import moments, set_updates
 from olmo_core.train.parallel import held_rows, local
 from olmo_core.train.skip import STATE_PREFIX
-from olmo_core.train.tensor_file import read_rows
+from olmo_core.train.tensor_file import Rows, read_rows
 from olmo_core.train.trainer import Trainer
 
 STATE_FILE = "state.json"
@@ -99,10 +99,9 @@ def _moments_of(folder: Path, trainer: Trainer) -> State:
 
 
 def _read(path: Path, tensors: dict[str, Tensor], ignore: str = "") -> None:
-    rows = read_rows(path, tensors, {name: held_rows(tensor) for name, tensor in tensors.items()}, ignore)
+    rows = {name: Rows(held_rows(tensor).start, local(tensor)) for name, tensor in tensors.items()}
     with torch.no_grad():
-        for name, tensor in tensors.items():
-            local(tensor).copy_(rows[name])
+        read_rows(path, tensors, rows, ignore)
 
 
 def _same_shape(folder: Path, config: ModelConfig) -> None:

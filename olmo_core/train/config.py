@@ -91,6 +91,20 @@ class NgramFilterConfig(BaseModel):
     max_repeats: int = Field(32, ge=2, description="Repetitions in a row from which an instance is left out.")
 
 
+class HeldoutConfig(BaseModel):
+    """Held-out text that is scored while a run trains, into its history; of the corpora that are evaluated."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    every: int = Field(ge=1, description="Steps from one measurement to the next.")
+    source_bytes: int | None = Field(
+        100_000, ge=1, description="Most UTF-8 bytes scored of a source, documents drawn by hash; all when null."
+    )
+    document_bytes: int | None = Field(
+        None, ge=1, description="Only this many first bytes of a document are scored; whole documents if not given."
+    )
+
+
 def _unused(value: object) -> bool:
     return value is None or value is False
 
@@ -122,6 +136,9 @@ class TrainingSettings(BaseModel):
         description="Strict mode: gradients of this many parts of a batch are summed in a fixed tree, so that every "
         "number of ranks that divides it gives the same bits; a power of two.",
         exclude_if=_unused,
+    )
+    heldout: HeldoutConfig | None = Field(
+        None, description="Score held-out text while training; not done when not given.", exclude_if=_unused
     )
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")

@@ -33,6 +33,7 @@ class History:
         self.columns = columns
         self._waiting: list[tuple[int, float, Tensor]] = []
         self._rows: list[dict[str, float]] = []
+        self._notes: dict[int, Mapping[str, float]] = {}
         self._skipped = 0
 
     def __len__(self) -> int:
@@ -42,6 +43,10 @@ class History:
     def add(self, step: int, rate: float, values: Tensor) -> None:
         """Note a step: its number from 1, its rate, what `Trainer.update` returned; does not wait for the device."""
         self._waiting.append((step, rate, values))
+
+    def note(self, step: int, values: Mapping[str, float]) -> None:
+        """Add values to the row of a step that was added and not read yet."""
+        self._notes[step] = values
 
     def read(self) -> list[dict[str, float]]:
         """Return the rows that waited: step, tokens, loss (nats a token), z_loss (as added to it), grad_norm, lr.
@@ -58,7 +63,9 @@ class History:
             row = dict(zip(self.columns, columns, strict=True))
             self._check(step, rate, row)
             row["z_loss"] = self.config.z_loss * row.pop("z_squared")
-            rows.append({"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate})
+            rows.append(
+                {"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate} | self._notes.pop(step, {})
+            )
         self._waiting.clear()
         self._rows += rows
         return rows

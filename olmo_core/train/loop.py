@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 
 from olmo_core.artifact.job import Job
 from olmo_core.train.callbacks.callback import Callback
+from olmo_core.train.callbacks.checkpoints import Checkpoints
 from olmo_core.train.callbacks.garbage import GarbageCollection
+from olmo_core.train.callbacks.heldout import Heldout, read_texts
 from olmo_core.train.callbacks.memory import Memory
 from olmo_core.train.callbacks.profiler import Profiler
 from olmo_core.train.callbacks.throughput import Throughput
@@ -76,7 +78,7 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
     history.restore(position.rows)
     with ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
-        callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer)]
+        callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer, history, saver)]
         for step in range(position.step + 1, config.steps + 1):
             rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
             tokens = batches.batch(step - 1, rank, world)
@@ -92,22 +94,26 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
                     job.metrics(int(row["step"]), row | live)
                 job.progress(step * config.batch_tokens, total, "tokens", loss=rows[-1]["loss"], **live)
             if step in permanent:
-                saver.save(trainer, checkpoint_step(job.step, step), step, rate, history.take())
+                saver.save(checkpoint_step(job.step, step), step, rate, history.take())
             elif saving:
                 slot = (slot + 1) % RECOVERY_SLOTS
-                saver.save(trainer, recovery_step(job.step, slot), step, rate, history.rows)
+                saver.save(recovery_step(job.step, slot), step, rate, history.rows)
             if stopping and step < config.steps:
                 saver.wait()
                 raise PreemptedError(f"{job.step.label} was asked to stop; its {step} steps are saved")
 
 
-def _callbacks(job: Job, trainer: Trainer) -> list[Callback]:
+def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> list[Callback]:
     rank, world = rank_and_world()
     callbacks = [
         GarbageCollection(),
         Throughput(trainer.model.config, trainer.config, trainer.device, world),
         Memory(trainer.device),
+        Checkpoints(saver, job.metrics),
     ]
+    if (heldout := trainer.config.heldout) is not None:
+        texts = read_texts(heldout, job.inputs, trainer.model.config.context_length)
+        callbacks.append(Heldout(heldout.every, texts, trainer.model, job.placement.threads, history))
     if job.placement.trace is not None:
         callbacks.append(Profiler(Path(job.placement.trace) / job.step.folder, rank))
     return callbacks

@@ -60,7 +60,7 @@ def train(job: Job) -> dict[str, Any]:
             start_from(start.path, trainer)
         else:
             trainer.initialize()
-        with Saver(partial(_commit, job), job.out) as saver:
+        with Saver(trainer, partial(_commit, job), job.out) as saver:
             try:
                 run_loop(job, trainer, batches, peak, position, saver)
             except torch.OutOfMemoryError as error:

@@ -6,9 +6,11 @@ checkpoint is said by `checkpoint`.
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -22,6 +24,7 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import CONFIG_FILE
 from olmo_core.train.checkpoint import STATE_FILE, State, tensors_of
 from olmo_core.train.history import HISTORY_FILE, write_history
+from olmo_core.train.host_copy import HostCopy
 from olmo_core.train.optimizer import updates
 from olmo_core.train.parallel import held_rows, local, written_rows
 from olmo_core.train.runtime import rank_and_world
@@ -35,23 +38,42 @@ class SaveError(RuntimeError):
     """A checkpoint could not be written because of another rank."""
 
 
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that was committed.
+
+    Attributes:
+        step: training step it holds.
+        blocking_seconds: training waited for it, without what was left of the one before.
+        seconds: from the beginning of the copy to the end of the commit.
+        bytes: of the tensors this rank wrote.
+    """
+
+    step: int
+    blocking_seconds: float
+    seconds: float
+    bytes: int
+
+
 class Saver:
     """Saves the state of a run. All ranks make one, and save at the same steps.
 
     Args:
+        trainer: holds the state.
         commit: called on rank 0, in the thread, with the step of the checkpoint and its folder.
         scratch: folder in which rank 0 writes; all ranks must be able to write there.
     """
 
-    def __init__(self, commit: Commit, scratch: Path) -> None:
-        self._commit = commit
+    def __init__(self, trainer: Trainer, commit: Commit, scratch: Path) -> None:
+        self._trainer, self._commit = trainer, commit
         self._rank, world = rank_and_world()
         # A group of its own: its messages come from the thread, beside those of the training step.
         self._group = dist.new_group(backend="gloo") if world > 1 else None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
-        self._saving: Future[None] | None = None
-        self._copies: dict[str, Tensor] = {}
         self._scratch = self._shared(scratch)
+        self._copies = {file: HostCopy(_written(named)) for file, named in tensors_of(trainer).items()}
+        self._committed: deque[Saved] = deque()
+        self._saving: Future[None] | None = self._thread.submit(self._touch)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -67,7 +89,7 @@ class Saver:
         finally:
             self._thread.shutdown(wait=True)
 
-    def save(self, trainer: Trainer, target: Step, step: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
+    def save(self, target: Step, step: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
         """Copy the state after training step `step` and have it written and committed as `target`.
 
         Waits for the checkpoint before, if need be.
@@ -76,14 +98,20 @@ class Saver:
             Exception: whatever stopped the checkpoint before.
         """
         self.wait()
+        begin = time.perf_counter()
+        trainer, config = self._trainer, self._trainer.config
         tensors = tensors_of(trainer)
-        parts = {file: self._copied(named) for file, named in tensors.items()}
+        parts = {file: _rows(named, self._copies[file].take(_written(named))) for file, named in tensors.items()}
         layouts = {file: Layout(named) for file, named in tensors.items()}
-        config = trainer.config
         state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize()
-        self._saving = self._thread.submit(self._write, target, trainer.model.config, state, list(rows), layouts, parts)
+        blocking = time.perf_counter() - begin
+
+        def write() -> None:
+            self._write(target, trainer.model.config, state, list(rows), layouts, parts)
+            size = sum(each.values.nbytes for part in parts.values() for each in part.values())
+            self._committed.append(Saved(step, blocking, time.perf_counter() - begin, size))
+
+        self._saving = self._thread.submit(write)
 
     def wait(self) -> None:
         """Return once the last checkpoint is committed; raises what stopped it."""
@@ -91,17 +119,14 @@ class Saver:
             self._saving.result()
             self._saving = None
 
-    def _copied(self, tensors: Mapping[str, Tensor]) -> dict[str, Rows]:
-        """Copy the rows this rank writes; one copy in all, into memory that is kept: fresh pages would cost more."""
-        copied = {}
-        for name, tensor in tensors.items():
-            held, rows = held_rows(tensor), written_rows(tensor)
-            values = local(tensor)[rows.start - held.start : rows.stop - held.start]
-            if name not in self._copies:
-                self._copies[name] = torch.empty(values.shape, dtype=values.dtype, pin_memory=values.is_cuda)
-            self._copies[name].copy_(values, non_blocking=True)
-            copied[name] = Rows(rows.start, self._copies[name])
-        return copied
+    def committed(self) -> Iterator[Saved]:
+        """Yield the checkpoints that were committed since the last call."""
+        while self._committed:
+            yield self._committed.popleft()
+
+    def _touch(self) -> None:
+        for copy in self._copies.values():
+            copy.touch()
 
     def _write(
         self,
@@ -171,3 +196,16 @@ class Saver:
 
         self._together(look)
         return shared
+
+
+def _written(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the rows of each tensor that this rank writes; the same memory."""
+    rows = {}
+    for name, tensor in tensors.items():
+        held, written = held_rows(tensor), written_rows(tensor)
+        rows[name] = local(tensor)[written.start - held.start : written.stop - held.start]
+    return rows
+
+
+def _rows(tensors: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> dict[str, Rows]:
+    return {name: Rows(written_rows(tensor).start, copies[name]) for name, tensor in tensors.items()}

@@ -1,5 +1,7 @@
 """The steps of a training run, known before it starts: the run itself and every checkpoint it commits on its way."""
 
+from collections.abc import Mapping
+
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
@@ -10,10 +12,18 @@ RECOVERY = "recovery"
 RECOVERY_SLOTS = 2  # While one is written, the other is there.
 
 
-def run_step(name: str, config: TrainingConfig, model: ModelConfig, mix: Step, start: Step | None = None) -> Step:
+def run_step(
+    name: str,
+    config: TrainingConfig,
+    model: ModelConfig,
+    mix: Step,
+    start: Step | None = None,
+    heldout: Mapping[str, Step] | None = None,
+) -> Step:
     """Return the step that trains `model` on `mix`, from its first weights or from a checkpoint or soup.
 
-    The token files are the mix's own inputs. Its artifact holds `history.jsonl`; weights are in its checkpoints.
+    The token files are the mix's own inputs. `heldout` is needed where the run scores text on its way: the corpora by
+    name, whose text the mix's tokenizer encodes. Its artifact holds `history.jsonl`; weights are in its checkpoints.
 
     Raises:
         ValueError: there is no checkpoint to inherit the rate from, or the sequence length does not fit the model's
@@ -32,12 +42,16 @@ def run_step(name: str, config: TrainingConfig, model: ModelConfig, mix: Step, s
             f"{name}: sequence_length is {config.sequence_length}, but {mix.label} has instances of "
             f"{mix.fields['sequence_length']} tokens; give both the same"
         )
+    inputs = {"mix": mix, **mix.inputs, **({"start": start} if start is not None else {})}
+    if config.heldout is not None:
+        inputs |= {f"heldout/{source}": corpus for source, corpus in (heldout or {}).items()}
+        inputs["tokenizer"] = next(iter(mix.inputs.values())).inputs["tokenizer"]
     return Step(
         kind="run",
         name=name,
         version=RUN_VERSION,
         fields={**config.model_dump(mode="json"), "model": model.model_dump(mode="json")},
-        inputs={"mix": mix, **mix.inputs, **({"start": start} if start is not None else {})},
+        inputs=inputs,
         work="olmo_core.train.run:train",
     )
 

@@ -7,7 +7,8 @@ follows from names, types and shapes alone. Reading takes any rows, so a file fi
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,8 +16,12 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from olmo_core.train.host_copy import bytes_of
+
 # Names of types in the format, in the order in which the format's own writer puts them: wider ones first.
 TYPES = {torch.int64: "I64", torch.float32: "F32"}
+READ_TYPES = {name: dtype for dtype, name in TYPES.items()} | {"BF16": torch.bfloat16, "F16": torch.float16}
+CHUNK_VALUES = 2**20  # read by one thread at a time
 
 
 @dataclass(frozen=True)
@@ -63,36 +68,76 @@ class Layout:
         """Write rows of some tensors into a file that was created."""
         with path.open("r+b") as file:
             for name, rows in parts.items():
-                values = rows.values.flatten().view(torch.uint8).numpy().data
+                values = memoryview(bytes_of(rows.values))
                 if values.nbytes:
                     row_bytes = values.nbytes // len(rows.values)
                     _write_all(file.fileno(), values, self._begins[name] + rows.first * row_bytes)
             os.fsync(file.fileno())
 
 
-def read_rows(
-    path: Path, tensors: Mapping[str, Tensor], held: Mapping[str, slice], ignore: str = ""
-) -> dict[str, Tensor]:
-    """Return the rows `held` of each tensor of a file, mapped, not read yet.
+def read_rows(path: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, Rows], ignore: str = "") -> None:
+    """Read the rows of each tensor of a file into memory that is there, in stretches, by as many threads as torch has.
 
     Args:
-        path: the file.
+        path: the file; its types may be others, and are converted.
         tensors: name -> a tensor of the shape there must be.
-        held: name -> rows.
+        rows: name -> where to read what; contiguous, on any device.
         ignore: beginning of names that may be there as well; none when empty.
 
     Raises:
         ValueError: a tensor is missing, unknown or of another shape; names file and tensor.
     """
-    with safe_open(path, framework="pt") as file:
-        stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        asked = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-        for name in sorted(stored.keys() | asked.keys()):
-            if stored.get(name) != asked.get(name) and not (ignore and name.startswith(ignore)):
-                raise ValueError(
-                    f"{path}: tensor {name} has shape {stored.get(name)}, the model asks for {asked.get(name)}"
-                )
-        return {name: file.get_tensor(name)[held[name]] for name in tensors}
+    stored = _header(path)
+    for name in sorted(stored.keys() | tensors.keys()):
+        has = tuple(stored[name].shape) if name in stored else None
+        asked = tuple(tensors[name].shape) if name in tensors else None
+        if has != asked and not (ignore and name.startswith(ignore)):
+            raise ValueError(f"{path}: tensor {name} has shape {has}, the model asks for {asked}")
+    with path.open("rb") as file, ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        chunks = (chunk for name, part in rows.items() for chunk in _chunks(stored[name], part))
+        for read in [threads.submit(_read, file.fileno(), *chunk) for chunk in chunks]:
+            read.result()
+
+
+@dataclass(frozen=True)
+class _Stored:
+    dtype: torch.dtype
+    shape: list[int]
+    begin: int
+
+
+def _header(path: Path) -> dict[str, _Stored]:
+    with safe_open(path, framework="pt") as file:  # refuses what is no such file, or has wrong offsets
+        names = list(file.keys())
+    with path.open("rb") as raw:
+        length = int.from_bytes(raw.read(8), "little")
+        entries = json.loads(raw.read(length))
+    found = {name: entries[name] for name in names}
+    return {
+        name: _Stored(READ_TYPES[entry["dtype"]], entry["shape"], 8 + length + entry["data_offsets"][0])
+        for name, entry in found.items()
+    }
+
+
+def _chunks(stored: _Stored, rows: Rows) -> Iterator[tuple[torch.dtype, int, Tensor]]:
+    """Yield (type in the file, offset, values to be read there)."""
+    values = rows.values.detach().view(-1)
+    begin = stored.begin + rows.first * (values.numel() // max(1, len(rows.values))) * stored.dtype.itemsize
+    for first in range(0, len(values), CHUNK_VALUES):
+        yield stored.dtype, begin + first * stored.dtype.itemsize, values[first : first + CHUNK_VALUES]
+
+
+def _read(file: int, dtype: torch.dtype, offset: int, values: Tensor) -> None:
+    direct = values.dtype == dtype and not values.is_cuda
+    read = values if direct else torch.empty(values.shape, dtype=dtype)
+    into = memoryview(bytes_of(read))
+    while into:
+        count = os.preadv(file, [into], offset)
+        if not count:
+            raise ValueError(f"the file ends at byte {offset}, before its last tensor")
+        into, offset = into[count:], offset + count
+    if not direct:
+        values.copy_(read)
 
 
 def _write_all(file: int, values: memoryview, offset: int) -> None:

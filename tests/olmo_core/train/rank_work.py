@@ -17,9 +17,12 @@ from training_world import MODEL, config, run
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Placement
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.scorer import Tree
 from olmo_core.model.config import ModelConfig
+from olmo_core.train.callbacks.heldout import Heldout, Text
 from olmo_core.train.checkpoint import resume
 from olmo_core.train.config import NgramFilterConfig, SkipStepConfig, TrainingConfig
+from olmo_core.train.history import History
 from olmo_core.train.preemption import PreemptedError
 from olmo_core.train.ranks import make_run
 from olmo_core.train.runtime import rank_and_world
@@ -44,6 +47,17 @@ def step(trainer: Trainer, seed: int) -> list[float]:
     return values
 
 
+def heldout(trainer: Trainer) -> dict[str, float]:
+    """Score some made-up text between two steps."""
+    history = History(trainer.config, trainer.columns)
+    history.add(4, 5e-3, torch.ones(len(trainer.columns)))
+    texts = {f"heldout/{n}": Text([Tree.of([([0], [n, 5, 7])]), Tree.of([([1], [2] * 9)])], 31) for n in (3, 4)}
+    with Heldout(2, texts, trainer.model, 1, history) as callback:
+        callback.after(3)
+        callback.after(4)
+    return {name: value for name, value in history.read()[0].items() if name.startswith("heldout")}
+
+
 def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     """Train, save with as many ranks as there are, go on in another trainer."""
     rank, world = rank_and_world()
@@ -52,15 +66,16 @@ def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     )
     one, other = (Trainer(model, training, placement(**changes)).initialize() for _ in range(2))
     seen = [step(one, seed) for seed in range(4)]
+    measured = heldout(one)
     scratch = folder / f"scratch-{rank}"
     scratch.mkdir(parents=True)
     kept = folder / "kept"
-    with Saver(lambda _, written: written.rename(kept), scratch) as saver:
-        saver.save(one, Step("checkpoint", "x", 1), 4, 5e-3, [])
+    with Saver(one, lambda _, written: written.rename(kept), scratch) as saver:
+        saver.save(Step("checkpoint", "x", 1), 4, 5e-3, [])
     if world > 1:
         dist.barrier()
     resume(kept, other)
-    return {"seen": seen, "on": step(one, 7), "resumed": step(other, 7)}
+    return {"seen": seen, "heldout": measured, "on": step(one, 7), "resumed": step(other, 7)}
 
 
 def read_back(folder: Path, **changes: Any) -> list[float]:

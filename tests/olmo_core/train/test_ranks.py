@@ -59,6 +59,8 @@ def test_ranks_see_the_losses_of_one(alone: dict[str, Any], request: Any, way: s
     for ours, theirs in zip([*results[0]["seen"], results[0]["on"]], [*alone["seen"], alone["on"]], strict=True):
         assert ours == pytest.approx(theirs, rel=1e-5)
     assert results[0]["resumed"] == results[0]["on"]
+    assert results[0]["heldout"] == pytest.approx(alone["heldout"], rel=1e-5)
+    assert alone["heldout"].keys() == {"heldout/3/bits_per_byte", "heldout/4/bits_per_byte"}
 
 
 def test_tied_weights_are_sharded_too(two: Results, folder: Path) -> None:

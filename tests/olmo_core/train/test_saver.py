@@ -18,8 +18,8 @@ def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path) -> None:
     one = Trainer(MODEL, config(), EAGER).initialize()
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     folders: list[Path] = []
-    with Saver(lambda _, folder: folders.append(folder), tmp_path) as saver:
-        saver.save(one, target(1), 1, 1e-2, [])
+    with Saver(one, lambda _, folder: folders.append(folder), tmp_path) as saver:
+        saver.save(target(1), 1, 1e-2, [])
         with torch.no_grad():
             for parameter in one.model.parameters():
                 parameter.zero_()
@@ -34,9 +34,9 @@ def test_a_failed_commit_stops_the_run(tmp_path: Path) -> None:
         raise RuntimeError(f"no room for {step.name}")
 
     one = Trainer(MODEL, config(), EAGER).initialize()
-    with pytest.raises(RuntimeError, match="no room for run-step1"), Saver(refuse, tmp_path) as saver:
-        saver.save(one, target(1), 1, 1e-2, [])
-        saver.save(one, target(2), 2, 1e-2, [])
+    with pytest.raises(RuntimeError, match="no room for run-step1"), Saver(one, refuse, tmp_path) as saver:
+        saver.save(target(1), 1, 1e-2, [])
+        saver.save(target(2), 2, 1e-2, [])
     assert not list(tmp_path.glob("*step2"))
-    with pytest.raises(RuntimeError, match="no room for run-step3"), Saver(refuse, tmp_path) as saver:
-        saver.save(one, target(3), 3, 1e-2, [])
+    with pytest.raises(RuntimeError, match="no room for run-step3"), Saver(one, refuse, tmp_path) as saver:
+        saver.save(target(3), 3, 1e-2, [])

@@ -42,18 +42,48 @@ def test_any_number_of_ranks_writes_the_bytes_of_the_format_s_own_writer(
     for readers in (1, 2, 5):
         for rank in range(readers):
             held = {name: cut(tensor, readers, rank) for name, tensor in whole.items()}
-            for name, rows in read_rows(folder / "ours", whole, held).items():
-                assert torch.equal(rows, whole[name][held[name]])
+            rows = {name: Rows(part.start, torch.zeros_like(whole[name][part])) for name, part in held.items()}
+            read_rows(folder / "ours", whole, rows)
+            for name, part in held.items():
+                assert torch.equal(rows[name].values, whole[name][part])
 
 
 def test_what_a_file_lacks_or_has_too_much_is_named(tmp_path: Path) -> None:
     whole = tensors(0)
     path = tmp_path / "x.safetensors"
     save_file(whole, path)
-    held = {name: slice(0, len(tensor)) for name, tensor in whole.items()}
+    held = {name: Rows(0, torch.zeros_like(tensor)) for name, tensor in whole.items()}
     fewer = {name: tensor for name, tensor in whole.items() if name != "count"}
     with pytest.raises(ValueError, match=r"x\.safetensors: tensor count has shape \(1,\), the model asks for None"):
         read_rows(path, fewer, held)
-    assert read_rows(path, fewer, held, ignore="cou").keys() == fewer.keys()
+    read_rows(path, fewer, {name: held[name] for name in fewer}, ignore="cou")
+    assert all(torch.equal(held[name].values, whole[name]) for name in fewer)
     with pytest.raises(ValueError, match=r"tensor a has shape \(5,\), the model asks for \(6,\)"):
         read_rows(path, {**whole, "a": torch.zeros(6)}, held)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_values_of_another_type_are_converted(tmp_path: Path, dtype: torch.dtype) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.tensor([1.5, -2.0], dtype=dtype)}, path)
+    into = torch.zeros(2)
+    read_rows(path, {"a": into}, {"a": Rows(0, into)})
+    assert into.tolist() == [1.5, -2.0]
+
+
+def test_memory_that_is_not_in_one_piece_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"a": torch.ones(2, 1)}, path)
+    apart = torch.zeros(2, 2)[:, :1]
+    with pytest.raises(RuntimeError, match="stride"):
+        read_rows(path, {"a": apart}, {"a": Rows(0, apart)})
+
+
+def test_large_tensors_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("olmo_core.train.tensor_file.CHUNK_VALUES", 4)
+    whole = {name: each for name, each in tensors(1).items() if each.dtype == torch.float32}
+    path = tmp_path / "x.safetensors"
+    save_file(whole, path)
+    rows = {name: Rows(1, torch.zeros_like(each[1:])) for name, each in whole.items()}
+    read_rows(path, whole, rows)
+    assert all(torch.equal(rows[name].values, each[1:]) for name, each in whole.items())

@@ -26,8 +26,8 @@ def step(trainer: Trainer, seed: int) -> torch.Tensor:
 
 def saved(trainer: Trainer, folder: Path, at: int = 2) -> Path:
     found: list[Path] = []
-    with Saver(lambda _, written: found.append(written), folder) as saver:
-        saver.save(trainer, TARGET, at, 1e-2, [{"step": 1, "loss": 0.5}])
+    with Saver(trainer, lambda _, written: found.append(written), folder) as saver:
+        saver.save(TARGET, at, 1e-2, [{"step": 1, "loss": 0.5}])
     return found[0]
 
 

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[3]
 OVERRIDES = [
     *("--stages.stage1.tokens=12288", "--stages.stage1.checkpoint_every=16", "--stages.stage1.precision=fp32"),
     *("--model.n_layers=1", "--tokenizer.vocab_size=384"),
+    *("--stages.stage1.heldout.every=8", "--stages.stage1.heldout.source_bytes=1500"),
+    "--evaluation.scoring.heldout_bytes=1500",
 ]
 PROFILE = "training: {single: {placement: {threads: 1, compile: false}}}\n"
 
@@ -99,6 +101,20 @@ def test_torchrun_makes_the_same_losses(plan: Plan, made: Path, tmp_path: Path) 
     for one, other in zip(*rows, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
         assert one == pytest.approx(other, rel=1e-3)
+
+
+def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, made: Path) -> None:
+    run, store = plan.runs["stage1"][0], Store(str(made / "artifacts"))
+    rows = {row["step"]: row for row in read_history(store.base / run.step.folder / "attempt-1" / "history.jsonl")}
+    sources = [f"heldout/{name}/bits_per_byte" for name in ("narrative", "wisdom")]
+    assert [step for step, row in rows.items() if sources[0] in row] == [8, 16, 24]
+    assert all(rows[24][source] < rows[8][source] for source in sources)
+    for step in plan.results[run.checkpoints[16].id].closure():
+        result = make(step, store, Placement(threads=1, compile=False))
+    scored = result.artifact.record.result["heldout"]
+    assert [rows[16][source] for source in sources] == pytest.approx(
+        [scored[name]["bits_per_byte"] for name in ("narrative", "wisdom")], rel=1e-6
+    )
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_live_numbers_say_speed_and_both_utilizations(tmp_path: Path) -> None:
     progress: list[tuple[float, float, str]] = []
     train_here(
         str(tmp_path),
-        metrics=lambda step, values: rows.__setitem__(step, dict(values)),
+        metrics=lambda step, values: rows.setdefault(step, {}).update(values),
         progress=lambda done, total, unit, **shown: progress.append((done, total, unit)),
     )
     assert sorted(rows) == list(range(1, 13))
