@@ -10,6 +10,7 @@ before and made again, and what MLflow lost or holds twice of the metrics in the
 """
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -57,15 +58,16 @@ def killed(home: Home, recipe: str) -> dict[str, Any]:
     store = Store(home.home / "artifacts")
     began = time.monotonic()
     run = home.start(f"release/{recipe}", [])
-    wait(lambda: home.processes(TRAINING))
+    home.wait_in(run, lambda: home.processes(TRAINING))
     for service in (SERVER, TRACKING):
-        wait_steps(home, 1)
+        told = told_bytes(home)
+        home.wait_in(run, lambda told=told: told_bytes(home) > told)
         home.kill(service)
-    wait(lambda: list(store.records("result")))
+    home.wait_in(run, lambda: list(store.records("result")))
     before = committed(store)
     for process in (WORKER, FLOW):
         home.kill(process)
-    wait(lambda: answered(lambda: home.state(run) == "CRASHED"))
+    wait(lambda: home.state(run) == "CRASHED")
     again = home.timed("prefect", "deployment", "run", f"release/{recipe}", "--watch")
     after = committed(store)
     return {
@@ -78,12 +80,9 @@ def killed(home: Home, recipe: str) -> dict[str, Any]:
     }
 
 
-def wait_steps(home: Home, count: int) -> None:
-    """Return when the run in progress told of `count` more batches of steps."""
-    told = home.home / "outbox"
-    size = sum(path.stat().st_size for path in told.rglob("*.jsonl"))
-    for _ in range(count):
-        wait(lambda: sum(path.stat().st_size for path in told.rglob("*.jsonl")) > size)
+def told_bytes(home: Home) -> int:
+    """Return the bytes of everything the release has told MLflow's shipper so far."""
+    return sum(path.stat().st_size for path in (home.home / "outbox").glob("*.jsonl"))
 
 
 def committed(store: Store) -> dict[str, int]:
@@ -95,15 +94,15 @@ def metrics(home: Home, store: Store, recipe: str) -> dict[str, int]:
     """Compare every run's history with what MLflow has of it."""
     from mlflow import MlflowClient
 
-    settings = home.clients()
-    client = MlflowClient(settings["MLFLOW_TRACKING_URI"])
+    os.environ.update(home.clients())
+    client = MlflowClient()
     experiment = client.get_experiment_by_name(recipe)
     counts = Counter[str]()
     for record in store.records("run"):
         lines = Path(store.root, record.files_folder, "history.jsonl").read_text().splitlines()
         steps = Counter(int(json.loads(line)["step"]) for line in lines)
         (shown,) = client.search_runs([experiment.experiment_id], f"tags.`olmo.artifact_id` = '{record.id}'")
-        points = Counter(point.step for point in client.get_metric_history(shown.info.run_id, "loss"))
+        points = Counter(point.step for point in client.get_metric_history(shown.info.run_id, "train/loss"))
         counts["metrics"] += sum(steps.values())
         counts["metrics_lost"] += sum((steps - points).values())
         counts["metrics_doubled"] += sum((points - steps).values())
@@ -133,19 +132,9 @@ def crashed(home: Home, recipe: str) -> float:
 def start_training(home: Home, recipe: str) -> str:
     """Start another run of stage 1 by its deployment; return the id of the flow run once it trains."""
     run = home.start(f"pretrain/{recipe}", ["stages.stage1.seeds=[1]"])
-    wait(lambda: home.processes(TRAINING))
+    home.wait_in(run, lambda: home.processes(TRAINING))
     time.sleep(5)  # into its steps, or what compiles them
     return run
-
-
-def answered(what: Callable[[], bool]) -> bool:
-    """Whether something is true, of a server that may be on its way back."""
-    import httpx
-
-    try:
-        return what()
-    except httpx.HTTPError:
-        return False
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import psutil
 import yaml
 
 LIMIT_SECONDS = 1800.0
+ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
 class Home:
@@ -62,8 +63,25 @@ class Home:
         return str(self.prefect("POST", f"deployments/{deployed['id']}/create_flow_run", parameters=parameters)["id"])
 
     def state(self, run: str) -> str:
-        """Return the type of a flow run's state."""
-        return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])
+        """Return the type of a flow run's state; '' while the server does not answer."""
+        try:
+            return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])
+        except httpx.TransportError:
+            return ""
+
+    def wait_in(self, run: str, what: Callable[[], object]) -> None:
+        """Return when something is true of a flow run in progress.
+
+        Raises:
+            RuntimeError: the run ended before.
+        """
+
+        def came() -> bool:
+            if (state := self.state(run)) in ENDS:
+                raise RuntimeError(f"flow run {run} is {state}; see {self.home / 'services' / 'logs' / 'worker.log'}")
+            return bool(what())
+
+        wait(came)
 
     def processes(self, words: str) -> list[psutil.Process]:
         """Return the processes of this home whose command line holds these words."""
