@@ -15,7 +15,8 @@ import pytest
 from commands import at_test_size, reader_environment, serve, shell
 from pages import Block, blocks
 
-README = [block for block in blocks("README.md") if block.how.startswith(("run", "serve"))]
+GUIDES = ("README.md", "docs/first-release.md", "docs/read-the-lineage.md")
+COMMANDS = [block for page in GUIDES for block in blocks(page) if block.how.startswith(("run", "serve"))]
 LIMIT_SECONDS = 900  # of one command; a release of micro takes about 100 s on two free cores
 POLL_SECONDS = 0.1
 
@@ -131,14 +132,14 @@ def test_status_lists_what_is_there(home: Path, release: dict[str, Any]) -> None
 
 @pytest.fixture(scope="module")
 def reader(home: Path, release: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder a reader of the README works in; the release is there already."""
+    """The folder a reader of the guides works in; the release is there already."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / ".olmo").symlink_to(home)
     return folder
 
 
-@pytest.mark.parametrize("block", README, ids=str)
-def test_commands_of_the_readme(block: Block, reader: Path) -> None:
+@pytest.mark.parametrize("block", COMMANDS, ids=str)
+def test_commands_of_the_guides(block: Block, reader: Path) -> None:
     text = at_test_size(block.text)
     if block.language == "python":
         (reader / "block.py").write_text(text)

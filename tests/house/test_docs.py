@@ -2,13 +2,20 @@
 
 import json
 import re
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Literal
 
+import msgspec
 import pytest
 from pages import ROOT, Block, blocks
+from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.data.archive import read_members
+from olmo_core.data.document import Document
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
@@ -16,6 +23,12 @@ from olmo_core.recipe.recipe import load_recipe
 YAML = [block for block in blocks("docs/write-a-recipe.md") if block.language == "yaml"]
 RECIPES = [block for block in YAML if block.text.startswith("base:")]
 PROFILES = [block for block in YAML if block not in RECIPES]
+OPERATION = [
+    block
+    for page in ("docs/operate.md", "docs/schedule-evaluations.md")
+    for block in blocks(page)
+    if block.language == "yaml"
+]
 PAGES = sorted(str(path.relative_to(ROOT)) for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
 
 
@@ -32,17 +45,56 @@ def test_a_profile_in_the_guide_loads(block: Block, tmp_path: Path) -> None:
     assert load_profile(str(tmp_path / "mine.yaml")).store_root.startswith("s3://")
 
 
-@pytest.mark.parametrize("block", [block for block in blocks("docs/operate.md") if block.language == "yaml"], ids=str)
+@pytest.mark.parametrize("block", OPERATION, ids=str)
 def test_a_profile_of_the_guide_to_operation_loads(block: Block, tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(block.text)
     assert load_profile(str(tmp_path / "mine.yaml")) != load_profile("laptop")
 
 
-@pytest.mark.parametrize("page", ["docs/operate.md", "docs/run-on-a-cluster.md", "docs/when-something-fails.md"])
+@pytest.mark.parametrize(
+    "page",
+    [
+        "docs/first-release.md",
+        "docs/operate.md",
+        "docs/read-the-lineage.md",
+        "docs/run-on-a-cluster.md",
+        "docs/schedule-evaluations.md",
+        "docs/when-something-fails.md",
+    ],
+)
 def test_every_command_of_a_guide_is_run_or_says_why_not(page: str) -> None:
     commands = [block for block in blocks(page) if block.language == "sh"]
     assert commands
-    assert [block for block in commands if not block.how.startswith(("services", "needs "))] == []
+    assert [block for block in commands if not block.how.startswith(("run", "dry", "services", "needs "))] == []
+
+
+def test_the_corpus_of_the_guide_rests_on_its_package(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("docs/bring-a-corpus.md") if block.language == "yaml")
+    (tmp_path / "mine.yaml").write_text(block.text)
+    plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
+    corpus = plan.corpora["graphs"]
+    assert [step.label for step in corpus.inputs.values()] == ["package/networkx"]
+    assert corpus in list(plan.runs["stage1"][0].step.closure())
+
+
+def test_the_reader_of_the_guide_yields_documents_and_names_a_line_that_is_none(tmp_path: Path) -> None:
+    (block,) = (block for block in blocks("docs/bring-a-corpus.md") if block.language == "python")
+    names: dict[str, Any] = {
+        "Iterator": Iterator,
+        "Literal": Literal,
+        "Path": Path,
+        "msgspec": msgspec,
+        "read_members": read_members,
+    }
+    names |= {"BaseModel": BaseModel, "ConfigDict": ConfigDict, "Document": Document, "Field": Field}
+    exec(block.text, names)
+    source = names["LinesSource"](reader="lines", package="mine", members=("*.jsonl",))
+    for text, name in (('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n', "good"), ('{"id": "a"}\n', "bad")):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr("lines.jsonl", text)
+    assert list(source.documents(tmp_path / "good.zip")) == [Document("a", "one"), Document("b", "two")]
+    with pytest.raises(ValueError, match=r"bad\.zip: lines\.jsonl, line 1: .*text.*; correct it"):
+        list(source.documents(tmp_path / "bad.zip"))
 
 
 def test_the_guide_has_recipes_and_a_profile() -> None:
