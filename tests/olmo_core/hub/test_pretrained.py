@@ -2,13 +2,11 @@
 
 import shutil
 import subprocess
-from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from hub_server import FakeHub, Fault
-from huggingface_hub import HfApi
 from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
@@ -30,12 +28,12 @@ REPO = "olmo/tiny"
 def take(tmp_path):
     """Take a model with some config; return the folder and what the step returns."""
 
-    def run(**config):
+    def run(hub=None, **config):
         out = tmp_path / "taken"
         out.mkdir()
         step = pretrained_step(PretrainedConfig(**config))
         assert step.work == "olmo_core.hub.download:take_pretrained"
-        return out, take_pretrained(Job(step=step, inputs={}, out=out))
+        return out, take_pretrained(Job(step=step, inputs={}, out=out, placement=Placement(hub=hub and hub.url)))
 
     return run
 
@@ -44,7 +42,6 @@ def take(tmp_path):
 def hub(monkeypatch):
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with FakeHub() as hub:
-        monkeypatch.setattr("huggingface_hub.HfApi", partial(HfApi, endpoint=hub.url))
         yield hub
 
 
@@ -56,7 +53,7 @@ def same_weights(one: Path, other: Path) -> bool:
 def test_a_commit_of_the_hub_becomes_a_checkpoint(hub, take, revision, native):
     made = revision("r")
     commit = HubEndpoint(REPO, hub.url).upload(made)
-    out, result = take(repo=REPO, revision=commit)
+    out, result = take(hub, repo=REPO, revision=commit)
     assert same_weights(out, native())
     assert load_config(out) == load_config(native())
     parameters = load_config(native()).parameters
@@ -70,17 +67,17 @@ def test_other_bytes_than_the_commit_has_are_refused(hub, take, revision):
         if key in hub.lfs:
             hub.blobs[key] = hub.blobs[key][:-1] + bytes([hub.blobs[key][-1] ^ 1])
     with pytest.raises(ConversionError, match=r"model\.safetensors came with other bytes than the commit has"):
-        take(repo=REPO, revision=commit)
+        take(hub, repo=REPO, revision=commit)
 
 
 def test_what_the_hub_has_not_and_a_hub_out_of_order_are_told_apart(hub, take, revision, tmp_path):
     HubEndpoint(REPO, hub.url).upload(revision("r"))
     with pytest.raises(ConversionError, match=f"{REPO} at {'0' * 40} cannot be had from the Hub"):
-        take(repo=REPO, revision="0" * 40)
+        take(hub, repo=REPO, revision="0" * 40)
     hub.faults.append(Fault("GET .*tree", status=503, times=100))
     (tmp_path / "taken").rmdir()
     with pytest.raises(ConnectionError, match=REPO):
-        take(repo=REPO, revision="0" * 40)
+        take(hub, repo=REPO, revision="0" * 40)
 
 
 def test_a_folder_of_transformers_becomes_a_checkpoint_a_run_starts_from(take, revision, native, tmp_path):
