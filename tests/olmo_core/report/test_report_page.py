@@ -132,6 +132,42 @@ def test_every_figure_has_its_numbers(whole: str) -> None:
     assert len(figures) == 1 + len(with_numbers) == 1 + 1 + 2 + 2 + 2
 
 
+def test_a_planned_release_of_thousands_of_steps_is_a_small_page(profile: Profile, tmp_path: Path) -> None:
+    plan = plan_of("olmo2-1b")
+    text = render(plan, Store(tmp_path), profile)
+    page = Page(text)
+    checkpoints = len(plan.checkpoints())
+    assert checkpoints > 1000 and len(text) < 500_000
+    listed = next(table for table in page.texts["table"] if table.strip().startswith("All steps"))
+    assert f"and {checkpoints - 1:,} more" in listed and f"{checkpoints:,} missing" in listed
+    assert all(f'<th scope="row">{revision.name}' in text for revision in plan.revisions)
+    assert "from_pretrained" not in text, "nothing can be loaded yet"
+
+
+def test_text_can_be_told_from_its_ground_in_both_themes(nothing: str) -> None:
+    themes = re.findall(r":root \{([^}]*)\}", nothing)[:2]
+    for theme in themes:
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", theme))
+        text = [name for name in colours if name in {"ink", "muted", "accent", "warn"} or name.startswith("series")]
+        for ground in ("page", "surface"):
+            for name in text:
+                assert contrast(colours[name], colours[ground]) >= 4.5, (name, ground)
+        assert contrast(colours["ink"], colours["notice"]) >= 4.5
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG 2.2, contrast ratio."""
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2.2, relative luminance."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
 def test_equal_records_give_equal_bytes_in_every_process(
     whole: str, plan: Plan, store: Store, profile: Profile
 ) -> None:

@@ -1,6 +1,7 @@
 """Numbers of the page against the records they come from: curves, scores, comparisons, cost, words."""
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan
@@ -18,7 +20,7 @@ from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
 from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
-from olmo_core.report.words import duration, energy, mass, some
+from olmo_core.report.words import duration, energy, mass, some, thinned
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
 
@@ -67,6 +69,26 @@ def test_scores_are_those_of_the_results_with_their_intervals(
             f"{low:.3f} to {high:.3f}",
             f"{found['documents']}",
         )
+
+
+def test_a_long_series_is_shown_by_evenly_spaced_models(
+    looks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan, store = plan_of("micro", "stages.stage1.checkpoint_every=25"), Store(tmp_path)
+    fill(plan, store)
+    monkeypatch.setattr("olmo_core.report.scores.POINTS", 3)
+    figure = heldout_figures(read_release(plan, store), looks)[0]
+    shown = [row[0] for row in figure.table.rows]
+    assert shown[:3] == ["stage1-step25", "stage1-step75", "stage1-step125"] and shown[-1] == "soup"
+    assert "6 of 8 models, evenly spaced" in figure.table.caption
+    assert "8 models" in figure.description, "what is best is said of all"
+
+
+@given(st.lists(st.integers(), max_size=50), st.integers(2, 20))
+def test_thinned_keeps_both_ends_and_the_order(items: list[int], most: int) -> None:
+    places = thinned(range(len(items)), most)
+    assert places == sorted(set(places)) and len(places) == min(most, len(items))
+    assert not items or (places[0], places[-1]) == (0, len(items) - 1)
 
 
 def test_tasks_show_their_main_metric_and_chance(release: Release, looks: dict[str, Any]) -> None:
