@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect import flow
 from prefect.events import emit_event
+from prefect.runtime import flow_run
 
 from flows.cells import missing_results, to_make
 from flows.inputs import check_sources
@@ -29,7 +30,12 @@ from tasks.steps import make_steps
 REGRESSION = "olmo.evaluation.regression"
 
 
-@flow(name="nightly-evals", flow_run_name="nightly evaluations {recipe}")
+def _run_name() -> str:
+    given = flow_run.parameters
+    return f"nightly evaluations {given['repository'] or given['recipe']}"
+
+
+@flow(name="nightly-evals", flow_run_name=_run_name)
 @described
 @refusing
 def nightly(

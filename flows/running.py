@@ -11,6 +11,7 @@ from rich.console import Console
 from flows.display import Watch, print_json, print_table, turned
 from flows.inputs import check_inputs
 from flows.opening import check, check_room, open_session, open_store, read_plan
+from infra.doctor import room
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
@@ -20,6 +21,7 @@ from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, evaluation_rows, stage_rows
+from tasks.failures import StepsFailedError, root_message
 from tasks.session import Session
 
 
@@ -47,6 +49,12 @@ def run_release(
             if todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
+    except Exception as error:
+        if isinstance(error, StepsFailedError) or (disk := room(loaded, 0)).fine:
+            raise
+        # Where the disk is full, every server fails in a way of its own.
+        what = f"disk: {disk.seen}; make room and run it again: what was committed is kept"
+        raise StepsFailedError(f"{what} ({root_message(error)})") from error
     finally:
         if server is not None:
             server.stop()

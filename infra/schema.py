@@ -47,6 +47,8 @@ class Database:
             return ""
         try:
             with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
+                if not database.execute("select 1 from sqlite_master").fetchone():
+                    return ""  # its server was ended, or the disk full, before it wrote anything
                 (found,) = database.execute("select version_num from alembic_version").fetchone()
         except (sqlite3.DatabaseError, TypeError) as error:
             raise SchemaError(f"{self.path}: {error}", f"move it away; {self.lost}") from error

@@ -4,6 +4,7 @@ A user's error (bad value, missing input, work that disagrees with itself) fails
 only hides it. The classes decide Prefect's retries; nothing else in the project retries a step.
 """
 
+import errno
 from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
@@ -75,6 +76,8 @@ def root_message(error: BaseException) -> str:
     """Return the message of the innermost failure, on one line: what a person wants to read first."""
     innermost = list(_chain(error))[-1]
     text = " ".join(str(innermost).split()) or type(innermost).__name__
+    if isinstance(innermost, OSError) and innermost.errno == errno.ENOSPC:
+        text += "; make room and run it again: what was committed is kept"
     return f"{type(innermost).__name__}: {text}"
 
 

@@ -6,9 +6,10 @@ from flows.refusal import refusing
 from infra.services.errors import ServiceError
 from olmo_core.artifact.make import MissingInputError
 from olmo_core.recipe.overrides import ConfigError
+from tasks.failures import StepsFailedError
 
 
-@pytest.mark.parametrize("kind", [ConfigError, MissingInputError, ServiceError])
+@pytest.mark.parametrize("kind", [ConfigError, MissingInputError, ServiceError, StepsFailedError])
 def test_what_is_refused_is_a_failed_state_with_one_line(kind: type[Exception]) -> None:
     error = kind("recipe mine: no such field; did you mean 'seeds'?")
 

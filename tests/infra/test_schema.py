@@ -32,6 +32,11 @@ def test_none_yet_is_fine(database: Database) -> None:
     assert not database.path.exists()
 
 
+def test_one_in_which_nothing_was_written_yet_is_fine(database: Database) -> None:
+    database.path.touch()
+    assert database.check() == ""
+
+
 def test_the_installed_one_is_fine(database: Database) -> None:
     _, latest = schemas(database.package, database.migrations)
     write(database, latest)

@@ -1,3 +1,5 @@
+import errno
+
 import pytest
 
 from olmo_core.artifact.lease import SupersededError
@@ -47,3 +49,10 @@ def test_a_cause_counts_and_a_loop_of_causes_ends() -> None:
 def test_the_innermost_message_is_what_people_read() -> None:
     outer = WorkerGroupError({0: ValueError("stages.stage1.schedule.peak is\ntoo high")})
     assert root_message(outer) == "ValueError: stages.stage1.schedule.peak is too high"
+
+
+def test_a_full_disk_is_told_with_the_remedy() -> None:
+    outer = WorkerGroupError({0: OSError(errno.ENOSPC, "No space left on device")})
+    said = root_message(outer)
+    assert said == "OSError: [Errno 28] No space left on device; make room and run it again: what was committed is kept"
+    assert classify(outer) is FailureClass.USER, "trying again at once finds the same disk"
