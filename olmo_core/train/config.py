@@ -116,7 +116,10 @@ class TrainingSettings(BaseModel):
 
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
     sequence_length: int = Field(ge=2, description="Tokens of one sequence; all but the last have a target.")
-    precision: Literal["bf16", "fp32"] = Field("bf16", description="Arithmetic of the step; weights stay fp32.")
+    precision: Literal["bf16", "fp32", "float8"] = Field(
+        "bf16",
+        description="Arithmetic of the step; weights stay fp32. float8 is for the blocks' products, the rest is bf16.",
+    )
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from olmo_core.train.float8 import to_float8
 from torch import Tensor
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.distributed.tensor import DTensor
@@ -54,6 +55,8 @@ class Trainer:
         mesh = mesh_of(placement, self.device)
         with torch.device(self.device if mesh is None else "meta"):
             self.model = Transformer(model)
+        if config.precision == "float8":
+            to_float8(self.model, self.device)
         recompute(self.model, placement.recompute)
         self._slice_loss = slice_loss
         if can_compile(placement):
@@ -122,7 +125,7 @@ class Trainer:
         mask = document_mask(tokens, self._eos_id) if self._eos_id is not None else None
         with self._arithmetic():
             states = self.model.states(tokens, mask=mask)
-        states = states.flatten(0, 1).to(torch.bfloat16 if config.precision == "bf16" else torch.float32)
+        states = states.flatten(0, 1).to(torch.float32 if config.precision == "fp32" else torch.bfloat16)
         loss, *sums = head_loss(
             states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss
         )
@@ -138,4 +141,4 @@ class Trainer:
         return torch.cat((sums[:2] / share, sums[2:]))
 
     def _arithmetic(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "fp32")

@@ -18,7 +18,7 @@ class Throughput(Callback):
 
     def __init__(self, model: ModelConfig, config: TrainingConfig, device: torch.device, world: int) -> None:
         self._tokens = config.batch_tokens
-        dtype = torch.bfloat16 if config.precision == "bf16" else torch.float32
+        dtype = torch.float32 if config.precision == "fp32" else torch.bfloat16
         peak = world * peak_flops(device, dtype)
         self._shares = {
             f"utilization_{count}": model.flops_per_token(config.sequence_length, count) / peak
