@@ -20,25 +20,51 @@ class SchemaError(Exception):
 
 
 @dataclass(frozen=True)
-class Database:
-    """A SQLite database and the package that keeps it.
+class Schema:
+    """What an installed package makes of a database.
 
     Attributes:
-        path: of its file.
-        package: that writes it.
+        package: that keeps the database.
         migrations: folder of its migrations below the package.
-        migrates: whether its server brings an older database up to date by itself.
-        lost: what becomes of what is in it, where it has to be moved away.
+        upgrade: command that brings an older database up to date, with `URL`; '' where its server does so by itself.
     """
 
-    path: Path
     package: str
     migrations: str
-    migrates: bool
+    upgrade: str = ""
+
+    def judge(self, found: str, where: str, url: str, remedy: str = "") -> None:
+        """Accept the schema `found` in the database `where`.
+
+        Raises:
+            SchemaError: a newer version wrote it, or it has to be upgraded first.
+        """
+        seen, installed = f"{where} has schema {found}", f"{self.package} {importlib.metadata.version(self.package)}"
+        known, latest = schemas(self.package, self.migrations)
+        if found not in known:
+            raise SchemaError(
+                f"{seen}, which {installed} does not know: a newer one wrote it",
+                f"install that version of {self.package}{remedy}",
+            )
+        if found != latest and self.upgrade:
+            raise SchemaError(f"{seen}, {installed} wants {latest}", self.upgrade.replace("URL", url))
+
+
+MLFLOW = Schema("mlflow", "store/db_migrations/versions", "mlflow db upgrade URL")
+PREFECT_SQLITE = Schema("prefect", "server/database/_migrations/versions/sqlite")
+PREFECT_POSTGRES = Schema("prefect", "server/database/_migrations/versions/postgresql")
+
+
+@dataclass(frozen=True)
+class Database:
+    """A SQLite database, and what becomes of what is in it where it has to be moved away."""
+
+    path: Path
+    schema: Schema
     lost: str
 
     def check(self) -> str:
-        """Return which schema it has, '' where there is no database yet.
+        """Return which schema it has, '' where nothing was written yet.
 
         Raises:
             SchemaError: it was written by a newer version, has to be upgraded first, or is no database.
@@ -52,25 +78,15 @@ class Database:
                 (found,) = database.execute("select version_num from alembic_version").fetchone()
         except (sqlite3.DatabaseError, TypeError) as error:
             raise SchemaError(f"{self.path}: {error}", f"move it away; {self.lost}") from error
-        seen = f"{self.path} has schema {found}"
-        installed = f"{self.package} {importlib.metadata.version(self.package)}"
-        known, latest = schemas(self.package, self.migrations)
-        if found not in known:
-            raise SchemaError(
-                f"{seen}, which {installed} does not know: a newer one wrote it",
-                f"install that version of {self.package}, or move the file away; {self.lost}",
-            )
-        if found != latest and not self.migrates:
-            raise SchemaError(f"{seen}, {installed} wants {latest}", f"mlflow db upgrade sqlite:///{self.path}")
-        return f"schema {found} of {self.package}"
+        self.schema.judge(found, str(self.path), f"sqlite:///{self.path}", f", or move the file away; {self.lost}")
+        return f"schema {found} of {self.schema.package}"
 
 
 def databases(home: Path) -> Iterator[Database]:
     """Yield the SQLite databases of a home folder, whether they are there yet or not."""
-    prefect, mlflow = home / "prefect" / "prefect.db", home / "mlflow.db"
     told = f"it is written anew from the outbox in {home / 'outbox'}"
-    yield Database(prefect, "prefect", "server/database/_migrations/versions/sqlite", True, "past runs are gone then")
-    yield Database(mlflow, "mlflow", "store/db_migrations/versions", False, told)
+    yield Database(home / "prefect" / "prefect.db", PREFECT_SQLITE, "past runs are gone then")
+    yield Database(home / "mlflow.db", MLFLOW, told)
 
 
 def schemas(package: str, migrations: str) -> tuple[set[str], str]:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
 from infra.services.programs import HOST, Service, client_settings, ray_folder, server_environment, services
 from infra.services.supervisor import Group
@@ -35,7 +36,8 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
         tell: called with the name of each server and its seconds, when it is healthy.
 
     Raises:
-        ServiceError: a port is taken, or a server does not become healthy; names it, its log and the remedy.
+        ServiceError: a port is taken, a database is of another version, or a server does not become healthy; names it,
+            its log and the remedy.
     """
     group, secret = _group(profile), _tokens(profile)
     try:
@@ -43,6 +45,7 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
     except RuntimeError as error:
         raise ServiceError(str(error)) from error
     if not group.running:
+        _refuse_other_schemas(profile)
         _refuse_taken_ports(profile)
         ray_folder(profile).mkdir(mode=0o700, exist_ok=True)
         _link_ray_logs(profile, group)
@@ -162,6 +165,15 @@ def _refuse_taken_ports(profile: Profile) -> None:
         raise ServiceError(
             f"port {port} (services.{name} of the profile) is in use; stop what uses it, or give another one"
         )
+
+
+def _refuse_other_schemas(profile: Profile) -> None:
+    """Look at SQLite files; databases of PostgreSQL are looked at when that answers."""
+    try:
+        for each in databases(profile.folder) if profile.services.postgres_port is None else ():
+            each.check()
+    except SchemaError as error:
+        raise ServiceError("; ".join(error.args)) from error
 
 
 def _taken(port: int) -> bool:

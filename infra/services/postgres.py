@@ -4,8 +4,12 @@ import os
 import pwd
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from infra.schema import MLFLOW, PREFECT_POSTGRES, SchemaError
+from infra.services.errors import ServiceError
 from infra.services.supervisor import Program
 from infra.services.tokens import USER, Tokens
 
@@ -49,15 +53,36 @@ def create_databases(port: int, password: str) -> None:
     Raises:
         psycopg.OperationalError: it does not answer.
     """
-    import psycopg
-
-    with psycopg.connect(
-        host="127.0.0.1", port=port, user=USER, password=password, dbname="postgres", autocommit=True
-    ) as connection:
+    with _connection(port, password, "postgres") as connection:
         there = {name for (name,) in connection.execute("select datname from pg_database")}
         for name in DATABASES:
             if name not in there:
                 connection.execute(f"create database {name}")
+
+
+def check_schemas(port: int, tokens: Tokens) -> None:
+    """Look whether the installed packages can work with what is in their databases.
+
+    Raises:
+        ServiceError: a newer version wrote one, or it has to be upgraded first.
+    """
+    mlflow = replace(MLFLOW, upgrade=f"PGPASSWORD=$(cat {tokens.path('postgres')}) {MLFLOW.upgrade}")
+    for database, schema in (("prefect", PREFECT_POSTGRES), ("mlflow", mlflow)):
+        with _connection(port, tokens["postgres"], database) as connection:
+            if connection.execute("select to_regclass('alembic_version')").fetchone() == (None,):
+                continue
+            row = connection.execute("select version_num from alembic_version").fetchone()
+        where, address = f"database {database} of PostgreSQL on port {port}", url("postgresql+psycopg", port, database)
+        try:
+            schema.judge(str(row and row[0]), where, address)
+        except SchemaError as error:
+            raise ServiceError("; ".join(error.args)) from error
+
+
+def _connection(port: int, password: str, database: str) -> Any:
+    import psycopg
+
+    return psycopg.connect(host="127.0.0.1", port=port, user=USER, password=password, dbname=database, autocommit=True)
 
 
 def url(driver: str, port: int, database: str) -> str:

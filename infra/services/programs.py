@@ -154,6 +154,7 @@ def _databases(port: int, tokens: Tokens) -> Callable[[], bool]:
 
         try:
             postgres.create_databases(port, tokens["postgres"])
+            postgres.check_schemas(port, tokens)
         except (Error, OSError):
             return False
         return True

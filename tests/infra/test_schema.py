@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from infra.doctor import before_a_release
-from infra.schema import Database, SchemaError, databases, schemas
+from infra.schema import MLFLOW, PREFECT_POSTGRES, PREFECT_SQLITE, Database, SchemaError, databases, schemas
+from infra.services.errors import ServiceError
+from infra.services.group import bring_up
 from olmo_core.recipe.profile import Profile
 
 NEWER = "ffffffffffff"
@@ -15,8 +17,9 @@ OLD = {"prefect": "9725c1cbee35", "mlflow": "451aebb31d03"}  # an early one of e
 
 
 @pytest.fixture(params=["prefect", "mlflow"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Database:
-    (found,) = (each for each in databases(tmp_path) if each.package == request.param)
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Database:
+    monkeypatch.delenv("OLMO_HOME", raising=False)
+    (found,) = (each for each in databases(tmp_path) if each.schema.package == request.param)
     found.path.parent.mkdir(exist_ok=True)
     return found
 
@@ -38,9 +41,9 @@ def test_one_in_which_nothing_was_written_yet_is_fine(database: Database) -> Non
 
 
 def test_the_installed_one_is_fine(database: Database) -> None:
-    _, latest = schemas(database.package, database.migrations)
+    _, latest = schemas(database.schema.package, database.schema.migrations)
     write(database, latest)
-    assert database.check() == f"schema {latest} of {database.package}"
+    assert database.check() == f"schema {latest} of {database.schema.package}"
 
 
 def test_a_newer_one_is_refused_with_the_remedy(database: Database) -> None:
@@ -48,13 +51,16 @@ def test_a_newer_one_is_refused_with_the_remedy(database: Database) -> None:
     with pytest.raises(SchemaError) as error:
         database.check()
     seen, remedy = error.value.args
-    assert f"{database.path} has schema {NEWER}, which {database.package} " in seen and "a newer one wrote it" in seen
-    assert remedy.startswith(f"install that version of {database.package}, or move the file away")
+    assert (
+        f"{database.path} has schema {NEWER}, which {database.schema.package} " in seen
+        and "a newer one wrote it" in seen
+    )
+    assert remedy.startswith(f"install that version of {database.schema.package}, or move the file away")
 
 
 def test_an_older_one_is_migrated_by_prefect_and_by_a_command_for_mlflow(database: Database) -> None:
-    write(database, OLD[database.package])
-    if database.migrates:
+    write(database, OLD[database.schema.package])
+    if not database.schema.upgrade:
         assert OLD["prefect"] in database.check()
     else:
         with pytest.raises(SchemaError) as error:
@@ -75,10 +81,21 @@ def test_a_release_looks_before_it_starts(database: Database, tmp_path: Path) ->
     assert not found.fine and NEWER in found.seen
 
 
+def test_servers_do_not_start_on_it(database: Database, tmp_path: Path) -> None:
+    write(database, NEWER)
+    with pytest.raises(ServiceError, match=f"has schema {NEWER}, .*; install that version of"):
+        bring_up(Profile(name="test", home=tmp_path), "laptop", ["micro"], lambda _name, _seconds: None)
+    assert not (tmp_path / "services" / "supervisord.conf").exists()
+
+
 def test_the_latest_schema_is_the_one_alembic_finds() -> None:
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
-    (mlflow,) = (each for each in databases(Path()) if each.package == "mlflow")
     folder = Path(utils.__file__).parents[1] / "db_migrations"
-    assert schemas("mlflow", mlflow.migrations)[1] == ScriptDirectory(str(folder)).get_current_head()
+    assert schemas("mlflow", MLFLOW.migrations)[1] == ScriptDirectory(str(folder)).get_current_head()
+
+
+def test_prefect_keeps_one_schema_for_each_kind_of_database() -> None:
+    sqlite, postgres = (schemas(each.package, each.migrations) for each in (PREFECT_SQLITE, PREFECT_POSTGRES))
+    assert sqlite[1] not in postgres[0] and postgres[1] not in sqlite[0]

@@ -1,0 +1,42 @@
+"""What `olmo run` says where a release ends early."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from flows import running
+from infra.doctor import Finding
+from tasks.failures import StepsFailedError
+
+FULL = Finding("disk", "0.0 GB free in /data", "make room")
+FINE = Finding("disk", "900.0 GB free in /data")
+
+
+@pytest.mark.parametrize(
+    ("error", "disk", "said"),
+    [
+        (
+            RuntimeError("Server error 500"),
+            FULL,
+            r"^disk: 0\.0 GB free in /data; make room .* \(RuntimeError: ",
+        ),
+        (RuntimeError("Server error 500"), FINE, r"^Server error 500$"),
+        (StepsFailedError("run/stage1: diverged"), FULL, r"^run/stage1: diverged$"),
+    ],
+)
+def test_a_full_disk_explains_what_servers_make_of_it(
+    error: Exception, disk: Finding, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    monkeypatch.setattr(running, "check_room", lambda *_: None)
+    monkeypatch.setattr(running, "_prefect", lambda _: None)
+    monkeypatch.setattr(running, "open_session", lambda *_, **__: nullcontext(SimpleNamespace(start_workers=lambda: 0)))
+    monkeypatch.setattr(running, "_run_flow", fail)
+    monkeypatch.setattr(running, "room", lambda *_: disk)
+    with pytest.raises(type(error) if disk.fine else StepsFailedError, match=said):
+        running.run_release("micro", "laptop", [], None, None, as_json=False)
