@@ -51,7 +51,7 @@ def release(
         what = (recipe, profile, overrides)
         calls: dict[str, Callable[[], None]] = {
             "data": partial(data, *what),
-            **{name: partial(_stage(plan.recipe, name), recipe, name, profile, overrides) for name in plan.runs},
+            **{name: partial(stage_flow(plan.recipe, name), recipe, name, profile, overrides) for name in plan.runs},
             "soup": partial(soup, *what),
             "evaluate": partial(evaluate, *what),
             "publish": partial(publish, *what),
@@ -71,7 +71,7 @@ def _to_run(rows: list[Row]) -> int:
     return sum(row["action"] == "run" for row in rows)
 
 
-def _stage(recipe: Recipe, name: str) -> Flow[..., None]:
+def stage_flow(recipe: Recipe, name: str) -> Flow[..., None]:
     """Return the flow of a stage under the name of its deployment."""
     return stage.with_options(name=deployment_name(recipe, name))
 

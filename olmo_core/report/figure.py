@@ -40,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "font.size": FONT_SIZE,
     "text.color": INK,
     "axes.labelcolor": MUTED,
+    "axes.labelpad": 7,
     "axes.edgecolor": RULE,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -25,12 +25,13 @@ def plan_rows(plan: Plan, store: Store, strict_code: bool = False) -> list[Row]:
 
 
 def mix_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return corpora by share, tokens and passes for every mix that is made."""
+    """Return corpora by share, tokens and epochs for every mix that is made; what else is known of each after these."""
+    first = ("corpus", "share_asked", "share_given", "tokens", "epochs")
     rows: list[Row] = []
     for step in plan.mixes.values():
         record = store.peek(step)
         for source in record.result["sources"] if record is not None else []:
-            rows.append({"mix": step.name, **source})
+            rows.append({"mix": step.name, **{name: source[name] for name in first}, **source})
     return rows
 
 

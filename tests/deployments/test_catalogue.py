@@ -1,11 +1,14 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from deployments.automations import SILENCE, automations
 from deployments.catalogue import catalogue
+from flows.release import stage_flow
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.recipe import load_recipe
 
 LAPTOP = load_profile("laptop")
 
@@ -30,6 +33,18 @@ def test_forms_say_what_their_fields_mean() -> None:
         fields = each._parameter_openapi_schema.model_dump()["properties"]
         assert all(field.get("description") for field in fields.values()), each.full_name
         assert "Args:" not in str(each.description)
+
+
+def test_forms_refuse_an_override_that_gives_no_value() -> None:
+    for each in catalogue("micro", "laptop", LAPTOP):
+        pattern = each._parameter_openapi_schema.model_dump()["properties"]["overrides"]["items"]["pattern"]
+        assert re.search(pattern, "stages.stage1.tokens=2e6")
+        assert not re.search(pattern, "stages.stage1.tokens") and not re.search(pattern, "=2e6")
+
+
+def test_a_release_runs_its_stages_as_the_flows_that_are_deployed() -> None:
+    recipe = load_recipe("micro")
+    assert [stage_flow(recipe, name).name for name in recipe.stages] == ["pretrain", "anneal"]
 
 
 def test_schedules_are_those_of_the_profile() -> None:

@@ -20,6 +20,7 @@ from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
 from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
+from olmo_core.report.tables import mix_rows
 from olmo_core.report.words import duration, energy, mass, some, thinned
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
@@ -115,6 +116,12 @@ def test_the_comparison_is_the_decisions(release: Release, plan: Plan) -> None:
     assert ("soup against the mean of the ingredients", *expected) in figure.table.rows
     first = candidates_table(decision).rows[0]
     assert first[:2] == ("soup (main)", f"{decision['candidates']['soup']['bits_per_byte']:.4f}")
+
+
+def test_a_row_of_a_mix_says_first_what_was_asked_and_given(plan: Plan, store: Store) -> None:
+    rows = mix_rows(plan, store)
+    assert list(rows[0]) == ["mix", "corpus", "share_asked", "share_given", "tokens", "epochs"]
+    assert {row["mix"] for row in rows} == {step.name for step in plan.mixes.values()}
 
 
 def test_a_decision_without_a_soup_compares_nothing() -> None:
