@@ -13,13 +13,15 @@ from prefect.runtime import flow_run
 
 from flows.cells import missing_results, to_make
 from flows.inputs import check_sources
-from flows.opening import check, check_room, open_session, open_store, read_plan
+from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
 from flows.parameters import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
 from flows.refusal import refusing
-from flows.repository import repository_plan
+from flows.repository import models_bytes, repository_plan
 from infra.services.group import connected
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
 from tasks.failures import StepsFailedError
@@ -46,17 +48,12 @@ def nightly(
     revisions: RevisionPattern = "*",
 ) -> None:
     """Evaluate what has no result yet: every checkpoint and soup in the store, or every revision of a repository."""
-    plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
-    check(loaded)
-    if repository is not None:
-        plan = repository_plan(plan.recipe, loaded.hub.endpoint, repository, revisions)
-        placement = loaded.placement.model_copy(update={"hub": loaded.hub.endpoint})
-        loaded = loaded.model_copy(update={"placement": placement})
+    plan, loaded = _planned(recipe, connected(load_profile(profile)), overrides, repository, revisions)
     store = open_store(loaded)
     missing = missing_results(plan, store)
     due = to_make(plan, missing)
     check_sources(plan, store, f"nightly-evals by {recipe}", due)
-    check_room(loaded, plan, store, due)
+    _check_room(plan, store, due, loaded)
     with open_session(plan, loaded) as session:
         failed = None
         try:
@@ -66,6 +63,26 @@ def nightly(
         show(session, len(missing))
         if failed is not None:
             raise failed
+
+
+def _planned(
+    recipe: str, profile: Profile, overrides: Overrides, repository: str | None, pattern: str
+) -> tuple[Plan, Profile]:
+    """Return what is evaluated, and the profile that says where models come from."""
+    release = read_plan(recipe, list(overrides))
+    check(profile)
+    if repository is None:
+        return release, profile
+    placement = profile.placement.model_copy(update={"hub": profile.hub.endpoint})
+    plan = repository_plan(release.recipe, profile.hub.endpoint, repository, pattern)
+    return plan, profile.model_copy(update={"placement": placement})
+
+
+def _check_room(plan: Plan, store: Store, due: list[Step], profile: Profile) -> None:
+    """Look whether it all fits; how large models are that are fetched is told by the Hub."""
+    fetched = [step for step in due if step.kind == "pretrained"]
+    made = [step for step in due if step.kind != "pretrained"]
+    check_room(profile, bytes_to_write(plan, store, made, profile) + models_bytes(fetched, profile.hub.endpoint))
 
 
 def show(session: Session, missing: int) -> None:

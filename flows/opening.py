@@ -54,13 +54,12 @@ def check(profile: Profile) -> None:
         _refuse(finding)
 
 
-def check_room(profile: Profile, plan: Plan, store: Store, steps: Iterable[Step]) -> None:
-    """Look whether what has to be made of these steps fits onto the disk, as far as can be said before.
+def check_room(profile: Profile, needed: int) -> None:
+    """Look whether so many bytes fit onto the disk.
 
     Raises:
-        ServiceError: it does not; says what is needed and what is there.
+        ServiceError: they do not; says what is needed and what is there.
     """
-    needed = bytes_to_write(plan, store, steps, profile)
     if needed:
         _refuse(room(profile, needed))
 
@@ -106,6 +105,7 @@ def release_session(
     check_parts(plan, parts)
     store = open_store(loaded)
     check_inputs(plan, store, parts)
-    check_room(loaded, plan, store, [step for part in parts or plan.parts for step in plan.steps_of(part)])
+    steps = [step for part in parts or plan.parts for step in plan.steps_of(part)]
+    check_room(loaded, bytes_to_write(plan, store, steps, loaded))
     with open_session(plan, loaded) as session:
         yield session

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
 from flows.inputs import check_inputs
-from flows.opening import check, check_room, open_session, open_store, read_plan
+from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
 from infra.doctor import room
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
@@ -42,7 +42,7 @@ def run_release(
     store = open_store(loaded)
     check_inputs(plan, store, parts)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
-    check_room(loaded, plan, store, todo)
+    check_room(loaded, bytes_to_write(plan, store, todo, loaded))
     server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:

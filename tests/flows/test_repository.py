@@ -1,0 +1,86 @@
+"""Which revisions of a Hub repository are evaluated, what of them is missing, and how much room their models take."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hub_server import FakeHub, Fault, Repo
+from report_world import fill
+
+from flows.cells import missing_results, to_make
+from flows.repository import models_bytes, repository_plan
+from infra.services.errors import ServiceError
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.recipe import load_recipe
+
+MICRO = load_recipe("micro")
+NAMES = ["stage1-step20-tokens1K", "stage1-step100-tokens2K", "main"]
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    monkeypatch.setattr("olmo_core.hub.endpoint.ATTEMPTS", 1)
+    with FakeHub() as hub:
+        repo = hub.repos["org/model"] = Repo()
+        for name in [*NAMES, "pull-requests", "staging-stage1-step200-tokens4K"]:
+            repo.branches[name] = repo.commit({"config.json": hub.blob(name.encode())}, "")
+        yield hub
+
+
+def test_main_and_branches_called_as_checkpoints_are_evaluated(hub: FakeHub) -> None:
+    plan = repository_plan(MICRO, hub.url, "org/model", "*")
+    assert list(plan.published) == NAMES
+    commits = hub.repos["org/model"].branches
+    assert [step.inputs["model"].fields["revision"] for step in plan.published.values()] == [commits[n] for n in NAMES]
+    assert list(repository_plan(MICRO, hub.url, "org/model", "stage1-*").published) == NAMES[:2]
+
+
+@pytest.mark.parametrize(
+    ("repository", "pattern", "said"),
+    [
+        ("org/other", "*", r"^repository org/other: http://[^ ]* shows none; correct its name"),
+        (
+            "org/model",
+            "stage2-*",
+            r"^revisions 'stage2-\*' of org/model: no such revision; there are main, stage1-",
+        ),
+    ],
+)
+def test_what_is_not_there_is_one_line(repository: str, pattern: str, said: str, hub: FakeHub) -> None:
+    with pytest.raises(ConfigError, match=said):
+        repository_plan(MICRO, hub.url, repository, pattern)
+
+
+def test_a_hub_that_cannot_be_had_is_one_line(hub: FakeHub) -> None:
+    hub.faults.append(Fault("GET .*refs", status=500, times=100))
+    with pytest.raises(
+        ServiceError, match=r"^repository org/model at http://.*correct hub\.endpoint or HF_TOKEN$"
+    ) as told:
+        repository_plan(MICRO, hub.url, "org/model", "*")
+    assert "\n" not in str(told.value)
+
+
+def test_only_empty_cells_are_filled_their_models_first(hub: FakeHub, tmp_path: Path) -> None:
+    plan, store = repository_plan(MICRO, hub.url, "org/model", "*"), Store(tmp_path)
+    there, *empty = plan.published.values()
+    fill(plan, store, there.closure())
+    missing = missing_results(plan, store)
+    assert missing == empty
+    made = to_make(plan, missing)
+    assert made[0] is plan.suite and made[-2:] == empty
+    fetched = [step.inputs[role] for step in empty for role in ("model", "tokenizer")]
+    assert {step.id for step in made[1:-2]} == {step.id for step in fetched}
+    fill(plan, store, [step for each in empty for step in each.closure() if store.peek(step) is None])
+    assert to_make(plan, missing_results(plan, store)) == []
+
+
+def test_room_for_models_is_what_the_first_takes_in_fp32(hub: FakeHub) -> None:
+    header = b'{"x":{"dtype":"BF16","shape":[10,3],"data_offsets":[0,60]}}'
+    weights = len(header).to_bytes(8, "little") + header + bytes(60)
+    repo = hub.repos["org/model"]
+    repo.branches["main"] = repo.commit({"config.json": hub.blob(b"{}"), "model.safetensors": hub.blob(weights)}, "")
+    models = [step.inputs["model"] for step in repository_plan(MICRO, hub.url, "org/model", "*").published.values()]
+    assert models_bytes(models[-1:] * 3, hub.url) == 3 * 4 * 30
+    assert models_bytes(models, hub.url) == 0, "the first has no safetensors, which its own step will say"
+    assert models_bytes([], hub.url) == 0
