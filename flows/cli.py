@@ -132,11 +132,11 @@ def up(
     from flows.operating import up as bring_up
 
     console = Console(stderr=as_json)
-    rows = bring_up(recipes or ["tiny"], profile, console)
+    loaded, rows = bring_up(recipes or ["tiny"], profile, console)
     if as_json:
         print_json(rows)
     else:
-        show(rows, profile, console)
+        show(rows, loaded, console)
 
 
 @app.command()

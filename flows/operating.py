@@ -7,11 +7,11 @@ from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.services.group import bring_up, environment_file, states, take_down
 from olmo_core.recipe.estimate import estimate
-from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.profile import Profile, load_profile
 
 
-def up(recipes: list[str], profile: str, console: Console) -> list[dict[str, str]]:
-    """Start the servers of a profile and register the deployments of recipes; return a row for each server.
+def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, list[dict[str, str]]]:
+    """Start the servers of a profile and register the deployments of recipes; return it, and a row for each server.
 
     Raises:
         ServiceError: a server cannot be started; names it and the remedy.
@@ -24,16 +24,16 @@ def up(recipes: list[str], profile: str, console: Console) -> list[dict[str, str
 
     started = bring_up(loaded, profile, recipes, tell)
     now = states(loaded)
-    return [
+    return loaded, [
         {"service": each.program.name, "state": now.get(each.program.name, "GONE"), "address": each.address}
         for each in started
     ]
 
 
-def show(rows: list[dict[str, str]], profile: str, console: Console) -> None:
+def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None:
     """Print the servers, and how a shell becomes their client."""
     print_table(console, "services", rows)
-    file = environment_file(load_profile(profile))
+    file = environment_file(profile)
     console.print(
         f"user `olmo`, passwords in {file.parent / 'tokens'}; in a shell, before `prefect` or `mlflow`:\n  . {file}",
         highlight=False,
