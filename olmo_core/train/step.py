@@ -26,8 +26,8 @@ def run_step(
     name, whose text the mix's tokenizer encodes. Its artifact holds `history.jsonl`; weights are in its checkpoints.
 
     Raises:
-        ValueError: there is no checkpoint to inherit the rate from, or the sequence length does not fit the model's
-            context or the mix.
+        ValueError: there is no checkpoint to inherit the rate from, no held-out text where it is asked for, or the
+            sequence length does not fit the model's context or the mix.
     """
     if config.schedule.peak == "inherit" and (start is None or start.kind != "checkpoint"):
         source = "has no start" if start is None else f"starts from {start.label}, which has no rate"
@@ -44,7 +44,9 @@ def run_step(
         )
     inputs = {"mix": mix, **mix.inputs, **({"start": start} if start is not None else {})}
     if config.heldout is not None:
-        inputs |= {f"heldout/{source}": corpus for source, corpus in (heldout or {}).items()}
+        if not heldout:
+            raise ValueError(f"{name}: heldout asks for text that is set apart of a corpus, but there is no corpus")
+        inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
         inputs["tokenizer"] = next(iter(mix.inputs.values())).inputs["tokenizer"]
     return Step(
         kind="run",

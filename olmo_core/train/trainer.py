@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from olmo_core.train.float8 import to_float8
 from torch import Tensor
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.distributed.tensor import DTensor
@@ -16,6 +15,7 @@ from olmo_core.model.transformer import Transformer
 from olmo_core.train.canonical import CanonicalShards
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.documents import document_mask
+from olmo_core.train.float8 import to_float8
 from olmo_core.train.kernels import remove_torn
 from olmo_core.train.loss import IGNORED, head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer

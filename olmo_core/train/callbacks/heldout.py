@@ -29,7 +29,11 @@ class Text:
 
 
 def read_texts(config: HeldoutConfig, inputs: Mapping[str, Artifact], length: int) -> dict[str, Text]:
-    """Return role -> the text of every input `heldout/SOURCE`, in windows of at most `length` tokens."""
+    """Return role -> the text of every input `heldout/SOURCE` that has some, in windows of at most `length` tokens.
+
+    Raises:
+        ValueError: none has.
+    """
     encode = Encoder(inputs["tokenizer"].path)
     texts = {}
     for role in sorted(inputs):
@@ -38,7 +42,12 @@ def read_texts(config: HeldoutConfig, inputs: Mapping[str, Artifact], length: in
             chosen = select(documents, config.source_bytes, config.document_bytes).documents
             tokens = encode([document.text for document in chosen])
             requests = [each for ids in tokens for each in windows(ids, encode.eos, length)]
-            texts[role] = Text([Tree.of([each]) for each in requests], sum(document.bytes for document in chosen))
+            if size := sum(document.bytes for document in chosen):
+                texts[role] = Text([Tree.of([each]) for each in requests], size)
+    if not texts:
+        raise ValueError(
+            "heldout asks for text that is set apart, but no corpus has any; give corpora.*.heldout a share"
+        )
     return texts
 
 

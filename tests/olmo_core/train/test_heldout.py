@@ -1,0 +1,54 @@
+"""Which text is scored while a run trains; that the numbers are right, ranks and a real evaluation show."""
+
+import gzip
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from training_world import MODEL, config, mixed
+
+from olmo_core.artifact.store import Store
+from olmo_core.train.callbacks.heldout import read_texts
+from olmo_core.train.config import HeldoutConfig
+from olmo_core.train.step import run_step
+
+
+def inputs(folder: Path, **sources: list[str]) -> dict[str, Any]:
+    tokenizer = Tokenizer(WordLevel({"a": 1, "b": 2, "?": 3}, unk_token="?"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()  # type: ignore[assignment]
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "special_tokens.json").write_text(json.dumps({"eos_id": 0, "vocab_size": 4}))
+    paths = {"tokenizer": folder}
+    for name, texts in sources.items():
+        paths[f"heldout/{name}"] = folder / name
+        paths[f"heldout/{name}"].mkdir()
+        with gzip.open(folder / name / "heldout.jsonl.gz", "wt") as file:
+            file.writelines(json.dumps({"id": str(n), "text": text}) + "\n" for n, text in enumerate(texts))
+    return {role: SimpleNamespace(path=path) for role, path in paths.items()}
+
+
+def test_every_document_is_cut_into_windows_and_bytes_are_those_of_the_text(tmp_path: Path) -> None:
+    texts = read_texts(HeldoutConfig(every=1), inputs(tmp_path, x=["a b é", "b"], none=[]), length=2)
+    assert list(texts) == ["heldout/x"]
+    assert texts["heldout/x"].bytes == 7
+    assert sorted(tree.tokens for tree in texts["heldout/x"].windows) == [[0], [0, 1], [2]]
+
+
+def test_no_more_is_scored_than_was_asked_for(tmp_path: Path) -> None:
+    asked = HeldoutConfig(every=1, source_bytes=4, document_bytes=3)
+    text = read_texts(asked, inputs(tmp_path, x=["a b a b", "a b a"]), length=8)["heldout/x"]
+    assert text.bytes == 3
+    assert [tree.tokens for tree in text.windows] == [[0, 1]]
+
+
+def test_text_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no corpus has any; give corpora\.\*\.heldout a share$"):
+        read_texts(HeldoutConfig(every=1), inputs(tmp_path, none=[""]), length=2)
+    mix = mixed(Store(str(tmp_path / "store")))
+    with pytest.raises(ValueError, match="run: heldout asks for text that is set apart of a corpus"):
+        run_step("run", config(heldout={"every": 2}), MODEL, mix)
