@@ -93,20 +93,22 @@ def _finding(what: str, check: Check, profile: Profile) -> Finding:
 
 
 def _disk(profile: Profile, needed: int) -> str:
-    """Artifacts of a remote store are made, and kept, below home as well."""
-    local = {profile.folder} | ({Path(profile.store_root)} if "://" not in profile.store_root else set())
+    """What an address such as `s3://` takes is not known here; home has to have room for the rest."""
+    wanted = {profile.folder: SPARE_BYTES}
+    if "://" not in profile.store_root:
+        wanted[Path(profile.store_root)] = needed + SPARE_BYTES
     seen = []
-    for folder in sorted(local):
+    for folder, size in wanted.items():
         there = next(each for each in (folder, *folder.parents) if each.exists())
         free = shutil.disk_usage(there).free
         seen.append(f"{free / 1e9:.1f} GB free in {there}")
         if not os.access(there, os.W_OK):
             raise _WrongError(f"{there} cannot be written", "give another home: OLMO_HOME, or `home` in the profile")
-        if free < needed + SPARE_BYTES:
+        if free < size:
             raise _WrongError(
                 seen[-1],
-                f"{needed / 1e9:.1f} GB of artifacts and {SPARE_BYTES / 1e9:.1f} GB beside them have to fit in; make "
-                "room, or give another place: OLMO_HOME, `home` or `artifacts` in the profile",
+                f"{size / 1e9:.1f} GB have to fit in, as far as can be said before; make room, or give another place: "
+                "OLMO_HOME, `home` or `artifacts` in the profile",
             )
     return ", ".join(dict.fromkeys(seen))
 
