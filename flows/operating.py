@@ -6,7 +6,6 @@ from flows.display import print_table
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.services.group import bring_up, environment_file, states, take_down
-from olmo_core.recipe.estimate import estimate
 from olmo_core.recipe.profile import Profile, load_profile
 
 
@@ -44,10 +43,8 @@ def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None
 def examined(recipe: str, profile: str) -> list[Finding]:
     """Return what `olmo doctor` finds, with room for what a recipe has still to make."""
     plan, loaded = read_plan(recipe, []), load_profile(profile)
-    store = open_store(loaded)
-    # The steps of a remote store are known when it answers, which is another finding.
-    there = "://" not in loaded.store_root
-    needed = bytes_to_write(plan, store, plan.steps, loaded) if there else estimate(plan, plan.steps, (), loaded).bytes
+    # A store elsewhere takes no room here, and what it holds is known when it answers.
+    needed = 0 if "://" in loaded.store_root else bytes_to_write(plan, open_store(loaded), plan.steps, loaded)
     return list(examine(loaded, needed))
 
 
