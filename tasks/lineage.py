@@ -1,29 +1,37 @@
 """What the events of a release mean in MLflow: runs, datasets, logged models, registered versions, curves.
 
-An experiment is a recipe, its parent runs are releases, each of its child runs is one artifact, whichever release made
-it. Models and datasets join the child runs, so the lineage can be walked from a soup back to its corpora. Events may
-come twice and in any order. Only the shipper's process imports this.
+An experiment is a recipe, its parent runs are releases with the scores of their `main`, each of its child runs is one
+artifact, whichever release made it. Models and datasets join the child runs, so the lineage can be walked from a soup
+back to its corpora. Events may come twice and in any order. Only the shipper's process imports this.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModel, LoggedModelInput, Metric
-from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
+from mlflow.utils.mlflow_tags import (
+    MLFLOW_DATASET_CONTEXT,
+    MLFLOW_RUN_NAME,
+    MLFLOW_RUN_NOTE,
+)
 
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.store import Store
+from olmo_core.hub.names import MAIN
 from tasks.dataset_source import ArtifactSource
+from tasks.entries import artifact_table, code_tags, record_tags, scores, source_tags, training_values
 from tasks.experiment import ARTIFACT, DIGEST, RELEASE, STEP, Experiment, Known
 from tasks.flatten import TAG_LENGTH, cut, key, numbers, params, unused
-from tasks.registry import COMMIT, MODEL_ARTIFACT, REVISION, Registry
+from tasks.registry import COMMIT, REVISION, Registry
 
 ORIGIN = "olmo.origin"
+REPOSITORY = "olmo.repo"
+MAIN_MODEL = "olmo.main_model"
 HISTORY = "history.jsonl"  # Of a run: one JSON object a line, `step` and numbers.
-MODELS = ("checkpoint", "soup")
+MODELS = ("checkpoint", "soup", "pretrained")
 DATASETS = ("corpus", "mix", "suite")
 _DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the whole digest.
 _CONTEXTS = {"run": "training", "result": "evaluation"}
@@ -43,6 +51,7 @@ class Lineage:
         self._artifacts = artifacts
         self._experiments: dict[str, Experiment] = {}
         self._labels: dict[str, str] = {}
+        self._started: dict[str, str] = {}
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Tell one event.
@@ -62,6 +71,8 @@ class Lineage:
                 self._metrics(experiment, event)
             case "revision":
                 self._revision(experiment, event)
+            case "repository":
+                self._repository(experiment, event)
             case "finished" | "failed":
                 self._end(experiment, event)
             case other:
@@ -97,8 +108,10 @@ class Lineage:
         self._labels |= {step["id"]: step["label"] for step in event["plan"]}
         parent = self._parent(experiment, event["release"], _ms(event["time"]))
         experiment.reopen(parent)
-        tags = {"olmo.recipe": event["recipe"], "olmo.steps": str(len(event["plan"])), **_code_tags(event["code"])}
-        experiment.log(parent, params(event["values"]), {**tags, MLFLOW_RUN_NOTE: _plan_table(event["plan"])})
+        self._client.set_experiment_tag(experiment.id, MLFLOW_RUN_NOTE, event["values"].get("description", ""))
+        tags = {"olmo.recipe": event["recipe"], "olmo.steps": str(len(event["plan"])), **code_tags(event["code"])}
+        tags |= {MLFLOW_RUN_NOTE: artifact_table("step", [(each["label"], "", each["id"]) for each in event["plan"]])}
+        experiment.log(parent, params(event["values"]), tags | source_tags(experiment.name))
 
     def _metrics(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         points = event["points"]
@@ -110,9 +123,9 @@ class Lineage:
         experiment.metrics(
             run,
             [
-                Metric(key(name), float(value), _ms(now), _training_step(step))
+                Metric(name, value, _ms(now), _training_step(step))
                 for step, now, values in points
-                for name, value in sorted(values.items())
+                for name, value in training_values(values).items()
             ],
         )
 
@@ -122,7 +135,10 @@ class Lineage:
             if not reused and run.tags.get(ORIGIN) != "made":
                 experiment.log(run, {}, {ORIGIN: "made"})
             return
-        tags = {**_record_tags(record), MLFLOW_RUN_NAME: record.label, ORIGIN: "reused" if reused else "made"}
+        tags = {**record_tags(record), MLFLOW_RUN_NAME: record.label, ORIGIN: "reused" if reused else "made"}
+        made_from = [(role, f"{source.kind}/{source.name}", source.id) for role, source in record.inputs.items()]
+        tags |= {MLFLOW_RUN_NOTE: artifact_table("input", made_from)} if made_from else {}
+        tags |= source_tags(experiment.name)
         experiment.log(run, params(record.payload["fields"]), tags)
         at = _iso_ms(record.finished)
         measured = {"seconds": record.seconds, **numbers(record.energy or {}, "energy/")}
@@ -164,44 +180,76 @@ class Lineage:
         return found
 
     def _model_made(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
-        """Make the logged model of a checkpoint, an output of its training run, or of a soup, an output of its own."""
+        """Make the logged model of a checkpoint, an output of its training run, or of another, an output of its own.
+
+        A soup stands at the step of its last ingredient, what was trained elsewhere at 0.
+        """
         if record.kind == "checkpoint":
             source = record.inputs["run"]
             label = f"{source.kind}/{source.name}"
-            maker = self._child(experiment, release, source.id, label, _iso_ms(record.started))
+            if source.id not in self._started:  # MLflow shows a run from where it was first told of
+                whole = _find(source, root)
+                self._started[source.id] = record.started if whole is None else whole.started
+            maker = self._child(experiment, release, source.id, label, _iso_ms(self._started[source.id]))
             step = _training_step(record.payload["fields"]["step"])
         else:
             maker = run
             step = max(
-                int(self._model(experiment, release, source, root).tags[STEP])
-                for source in record.inputs.values()
-                if source.kind in MODELS
+                (
+                    int(self._model(experiment, release, source, root).tags[STEP])
+                    for source in record.inputs.values()
+                    if source.kind in MODELS
+                ),
+                default=0,
             )
         name = key(record.name).replace("/", "_").replace(":", "_").replace(".", "_")
-        experiment.model(record.id, name, maker, step, _record_tags(record))
+        experiment.model(record.id, name, maker, step, record_tags(record))
 
     def _evaluated(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
         """Put scores on the curve of the run that made the model, at its training step, and beside the model itself."""
         model = self._model(experiment, release, record.inputs["model"], root)
         step, at = int(model.tags[STEP]), _iso_ms(record.finished)
-        scores = numbers(record.result.get("heldout", {}), "eval/heldout/")
-        scores |= numbers(record.result.get("tasks", {}), "eval/")
+        found = scores(record.result)
         experiment.metrics(
-            run, [Metric(name, value, at, step, model_id=model.model_id) for name, value in scores.items()]
+            run, [Metric(name, value, at, step, model_id=model.model_id) for name, value in found.items()]
         )
+        everything = numbers({part: record.result.get(part, {}) for part in ("heldout", "tasks")}, "details/")
+        experiment.metrics(run, [Metric(name, value, at, step) for name, value in everything.items()])
         maker = experiment.maker(model)
-        experiment.metrics(maker, [Metric(name, value, at, step) for name, value in scores.items()])
+        experiment.metrics(maker, [Metric(name, value, at, step) for name, value in found.items()])
+        parent = self._parent(experiment, release, at)
+        if parent.tags.get(MAIN_MODEL) == model.model_id:
+            self._main_scores(experiment, parent)
+
+    def _main_scores(self, experiment: Experiment, parent: Known) -> None:
+        """Put the scores of `main`, as far as they are known, beside the release, so that releases compare."""
+        model = self._client.get_logged_model(parent.tags[MAIN_MODEL])
+        known = [Metric(each.key, each.value, each.timestamp, each.step) for each in model.metrics or []]
+        experiment.metrics(parent, known)
+
+    def _repository(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
+        """Put the evaluated revisions of a repository on curves, one run for each that their names tell of."""
+        at, repo = _ms(event["time"]), event["repo"]
+        parent = self._parent(experiment, event["release"], at)
+        experiment.log(parent, {}, {MLFLOW_RUN_NAME: f"evaluations of {repo}", REPOSITORY: repo})
+        for name, points in event["runs"].items():
+            run = self._child(experiment, event["release"], f"{repo}/{name}", f"{repo} {name}", at)
+            own = [(_training_step(step), scores(result)) for step, result in points]
+            values = [Metric(name, value, at, step) for step, found in own for name, value in found.items()]
+            experiment.metrics(run, values)
+            experiment.end(run, "FINISHED", at)
+        experiment.end(parent, "FINISHED", at)
 
     def _revision(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         source = Input(**event["model"], digest=None)
         model = self._model(experiment, event["release"], source, event["root"])
-        tags = {REVISION: event["name"], COMMIT: event["commit"], "olmo.repo": event["repo"]}
-        tags |= {ARTIFACT: event["id"], MODEL_ARTIFACT: source.id}
-        name = event["repo"].rpartition("/")[2]
-        Registry(self._client).version(name, model, tags, alias="main" if event["main"] else None)
+        tags = {REVISION: event["name"], COMMIT: event["commit"], ARTIFACT: event["id"]}
+        aliases = [event["name"], MAIN] if event["main"] else [event["name"]]
+        Registry(self._client).version(event["repo"], model, tags, aliases)
         if event["main"]:
             parent = self._parent(experiment, event["release"], _ms(event["time"]))
-            experiment.log(parent, {}, {"olmo.main": f"{source.kind}/{source.name}", "olmo.main_model": model.model_id})
+            experiment.log(parent, {}, {"olmo.main": f"{source.kind}/{source.name}", MAIN_MODEL: model.model_id})
+            self._main_scores(experiment, parent)
 
     def _end(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         at = _ms(event["time"])
@@ -224,18 +272,25 @@ def _history(record: Record, root: str) -> list[Metric]:
         raise LookupError(f"{root} holds no {record.files_folder}/{HISTORY}")
     at = _iso_ms(record.finished)
     return [
-        Metric(key(name), float(value), at, _training_step(values["step"]))
+        Metric(name, value, at, _training_step(values["step"]))
         for values in map(json.loads, lines.splitlines())
-        for name, value in sorted(values.items())
-        if name != "step" and isinstance(value, int | float)
+        for name, value in training_values(_numbers_of(values)).items()
     ]
 
 
+def _numbers_of(row: Mapping[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if isinstance(value, int | float)}
+
+
 def _record_of(source: Input, root: str) -> Record:
-    for record in Store(root).records(source.kind):
-        if record.id == source.id:
-            return record
-    raise LookupError(f"{root} holds no {source.kind}/{source.name} with the id {source.id}")
+    record = _find(source, root)
+    if record is None:
+        raise LookupError(f"{root} holds no {source.kind}/{source.name} with the id {source.id}")
+    return record
+
+
+def _find(source: Input, root: str) -> Record | None:
+    return next((record for record in Store(root).records(source.kind) if record.id == source.id), None)
 
 
 def _dataset(source: Input, root: str) -> Dataset:
@@ -244,37 +299,6 @@ def _dataset(source: Input, root: str) -> Dataset:
     return Dataset(
         f"{source.kind}/{source.name}", digest[:_DATASET_DIGEST], ArtifactSource._get_source_type(), where.to_json()
     )
-
-
-def _record_tags(record: Record) -> dict[str, str]:
-    inputs = {role: source.id for role, source in record.inputs.items()}
-    tags = {
-        "olmo.kind": record.kind,
-        "olmo.name": record.name,
-        "olmo.version": str(record.version),
-        "olmo.host": record.host,
-        "olmo.environment": record.environment.digest,
-        **_code_tags(record.code.model_dump()),
-    }
-    for role, artifact in inputs.items():
-        tags[unused(key(f"olmo.input.{role}"), tags)] = artifact
-    return tags
-
-
-def _code_tags(code: Mapping[str, Any]) -> dict[str, str]:
-    known = {"mlflow.source.git.commit": code["commit"], "olmo.dirty": code["dirty"]}
-    return {name: str(value).lower() for name, value in known.items() if value is not None}
-
-
-def _plan_table(plan: Sequence[Mapping[str, str]]) -> str:
-    """The plan as Markdown, as many steps as a tag can hold."""
-    text = "| step | artifact |\n|---|---|\n"
-    for number, step in enumerate(plan):
-        row = f"| {step['label']} | `{step['id'][:12]}` |\n"
-        if len(text) + len(row) > TAG_LENGTH - 50:
-            return f"{text}\nand {len(plan) - number} more steps"
-        text += row
-    return text
 
 
 def _training_step(step: Any) -> int:

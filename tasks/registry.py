@@ -1,14 +1,20 @@
-"""Revisions as versions of a registered model. Only the shipper's process imports this."""
+"""Revisions as versions of a registered model, each under its name as an alias: a branch there is an alias here.
 
-from collections.abc import Mapping
+Only the shipper's process imports this.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import LoggedModel
 from mlflow.entities.model_registry import ModelVersion
+from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
 
 REVISION = "olmo.revision"
 COMMIT = "olmo.commit"
-MODEL_ARTIFACT = "olmo.model_artifact_id"
+_NOT_IN_ALIASES = re.compile(r"[^\w-]")
 
 
 class Registry:
@@ -17,17 +23,19 @@ class Registry:
     def __init__(self, client: MlflowClient) -> None:
         self._client = client
 
-    def version(self, name: str, model: LoggedModel, tags: Mapping[str, str], alias: str | None) -> ModelVersion:
-        """The version of `name` with the revision and commit in `tags`, made of `model` when there is none.
+    def version(self, repo: str, model: LoggedModel, tags: Mapping[str, str], aliases: Sequence[str]) -> ModelVersion:
+        """The version with the revision and commit in `tags`, made of `model` when there is none.
 
         Args:
-            name: of the registered model.
+            repo: Hub repository, `org/name`; the registered model has its name.
             model: what the version is made of.
             tags: of the version; a revision that shows another commit is another version.
-            alias: to move to this version.
+            aliases: to move to this version.
         """
+        name = repo.rpartition("/")[2]
         if not self._client.search_registered_models(f"name = '{name}'"):
-            self._client.create_registered_model(name)
+            about = f"{repo} on the Hub: every version is a revision of it, with the revision's name as alias."
+            self._client.create_registered_model(name, description=about)
         wanted = " and ".join([f"name = '{name}'", *(f"tags.`{tag}` = '{tags[tag]}'" for tag in (REVISION, COMMIT))])
         same = sorted(self._client.search_model_versions(wanted), key=lambda each: int(each.version))
         for second in same[1:]:  # a create that was given up as lost was carried out later
@@ -41,9 +49,20 @@ class Registry:
                 run_id=model.source_run_id,
                 model_id=model.model_id,
                 tags=dict(tags),
+                description=f'AutoModelForCausalLM.from_pretrained("{repo}", revision="{tags[REVISION]}")',
                 await_creation_for=0,
             )
         )
-        if alias is not None:
-            self._client.set_registered_model_alias(name, alias, str(found.version))
+        for alias in aliases:
+            self._client.set_registered_model_alias(name, _NOT_IN_ALIASES.sub("_", alias), str(found.version))
+        self._link(model, found)
         return found
+
+    def _link(self, model: LoggedModel, version: ModelVersion) -> None:
+        """Let the page of a model name its versions, as MLflow does when it registers one itself."""
+        tags = self._client.get_logged_model(model.model_id).tags
+        known = json.loads(tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+        own = {"name": version.name, "version": str(version.version)}
+        if own not in known:
+            linked = json.dumps([*known, own])
+            self._client.set_logged_model_tags(model.model_id, {MLFLOW_MODEL_VERSIONS: linked})

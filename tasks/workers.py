@@ -25,7 +25,7 @@ NICE = 19
 
 
 class Workers:
-    """A connected cluster with its board and its low-priority actors."""
+    """A connected cluster with its board and its low-priority actors; Ray's dashboard shows its work by label."""
 
     def __init__(self, profile: Profile, store: Store, outbox: Outbox) -> None:
         """Connect, or start a cluster here; takes seconds."""
@@ -49,14 +49,17 @@ class Workers:
         meter = Meter.of(self.profile, self.profile.placement)
         arguments = (step, self.store, self.profile.placement, self.board, meter)
         if step.kind in BESIDE_KINDS:
-            return ray.get(self._idle().make.remote(*arguments))  # type: ignore[no-any-return]
-        return ray.get(self._task.remote(*arguments))  # type: ignore[no-any-return]
+            work = self._idle().make.options(name=step.label).remote(*arguments)
+        else:
+            work = self._task.options(name=step.label).remote(*arguments)
+        return ray.get(work)  # type: ignore[no-any-return]
 
     def publish(self, revision: Step, native: Step, target: Target) -> Publication:
         """Publish the artifact of a revision, whose weights are those of the step `native`."""
         import ray
 
-        return ray.get(self._idle().publish.remote(revision, native, self.store, target))  # type: ignore[no-any-return]
+        work = self._idle().publish.options(name=f"publish {revision.name}")
+        return ray.get(work.remote(revision, native, self.store, target))  # type: ignore[no-any-return]
 
     def reports(self) -> dict[str, Report]:
         """Return how far the steps are that go on."""

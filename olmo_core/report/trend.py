@@ -18,6 +18,7 @@ from olmo_core.evaluate.statistics import paired_interval
 from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, read_table
 from olmo_core.hub.names import place
 from olmo_core.recipe.plan import Plan
+from olmo_core.report.figure import token_axis
 from olmo_core.report.tables import Row
 
 Scores = dict[str, dict[str, tuple[float, int]]]  # corpus -> document -> (bits, bytes)
@@ -62,7 +63,7 @@ def trend_picture(trend: Trend) -> bytes:
     for name, points in trend.items():
         if points:
             axes.plot([each.tokens for each in points], [each.bits_per_byte for each in points], marker="o", label=name)
-    axes.set_xlabel("tokens of the run")
+    token_axis(axes, "tokens of the run")
     axes.set_ylabel("bits per byte, lower is better")
     axes.grid(alpha=0.3)
     if axes.lines:

@@ -1,5 +1,6 @@
 """What MLflow shows of a release, read through its public client and told without its own random ids."""
 
+import json
 from typing import Any
 
 from mlflow import MlflowClient
@@ -31,9 +32,7 @@ class View:
         return self.model_ids[model_id]
 
     def artifact_of_version(self, version: ModelVersion) -> str:
-        artifact = self.model_ids[version.source.removeprefix("models:/")]
-        assert version.tags["olmo.model_artifact_id"] == artifact
-        return artifact
+        return self.model_ids[version.source.removeprefix("models:/")]
 
     def made_by(self, artifact: str) -> str:
         """The run that has the model of an artifact among its outputs."""
@@ -88,15 +87,21 @@ class View:
             "outputs": sorted((self.model_ids[one.model_id], one.step) for one in run.outputs.model_outputs),
         }
 
+    def _revision(self, version: dict[str, str]) -> str:
+        return self.client.get_model_version(**version).tags["olmo.revision"]
+
     def _points(self, run_id: str, key: str) -> list[tuple[int, float]]:
         return sorted((metric.step, metric.value) for metric in self.client.get_metric_history(run_id, key))
 
     def _model(self, model_id: str) -> dict[str, Any]:
         model = self.client.get_logged_model(model_id)
+        tags = dict(model.tags)
+        versions = json.loads(tags.pop("mlflow.modelVersions", "[]"))  # numbers follow the order of telling
         return {
             "name": model.name,
             "status": model.status.value,
-            "tags": model.tags,
+            "tags": tags,
+            "versions": sorted(self._revision(version) for version in versions),
             "made by": self.runs[model.source_run_id].info.run_name if model.source_run_id else None,
             "metrics": sorted((metric.key, metric.step, metric.value) for metric in model.metrics or []),
         }

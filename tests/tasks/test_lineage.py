@@ -1,5 +1,7 @@
+import json
 import random
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from mlflow_database import new_database
 from mlflow_view import View
 from tiny_release import Release, checkpoint, loss
 
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from tasks.dataset_source import ArtifactSource
 from tasks.experiment import connect
@@ -64,7 +68,8 @@ def test_one_parent_and_one_child_for_every_step(view, told):
     assert parent.info.status == "FINISHED"
     assert (parent.data.params["name"], parent.data.params["stages.stage1.steps"]) == ("tiny", "4")
     assert parent.data.tags["olmo.steps_made"] == str(len(told.release.plan))
-    assert f"soup/soup | `{told.release.soup.id[:12]}`" in parent.data.tags["mlflow.note.content"]
+    assert f"soup/soup |  | `{told.release.soup.id[:12]}`" in parent.data.tags["mlflow.note.content"]
+    assert parent.data.tags["mlflow.source.name"] == "olmo run tiny"
     assert Counter(view.artifact_ids) == Counter(step.id for step in told.release.plan)
     assert {run.data.tags["mlflow.parentRunId"] for run in view.children.values()} == {parent.info.run_id}
 
@@ -76,7 +81,8 @@ def test_a_child_says_what_its_record_says(view, told):
     assert run.info.run_name == "run/stage2-ingredient1"
     assert (tags["olmo.kind"], tags["olmo.name"], tags["olmo.version"]) == ("run", "stage2-ingredient1", "1")
     assert (tags["olmo.digest"], tags["olmo.origin"]) == (record.digest, "made")
-    assert (tags["olmo.input.mix"], tags["olmo.input.start"]) == (step.inputs["mix"].id, told.release.start.id)
+    for role, source in step.inputs.items():
+        assert f"| {role} | {source.label} | `{source.id[:12]}` |" in tags["mlflow.note.content"]
     assert tags["mlflow.source.git.commit"] == record.code.commit
     assert run.data.params == {
         "checkpoint_every": "2",
@@ -95,8 +101,8 @@ def test_a_child_says_what_its_record_says(view, told):
 def test_training_metrics_are_complete_and_single(view, told):
     for run in (told.release.stage1, *told.release.stage2):
         seed = run.fields["seed"]
-        assert view.history(run.id, "loss") == [(step, loss(seed, step)) for step in range(1, 5)]
-        assert view.history(run.id, "tokens_per_second") == [(step, 100.0 + step) for step in range(1, 5)]
+        assert view.history(run.id, "train/loss") == [(step, loss(seed, step)) for step in range(1, 5)]
+        assert view.history(run.id, "train/tokens_per_second") == [(step, 100.0 + step) for step in range(1, 5)]
 
 
 def test_the_soup_leads_back_to_stage_1_and_its_mix(view, told, client):
@@ -137,18 +143,20 @@ def test_a_dataset_can_be_loaded_from_what_mlflow_keeps(view, told):
 
 def test_evaluations_stand_at_the_training_step_and_beside_the_model(view, told):
     release = told.release
-    name, expected = "eval/heldout/wiki/bits_per_byte", []
+    name, expected = "heldout/bits_per_byte/wiki", []
     for step in (2, 4):
         expected.append((step, 1 + len(checkpoint(release.stage1, step).name) / 64))
     assert view.history(release.stage1.id, name) == expected
     assert view.history(release.soup.id, name) == [(4, 1 + len("soup") / 64)]
     result = next(one for one in release.results if one.inputs["model"] is release.soup)
-    assert view.history(result.id, "eval/arc_easy/accuracy") == [(4, 4 / 128)]
+    assert view.history(result.id, "tasks/accuracy/arc_easy") == [(4, 4 / 128)]
     model = view.client.get_logged_model(view.models[release.soup.id].model_id)
     assert {(metric.key, metric.value, metric.step) for metric in model.metrics} >= {
-        ("eval/arc_easy/accuracy", 4 / 128, 4)
+        ("tasks/accuracy/arc_easy", 4 / 128, 4)
     }
     assert view.inputs(result.id) == {release.soup.id}
+    assert view.history(result.id, "details/heldout/wiki/documents") == [(4, 3)]
+    assert not [key for key in view.children[release.stage1.id].data.metrics if key.startswith("details/")]
 
 
 def test_revisions_are_versions_and_main_is_the_soup(view, told):
@@ -159,6 +167,42 @@ def test_revisions_are_versions_and_main_is_the_soup(view, told):
     assert main.tags["olmo.commit"] == told.release.revisions[-1].id[:40]
     assert view.artifact_of_version(main) == told.release.soup.id
     assert view.parents["r1"].data.tags["olmo.main"] == "soup/soup"
+    for step in told.release.revisions:
+        named = view.client.get_model_version_by_alias("olmo-tiny", step.name)
+        assert named.tags["olmo.revision"] == step.name
+        assert f'from_pretrained("org/olmo-tiny", revision="{step.name}")' in named.description
+        model = view.client.get_logged_model(named.source.removeprefix("models:/"))
+        assert {"name": "olmo-tiny", "version": str(named.version)} in json.loads(model.tags["mlflow.modelVersions"])
+
+
+def test_a_release_has_the_scores_of_its_main(view, told):
+    metrics = view.parents["r1"].data.metrics
+    assert metrics == {"heldout/bits_per_byte/wiki": 1 + len("soup") / 64, "tasks/accuracy/arc_easy": 4 / 128}
+
+
+def test_models_of_a_repository_are_evaluated_and_stand_on_the_curve_of_their_run(told, tmp_path):
+    client, store = told.database("repository"), Store(tmp_path)
+    model = Step("pretrained", "theirs-step7", 1, {"commit": "a"}, {}, "tiny_release:make_soup")
+    inputs = {"model": model, "heldout/wiki": told.release.corpus}
+    result = Step("result", "theirs-step7", 1, {}, inputs, "tiny_release:evaluate")
+    with Outbox(tmp_path / "outbox", "tiny", "r2") as outbox:
+        for step in (told.release.corpus, result.inputs["model"], result):
+            outbox.step(store.root, make(step, store).artifact.record, reused=False)
+        scores = store.peek(result).result
+        outbox.repository("org/theirs", {"stage1": [(7, scores), (9, scores)]})
+    inbox = Inbox(tmp_path / "outbox", "")
+    lineage = told.lineage(client)
+    for _ in range(2):
+        for letter in inbox.read():
+            lineage.tell(letter.event)
+    view = View(client, "tiny")
+    name, value = "heldout/bits_per_byte/wiki", 1 + len("theirs-step7") / 64
+    assert view.inputs(result.id) == {model.id}
+    assert view.history(result.id, name) == [(0, value)]
+    assert view.history("org/theirs/stage1", name) == [(7, value), (9, value)]
+    parent = view.parents["r2"]
+    assert (parent.info.run_name, parent.data.tags["olmo.repo"]) == ("evaluations of org/theirs", "org/theirs")
+    assert {run.info.status for run in view.runs.values()} == {"FINISHED"}
 
 
 def test_telling_it_all_again_changes_nothing(told, client):
@@ -241,13 +285,13 @@ def test_replayed_training_steps_count_once_and_gaps_are_filled_from_the_store(t
     told.lineage(client).tell({**event, "points": [[s, 10.0 + s, {"loss": loss(0, s)}] for s in (1, 3)]})
     told.lineage(client).tell({**event, "points": [[s, 20.0 + s, {"loss": loss(0, s), "lr": 0.5}] for s in (1, 3)]})
     view = View(client, "tiny")
-    assert view.history(run.id, "loss") == [(1, loss(0, 1)), (3, loss(0, 3))]
-    assert view.history(run.id, "lr") == [(1, 0.5), (3, 0.5)]
+    assert view.history(run.id, "train/loss") == [(1, loss(0, 1)), (3, loss(0, 3))]
+    assert view.history(run.id, "train/lr") == [(1, 0.5), (3, 0.5)]
     assert view.children[run.id].info.status == "RUNNING"
     done = next(one for one in told.events if one.get("record", {}).get("id") == run.id)
     told.lineage(client).tell(done)
     view = View(client, "tiny")
-    assert view.history(run.id, "loss") == [(step, loss(0, step)) for step in range(1, 5)]
+    assert view.history(run.id, "train/loss") == [(step, loss(0, step)) for step in range(1, 5)]
     assert (view.children[run.id].info.status, view.children[run.id].info.run_name) == ("FINISHED", "run/stage1")
 
 
@@ -267,6 +311,16 @@ def test_a_release_that_failed_can_go_on(told):
     lineage.tell({**points, "points": [[2, 2.0, {"loss": 4.0}]]})
     view = View(client, "tiny")
     assert {one.info.status for one in (view.parents["r1"], view.children[run.id])} == {"RUNNING"}
+
+
+def test_a_run_that_is_told_after_its_checkpoints_begins_when_it_began(told):
+    client, run = told.database("late"), told.release.stage1
+    for step in (checkpoint(run, 4), run):
+        [event] = [each for each in told.events if each.get("record", {}).get("id") == step.id]
+        told.lineage(client).tell({**event, "reused": True})
+    shown = View(client, "tiny").children[run.id].info
+    began = datetime.fromisoformat(told.records[run.id].started).timestamp()
+    assert shown.start_time == int(began * 1000)
 
 
 def test_a_second_release_reuses_the_runs_of_the_first(told, client, view):
@@ -292,7 +346,7 @@ def test_everything_but_live_values_can_be_rebuilt_from_the_store(told, view, tm
     assert rebuilt.models.keys() > view.models.keys()
     for artifact in view.children:
         assert rebuilt.inputs(artifact) == view.inputs(artifact)
-    for key in ("loss", "lr", "eval/arc_easy/accuracy"):
+    for key in ("train/loss", "train/lr", "tasks/accuracy/arc_easy"):
         assert rebuilt.history(told.release.stage1.id, key) == view.history(told.release.stage1.id, key) != []
 
 

@@ -227,8 +227,8 @@ def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, 
     view = View(connect(server.database), "tiny")
     assert sorted(view.artifact_ids) == ["a" * 64, "b" * 64]
     for run in ("a" * 64, "b" * 64):
-        assert view.history(run, "loss") == [(step, points[run, step]) for step in range(400)]
-        assert view.history(run, "lr") == [(step, 0.5) for step in range(400)]
+        assert view.history(run, "train/loss") == [(step, points[run, step]) for step in range(400)]
+        assert view.history(run, "train/lr") == [(step, 0.5) for step in range(400)]
 
 
 def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
@@ -255,7 +255,7 @@ def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
     assert (inbox.left(), list(inbox.refused())) == (0, [])
     view = View(MlflowClient(uri), "tiny")
     assert sorted(view.artifact_ids) == sorted(step.id for step in release.plan)
-    assert view.history(release.stage1.id, "loss") == [(step, loss(0, step)) for step in range(1, 5)]
+    assert view.history(release.stage1.id, "train/loss") == [(step, loss(0, step)) for step in range(1, 5)]
     assert len(view.models) == len(release.models)
     assert len(view.client.search_model_versions("name = 'olmo-tiny'")) == len(release.revisions)
 
