@@ -2,17 +2,22 @@
 
 The order of each epoch is a keyed permutation of the mix, computed where it is needed: nothing is stored, the position
 is one integer, and going on after a stop costs nothing. A global batch holds the same instances for every world size; a
-rank takes every `world`-th of them. What becomes of a batch is left to `train`.
+rank takes every `world`-th of them. Where the bytes lie is left to `ranges`, reading before they are needed to
+`read_ahead`, what becomes of a batch to `train`.
 """
 
 from collections.abc import Mapping
 from pathlib import Path
+from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from olmo_core.data.mix import Mix
+from olmo_core.data.mix import Mix, MixFile
 from olmo_core.data.permutation import Permutation
+from olmo_core.data.ranges import Ranges, is_remote
+from olmo_core.data.tokens import ENDS_DTYPE
 
 # Instances looked up at once: spreads the cost over small batches, and is small enough not to delay the first.
 _BLOCK_INSTANCES = 4096
@@ -22,11 +27,29 @@ class LoaderError(ValueError):
     """Token files that are not what the mix says, or a batch that cannot be divided."""
 
 
+class Batch(NamedTuple):
+    """A rank's share of a global batch, each (sequences, sequence_length).
+
+    Attributes:
+        tokens: int64 ids.
+        targets: which tokens are to be predicted, bool; None where all are.
+        ends: which tokens are the last of their document, bool; None where nobody asked.
+    """
+
+    tokens: NDArray[np.int64]
+    targets: NDArray[np.bool_] | None = None
+    ends: NDArray[np.bool_] | None = None
+
+
 class Loader:
-    """Reads global batches of `batch_size` instances of `sequence_length` tokens.
+    """Reads global batches of `batch_size` instances of `sequence_length` tokens. Threads may share it.
 
     An instance holds `sequence_length` tokens; targets are the same tokens shifted by one inside it, so its last
-    position has no target (as OLMo does). Token files are mapped when first read.
+    position has no target (as OLMo does).
+
+    Attributes:
+        masked: whether batches say which tokens are targets, because some token file of the mix does.
+        remote: whether some token file is read from elsewhere.
 
     Args:
         mix: folder of a mix artifact.
@@ -35,6 +58,8 @@ class Loader:
         batch_size: instances of one global batch.
         sequence_length: tokens of one instance; must be the mix's.
         vocab_size: of the model; must hold the vocabulary of the token files.
+        eos_id: the id that ends a document, where batches are to say where documents end; token files that came with
+            a sidecar say it themselves.
 
     Raises:
         LoaderError: when one of these does not fit the other.
@@ -49,6 +74,7 @@ class Loader:
         batch_size: int,
         sequence_length: int,
         vocab_size: int,
+        eos_id: int | None = None,
     ) -> None:
         self.mix = Mix(mix)
         self.seed = seed
@@ -69,12 +95,17 @@ class Loader:
         missing = sorted({file.input for file in self.mix.files} - set(tokens))
         if missing:
             raise LoaderError(f"no folder was given for the token files {missing} of the mix")
+        self.masked = any(file.label_mask is not None for file in self.mix.files)
+        self._eos_id = eos_id
         self._dtype = np.dtype(manifest.dtype)
-        self._paths = [tokens[file.input] / file.file for file in self.mix.files]
+        self._folders = {role: str(folder) for role, folder in tokens.items()}
+        self._addresses = [self._address(file, file.file) for file in self.mix.files]
+        self.remote = any(is_remote(address) for address in self._addresses)
+        self._ranges = Ranges()
+        self._lock = Lock()
         self._block_steps = max(1, min(_BLOCK_INSTANCES, len(self.mix)) // batch_size)
         empty = np.empty(0, dtype=np.int64)
         self._block = (-1, empty, empty)
-        self._maps: dict[int, NDArray[np.unsignedinteger]] = {}
 
     def __len__(self) -> int:
         """Whole batches of one epoch."""
@@ -92,49 +123,74 @@ class Loader:
             chosen[epochs == epoch] = order(within[epochs == epoch])
         return chosen
 
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
-        """The share of `rank` of global batch `step` (from 0): (batch_size / world, sequence_length) int64 token ids.
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """The share of `rank` of global batch `step` (from 0): batch_size / world sequences.
 
         Raises:
-            LoaderError: when the batch does not divide by `world`, or a file holds an id outside its vocabulary.
+            LoaderError: when the batch does not divide by `world`, or a file holds what it should not.
+            RangeError: when a file cannot be read.
         """
         if self.batch_size % world:
             fits = max(n for n in range(1, world) if self.batch_size % n == 0)
             raise LoaderError(f"a batch of {self.batch_size} does not divide by {world} ranks; {fits} would fit")
         files, rows = (places[rank::world] for places in self._places(step))
-        batch = np.empty((len(rows), self.sequence_length), dtype=np.int64)
-        for file in set(files.tolist()):
-            mine = files == file
-            batch[mine] = self._read(file, rows[mine])
-        return batch
+        starts = rows * self.sequence_length
+        tokens = self._tokens(files.tolist(), starts)
+        return Batch(
+            tokens,
+            self._targets(files, starts) if self.masked else None,
+            self._ends(files, starts, tokens) if self._eos_id is not None else None,
+        )
 
     def _places(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """File and row of each instance of a global batch; looked up for a block of batches at once."""
         block, within = divmod(step, self._block_steps)
-        if block != self._block[0]:
-            instances = self._block_steps * self.batch_size
-            self._block = (block, *self.mix.locate(self.order(block * instances, (block + 1) * instances)))
+        with self._lock:
+            if block != self._block[0]:
+                instances = self._block_steps * self.batch_size
+                self._block = (block, *self.mix.locate(self.order(block * instances, (block + 1) * instances)))
+            _, files, rows = self._block
         mine = slice(within * self.batch_size, (within + 1) * self.batch_size)
-        return self._block[1][mine], self._block[2][mine]
+        return files[mine], rows[mine]
 
-    def _read(self, file: int, rows: NDArray[np.int64]) -> NDArray[np.unsignedinteger]:
-        ids = self._map(file)[rows]
+    def _tokens(self, files: list[int], starts: NDArray[np.int64]) -> NDArray[np.int64]:
+        width = self._dtype.itemsize
+        addresses = [self._addresses[file] for file in files]
+        ids = self._ranges.read(addresses, (starts * width).tolist(), self.sequence_length * width).view(self._dtype)
         if ids.max() >= self.mix.manifest.vocab_size:
+            wrong = int(ids.argmax()) // self.sequence_length
             raise LoaderError(
-                f"{self._paths[file]} holds id {ids.max()}, its vocabulary ends at "
+                f"{addresses[wrong]} holds id {ids.max()} in tokens {starts[wrong]} to "
+                f"{starts[wrong] + self.sequence_length - 1}, its vocabulary ends at "
                 f"{self.mix.manifest.vocab_size - 1}; it was not written as {self._dtype} with this tokenizer"
             )
-        return ids
+        return ids.astype(np.int64)
 
-    def _map(self, file: int) -> NDArray[np.unsignedinteger]:
-        """Rows of one token file: (instances, sequence_length), mapped, not read."""
-        if file not in self._maps:
-            path, about = self._paths[file], self.mix.files[file]
-            expected = about.tokens * self._dtype.itemsize
-            if path.stat().st_size != expected:
-                raise LoaderError(
-                    f"{path} has {path.stat().st_size} bytes; {about.tokens} tokens of {self._dtype} are {expected}"
-                )
-            shape = (about.instances, self.sequence_length)
-            self._maps[file] = np.memmap(path, dtype=self._dtype, mode="r", shape=shape)
-        return self._maps[file]
+    def _targets(self, files: NDArray[np.int64], starts: NDArray[np.int64]) -> NDArray[np.bool_]:
+        targets = np.ones((len(files), self.sequence_length), dtype=bool)
+        masked = np.flatnonzero([self.mix.files[file].label_mask is not None for file in files])
+        addresses = [self._address(file, file.label_mask) for file in map(self.mix.files.__getitem__, files[masked])]
+        read = self._ranges.read(addresses, starts[masked].tolist(), self.sequence_length)
+        if read.size and read.max() > 1:
+            wrong = int(read.argmax()) // self.sequence_length
+            raise LoaderError(f"{addresses[wrong]} holds the byte {read.max()}; a label mask has 0 or 1 for each token")
+        targets[masked] = read.view(bool)
+        return targets
+
+    def _ends(
+        self, files: NDArray[np.int64], starts: NDArray[np.int64], tokens: NDArray[np.int64]
+    ) -> NDArray[np.bool_]:
+        ends: NDArray[np.bool_] = tokens == self._eos_id
+        for number, (index, start) in enumerate(zip(files, starts, strict=True)):
+            file = self.mix.files[index]
+            if file.ends is not None:
+                known = np.memmap(self._address(file, file.ends), dtype=ENDS_DTYPE, mode="r")
+                first, last = np.searchsorted(known, (start, start + self.sequence_length), side="right")
+                ends[number] = False
+                ends[number, known[first:last].astype(np.int64) - start - 1] = True
+        return ends
+
+    def _address(self, file: MixFile, name: str | None) -> str:
+        """Where a file lies that `tokens` calls `name`."""
+        assert name is not None
+        return name if is_remote(name) or name.startswith("/") else f"{self._folders[file.input]}/{name}"

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
 from olmo_core.data.permutation import Permutation
-from olmo_core.data.tokens import TokenFile, read_token_file
+from olmo_core.data.tokens import TokenFile, read_token_files
 
 MIX_VERSION = 1
 MIX_FILE = "mix.json"
@@ -45,13 +45,15 @@ class MixConfig(BaseModel):
     )
 
 
-class MixFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One token file of a mix: the input it comes from, its name there, its tokens and whole instances."""
+class MixFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One token file of a mix: the input it comes from, what `tokens` calls it, its tokens and whole instances."""
 
     input: str
     file: str
     tokens: int
     instances: int
+    label_mask: str | None = None
+    ends: str | None = None
 
 
 class MixSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -125,7 +127,7 @@ def make_mix(job: Job) -> dict[str, Any]:
     fields = job.fields
     budget, length = int(fields["tokens"]), int(fields["sequence_length"])
     config = MixConfig(weights=fields["weights"], max_epochs=fields["max_epochs"])
-    held = {role: read_token_file(job.inputs[role].path) for role in sorted(job.inputs)}
+    held = {role: read_token_files(job.inputs[role].path) for role in sorted(job.inputs)}
     shares = _apportion(math.ceil(budget / length), config.weights)
     sources = [MixSource(corpus, shares[corpus], _files(corpus, held, length)) for corpus in sorted(shares)]
     for source in sources:
@@ -149,10 +151,14 @@ def _apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
     return given
 
 
-def _files(corpus: str, held: Mapping[str, TokenFile], length: int) -> list[MixFile]:
+def _files(corpus: str, held: Mapping[str, list[TokenFile]], length: int) -> list[MixFile]:
     roles = [role for role in held if role.rpartition("/")[0] == corpus]
     roles.sort(key=lambda role: int(role.rpartition("/")[2]))
-    return [MixFile(role, held[role].file, held[role].tokens, held[role].tokens // length) for role in roles]
+    return [
+        MixFile(role, file.file, file.tokens, file.tokens // length, file.label_mask, file.ends)
+        for role in roles
+        for file in held[role]
+    ]
 
 
 def _check_epochs(name: str, source: MixSource, config: MixConfig, budget: int, length: int) -> None:
@@ -172,16 +178,16 @@ def _check_epochs(name: str, source: MixSource, config: MixConfig, budget: int, 
     )
 
 
-def _one_format(name: str, held: Mapping[str, TokenFile]) -> tuple[str, int]:
-    formats = {(file.dtype, file.vocab_size) for file in held.values()}
+def _one_format(name: str, held: Mapping[str, list[TokenFile]]) -> tuple[str, int]:
+    formats = {(file.dtype, file.vocab_size): role for role, files in held.items() for file in files}
     if len(formats) != 1:
-        listed = ", ".join(f"{role}: {file.dtype}, vocabulary {file.vocab_size}" for role, file in held.items())
+        listed = ", ".join(f"{role}: {dtype}, vocabulary {vocab_size}" for (dtype, vocab_size), role in formats.items())
         raise MixError(f"mix {name}: its token files have different formats ({listed}); tokenise them alike")
-    return formats.pop()
+    return next(iter(formats))
 
 
 def _report(
-    manifest: Manifest, sources: list[MixSource], config: MixConfig, held: Mapping[str, TokenFile]
+    manifest: Manifest, sources: list[MixSource], config: MixConfig, held: Mapping[str, list[TokenFile]]
 ) -> dict[str, Any]:
     length, whole = manifest.sequence_length, math.fsum(config.weights.values())
     rows = [
@@ -193,11 +199,17 @@ def _report(
             "epochs": source.instances / source.available if source.available else 0.0,
             "tokens_available": sum(file.tokens for file in source.files),
             "tokens_left_at_file_ends": sum(file.tokens % length for file in source.files),
-            "documents": sum(held[file.input].documents for file in source.files),
+            "documents": _documents(source, held),
         }
         for source in sources
     ]
     return {"tokens": manifest.instances * length, "instances": manifest.instances, "sources": rows}
+
+
+def _documents(source: MixSource, held: Mapping[str, list[TokenFile]]) -> int | None:
+    roles = sorted({file.input for file in source.files})
+    counts = [file.documents for role in roles for file in held[role]]
+    return None if None in counts else sum(count or 0 for count in counts)
 
 
 class Mix:

@@ -21,22 +21,37 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
 from olmo_core.data.corpus import shard_file
 from olmo_core.data.document import Document, read_documents
+from olmo_core.data.ranges import is_remote
 from olmo_core.data.tokenizer import load_tokenizer
 
 TOKENS_VERSION = 1
 TOKENS_FILE = "tokens.json"
+ENDS_DTYPE = np.dtype("<u8")
 _BATCH_DOCUMENTS = 256
 
 
-class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `tokens.json` holds: the token file's name and counts, and how its ids are written."""
+class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `tokens.json` says of a token file: its name and counts, and how its ids are written.
+
+    Attributes:
+        file: name in the artifact's folder, or the address it is read from in place.
+        dtype: of the ids.
+        tokens: how many.
+        documents: how many end in it; None where nobody has counted.
+        vocab_size: every id is below.
+        eos_id: ends a document.
+        label_mask: name or address of a file of one byte a token, 0 or 1: which tokens are to be predicted.
+        ends: name of a file of where documents end (`ENDS_DTYPE`, exclusive), where EOS does not say.
+    """
 
     file: str
     dtype: str
     tokens: int
-    documents: int
+    documents: int | None
     vocab_size: int
     eos_id: int
+    label_mask: str | None = None
+    ends: str | None = None
 
 
 def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
@@ -82,22 +97,30 @@ def make_tokens(job: Job) -> dict[str, Any]:
     return msgspec.structs.asdict(about)
 
 
-def read_token_file(folder: Path) -> TokenFile:
-    """What a tokens artifact holds.
+def read_token_files(folder: Path) -> list[TokenFile]:
+    """What a tokens artifact holds: one file where it was made here, else those that others made, in their order.
 
     Raises:
-        ValueError: when `tokens.json` is damaged, or the file's size is not what it says.
+        ValueError: when `tokens.json` is damaged, or the size of a local file is not what it says.
     """
     try:
-        about = msgspec.json.decode((folder / TOKENS_FILE).read_bytes(), type=TokenFile)
+        said = msgspec.json.decode((folder / TOKENS_FILE).read_bytes(), type=TokenFile | list[TokenFile])
     except msgspec.DecodeError as error:
         raise ValueError(f"{folder / TOKENS_FILE}: {error}; tokenise the shard again") from error
-    size, expected = (folder / about.file).stat().st_size, about.tokens * np.dtype(about.dtype).itemsize
+    files = said if isinstance(said, list) else [said]
+    for about in files:
+        _check_size(folder, about.file, about.tokens, np.dtype(about.dtype))
+        if about.label_mask is not None:
+            _check_size(folder, about.label_mask, about.tokens, np.dtype(bool))
+    return files
+
+
+def _check_size(folder: Path, name: str, tokens: int, dtype: np.dtype[Any]) -> None:
+    if is_remote(name):
+        return  # a range that ends too early says so
+    size, expected = (folder / name).stat().st_size, tokens * dtype.itemsize
     if size != expected:
-        raise ValueError(
-            f"{folder / about.file} has {size} bytes; {about.tokens} tokens of {about.dtype} are {expected}"
-        )
-    return about
+        raise ValueError(f"{folder / name} has {size} bytes; {tokens} tokens of {dtype} are {expected}")
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:

@@ -25,7 +25,7 @@ class CardConfig(BaseModel):
 
     repo: str = Field(
         description="`organisation/name` on the Hub, in the lines that load the model.",
-        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        pattern=REPOSITORY,
     )
     title: str = Field(description="Name of the model for people.", min_length=1)
     license: str = Field("apache-2.0", description="Licence of the weights, by its identifier on the Hub.")
@@ -146,11 +146,13 @@ def _token_files(lineage: Lineage) -> list[dict[str, Any]]:
     """Rows of the table of sources for corpora that came as token files."""
     rows: dict[str, dict[str, Any]] = {}
     for step in steps_of(lineage, "tokens"):
-        if "list_url" in step["fields"]:
-            name, result = step["name"].rpartition("-")[0], step["result"]
-            source = {"name": name, "from": step["fields"]["list_url"], "licence": step["fields"]["licence"]}
+        fields, result = step["fields"], step["result"]
+        if "licence" in fields:
+            name = step["name"].rpartition("-")[0]
+            source = {"name": name, "from": fields.get("list_url", "token files"), "licence": fields["licence"]}
             row = rows.setdefault(name, source | {"documents": 0, "bytes": 0, "heldout": 0})
-            row["documents"] += result["documents"]
+            counts = (row["documents"], result["documents"])
+            row["documents"] = None if None in counts else sum(counts)
             row["bytes"] += result["tokens"] * ID_BYTES[result["dtype"]]
     return list(rows.values())
 
@@ -160,9 +162,9 @@ def _cell(text: object) -> str:
     return str(text).replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ")
 
 
-def _count(number: float) -> str:
-    """1638400 -> 1,638,400."""
-    return f"{number:,.0f}"
+def _count(number: float | None) -> str:
+    """1638400 -> 1,638,400; what nobody has counted is a dash."""
+    return "-" if number is None else f"{number:,.0f}"
 
 
 def _short(number: float) -> str:

@@ -174,8 +174,8 @@ class Recipe(_Section):
             model = self.shape
         except ValidationError as error:
             raise ValueError("; ".join(faults(ModelConfig, error, "model."))) from None
-        for name in self.token_files:
-            if isinstance(self.tokenizer, BpeConfig):
+        for name, files in self.token_files.items():
+            if isinstance(self.tokenizer, BpeConfig) and files.list_url is not None:
                 raise ValueError(f"token_files.{name}: not made with a tokenizer trained here; take dolma2 or dolma1")
             if name in self.corpora:
                 raise ValueError(f"token_files.{name}: a corpus is called {name} too; give them different names")

@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 
 from olmo_core.artifact.store import Store
+from olmo_core.data.ranges import RangeError
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, Run
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
     given, overrides = parser.parse_known_args(arguments)
     try:
         return _train(given, overrides)
-    except (ConfigError, ValueError, LookupError, MemoryError) as error:
+    except (ConfigError, ValueError, LookupError, MemoryError, RangeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
 

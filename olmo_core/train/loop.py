@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from olmo_core.artifact.job import Job
+from olmo_core.data.loader import Batch, Loader
+from olmo_core.data.read_ahead import read_ahead
 from olmo_core.train.callbacks.callback import Callback
 from olmo_core.train.callbacks.checkpoints import Checkpoints
 from olmo_core.train.callbacks.garbage import GarbageCollection
@@ -21,6 +20,7 @@ from olmo_core.train.callbacks.heldout import Heldout, read_texts
 from olmo_core.train.callbacks.memory import Memory
 from olmo_core.train.callbacks.profiler import Profiler
 from olmo_core.train.callbacks.throughput import Throughput
+from olmo_core.train.config import TrainingConfig
 from olmo_core.train.history import History
 from olmo_core.train.ngrams import repeats
 from olmo_core.train.preemption import PreemptedError, Preemption
@@ -31,13 +31,6 @@ from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, checkpoint_ste
 from olmo_core.train.trainer import Trainer
 
 READ_EVERY = 10  # Steps between readings of the device: waiting for it at every step would leave it idle.
-
-
-class Batches(Protocol):
-    """What the loop needs of a loader."""
-
-    def batch(self, step: int, rank: int = 0, world: int = 1) -> NDArray[np.int64]:
-        """Ids of a rank's share of global batch `step` (from 0): (batch_size / world, sequence_length)."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +48,13 @@ class Position:
     slot: int = RECOVERY_SLOTS - 1
 
 
-def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position: Position, saver: Saver) -> None:
+def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: Position, saver: Saver) -> None:
     """Train from `position` to the end of the run.
 
     Args:
         job: told progress and live numbers; its step is the run.
         trainer: holds the state of `position`.
-        batches: global batches by step.
+        loader: gives the batches.
         peak: highest learning rate.
         position: where to begin.
         saver: takes the checkpoints.
@@ -79,10 +72,11 @@ def run_loop(job: Job, trainer: Trainer, batches: Batches, peak: float, position
     with ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
         callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer, history, saver)]
-        for step in range(position.step + 1, config.steps + 1):
+        batches = stack.enter_context(read_ahead(loader, range(position.step, config.steps), rank, world))
+        for step, batch in enumerate(batches, position.step + 1):
             rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
-            tokens = batches.batch(step - 1, rank, world)
-            history.add(step, rate, trainer.update(torch.from_numpy(tokens), rate, _targets(tokens, trainer)))
+            targets, ends = _targets(batch, config), None if batch.ends is None else torch.from_numpy(batch.ends)
+            history.add(step, rate, trainer.update(torch.from_numpy(batch.tokens), rate, targets, ends))
             for callback in callbacks:
                 callback.after(step)
             stopping = preemption.requested()
@@ -119,9 +113,10 @@ def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> li
     return callbacks
 
 
-def _targets(tokens: NDArray[np.int64], trainer: Trainer) -> torch.Tensor | None:
+def _targets(batch: Batch, config: TrainingConfig) -> torch.Tensor | None:
     """Return which tokens are to be predicted, None for all."""
-    if trainer.config.ngram_filter is None:
-        return None
-    kept = ~repeats(tokens, trainer.config.ngram_filter)
-    return torch.from_numpy(kept).unsqueeze(1).expand(tokens.shape)
+    targets = None if batch.targets is None else torch.from_numpy(batch.targets)
+    if config.ngram_filter is None:
+        return targets
+    kept = torch.from_numpy(~repeats(batch.tokens, config.ngram_filter)).unsqueeze(1).expand(batch.tokens.shape)
+    return kept if targets is None else targets & kept

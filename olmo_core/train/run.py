@@ -4,6 +4,7 @@ Every rank calls `train`: a plain process, each process of torchrun, each worker
 checkpoints and writes the run's artifact.
 """
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
-from olmo_core.data.tokens import read_token_file
+from olmo_core.data.tokens import read_token_files
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.checkpoint import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
@@ -49,10 +50,10 @@ def train(job: Job) -> dict[str, Any]:
     if rank == 0:
         rank_0_says(True, device_of(placement))  # the others wait to be called, see `ranks`
     with training_process(placement):
-        batches = _loader(job, model, config)
-        check_batch(config, placement, len(batches.mix), world)
+        loader = _loader(job, model, config)
+        check_batch(config, placement, len(loader.mix), world)
         check_memory(model, placement, device_of(placement), sharers(placement))
-        trainer = Trainer(model, config, placement, _eos_id(job))
+        trainer = Trainer(model, config, placement, masked=loader.masked or config.ngram_filter is not None)
         last, position = _last(job, config)
         if last is not None:
             resume(last, trainer)
@@ -62,7 +63,7 @@ def train(job: Job) -> dict[str, Any]:
             trainer.initialize()
         with Saver(trainer, partial(_commit, job), job.out) as saver:
             try:
-                run_loop(job, trainer, batches, peak, position, saver)
+                run_loop(job, trainer, loader, peak, position, saver)
             except torch.OutOfMemoryError as error:
                 raise MemoryError(f"{job.step.label}: {more_memory(config, placement, world)}") from error
     return _conclude(job, config) if rank == 0 else {}
@@ -76,20 +77,22 @@ def _commit(job: Job, target: Step, folder: Path) -> None:
 
 
 def _loader(job: Job, model: ModelConfig, config: TrainingConfig) -> Loader:
+    folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
+    eos_id = _eos_id(folders)
     return Loader(
         job.inputs["mix"].path,
-        {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"},
+        folders,
         seed=config.seed,
         batch_size=config.batch_size,
         sequence_length=config.sequence_length,
         vocab_size=model.vocab_size,
+        eos_id=eos_id if config.document_attention else None,
     )
 
 
-def _eos_id(job: Job) -> int:
+def _eos_id(folders: Mapping[str, Path]) -> int:
     """Return the id that ends a document, the same in all token files."""
-    folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
-    ids = {role: read_token_file(folder).eos_id for role, folder in folders.items()}
+    ids = {role: file.eos_id for role, folder in folders.items() for file in read_token_files(folder)}
     if len(set(ids.values())) != 1:
         raise ValueError(f"token files end documents with different ids, {ids}; make them with one tokenizer")
     return next(iter(ids.values()))

@@ -41,17 +41,13 @@ class Trainer:
         model: shape.
         config: how to train.
         placement: device, compilation, micro-batches, how weights are shared.
-        eos_id: the id that ends a document, where attention stays within documents.
+        masked: whether `update` is told which tokens are targets.
     """
 
-    def __init__(
-        self, model: ModelConfig, config: TrainingConfig, placement: Placement, eos_id: int | None = None
-    ) -> None:
+    def __init__(self, model: ModelConfig, config: TrainingConfig, placement: Placement, masked: bool = False) -> None:
         self.config = config
         self.device = device_of(placement)
-        if config.document_attention and eos_id is None:
-            raise ValueError("document_attention needs the id that ends a document; token files say it")
-        self._eos_id = eos_id if config.document_attention else None
+        self._masked = masked
         mesh = mesh_of(placement, self.device)
         with torch.device(self.device if mesh is None else "meta"):
             self.model = Transformer(model)
@@ -76,7 +72,7 @@ class Trainer:
         self.skip_step = SkipStep(config.skip_step, self.device) if config.skip_step is not None else None
         self.columns = (
             *("loss", "z_squared"),
-            *(["targets"] if config.ngram_filter is not None else []),
+            *(["targets"] if masked else []),
             "grad_norm",
             *(["skipped"] if config.skip_step is not None else []),
         )
@@ -87,24 +83,33 @@ class Trainer:
         initialize(self.model, self.config.seed)
         return self
 
-    def update(self, tokens: Tensor, rate: float, targets: Tensor | None = None) -> Tensor:
+    def update(self, tokens: Tensor, rate: float, targets: Tensor | None = None, ends: Tensor | None = None) -> Tensor:
         """Train on this rank's share of a global batch.
 
         Args:
             tokens: (sequences, sequence_length) ids.
             rate: learning rate.
-            targets: which tokens are to be predicted, bool of the same shape; given where the run filters n-grams.
+            targets: which tokens are to be predicted, bool of the same shape; given where the trainer is `masked`.
+            ends: which tokens are the last of their document, bool of the same shape; given where attention stays
+                within documents.
 
         Returns:
             The values of `columns`, on the device, so that reading them can wait: cross-entropy and squared
             log-normaliser (both means over the targets of the global batch), the share of tokens that were targets,
             gradient norm before clipping, whether the step was skipped.
         """
+        if (targets is not None) != self._masked or (ends is not None) != self.config.document_attention:
+            raise ValueError("a masked trainer needs targets, one with document_attention ends, others neither")
         tokens = tokens.to(self.device, non_blocking=True)
-        labels = shifted_labels(tokens, None if targets is None else targets.to(self.device, non_blocking=True))
-        sums = self._parallel.accumulate(len(tokens), lambda part: self._backward(tokens[part], labels[part]))
+        targets = None if targets is None else targets.to(self.device, non_blocking=True)
+        ends = None if ends is None else ends.to(self.device, non_blocking=True)
+        labels = shifted_labels(tokens, targets)
+        sums = self._parallel.accumulate(
+            len(tokens),
+            lambda part: self._backward(tokens[part], labels[part], None if ends is None else ends[part]),
+        )
         parameters = list(self.model.parameters())
-        if targets is not None:
+        if self._masked:
             sums = self._normalise(sums, parameters)
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
@@ -120,9 +125,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         return torch.cat(values)
 
-    def _backward(self, tokens: Tensor, labels: Tensor) -> Tensor:
+    def _backward(self, tokens: Tensor, labels: Tensor, ends: Tensor | None) -> Tensor:
         config = self.config
-        mask = document_mask(tokens, self._eos_id) if self._eos_id is not None else None
+        mask = document_mask(ends) if ends is not None else None
         with self._arithmetic():
             states = self.model.states(tokens, mask=mask)
         states = states.flatten(0, 1).to(torch.float32 if config.precision == "fp32" else torch.bfloat16)
@@ -130,7 +135,7 @@ class Trainer:
             states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss
         )
         loss.backward()  # type: ignore[no-untyped-call]
-        if config.ngram_filter is not None:
+        if self._masked:
             sums.append((labels != IGNORED).sum() / self._all_targets)
         return torch.stack(sums)
 

@@ -1,6 +1,5 @@
 """Published token files: which ones a list names, and what becomes of them."""
 
-import json
 from pathlib import Path
 
 import msgspec
@@ -14,12 +13,12 @@ from olmo_core.data.loader import Loader
 from olmo_core.data.token_files import (
     TokenFilesConfig,
     TokenFilesError,
-    copy_token_files,
     listed,
+    take_token_files,
     token_files_step,
 )
 from olmo_core.data.tokenizer import SpecialTokens
-from olmo_core.data.tokens import read_token_file
+from olmo_core.data.tokens import read_token_files
 
 EOS = 99
 
@@ -35,7 +34,7 @@ def write(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> None:
     np.array(ids, dtype=dtype).tofile(path)
 
 
-def copied(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
+def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
     tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
     tokenizer.mkdir(exist_ok=True)
     out.mkdir(parents=True)
@@ -43,7 +42,7 @@ def copied(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_
     (tokenizer / "special_tokens.json").write_bytes(msgspec.json.encode(special))
     step = token_files_step(name, config, shard, TOKENIZER)
     inputs = {"tokenizer": Artifact(TOKENIZER, None, tokenizer)}  # type: ignore[arg-type]
-    assert copy_token_files(Job(step=step, inputs=inputs, out=out)) == json.loads((out / "tokens.json").read_text())
+    take_token_files(Job(step=step, inputs=inputs, out=out))
     return Artifact(step, None, out)  # type: ignore[arg-type]
 
 
@@ -77,20 +76,27 @@ def test_a_list_names_files_in_its_order_and_as_often_as_it_does(tmp_path: Path)
 def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(YAML)
     write(tmp_path, "preprocessed/wiki/part-1-00000.npy", 1, 2, 3, EOS)
-    write(tmp_path, "preprocessed/wiki/part-0-00000.npy", 4, EOS, 5, 6, EOS, 7)
+    write(tmp_path, "preprocessed/wiki/part-0-00000.npy", 4, EOS, 5, 6, EOS, 7, 8)
     write(tmp_path, "preprocessed/math/a_b.v1-x/part-00-00000.npy", 8, EOS)
-    shards = {f"all/{n:05d}": copied(tmp_path, "all", config(tmp_path, shards=2), n) for n in (0, 1)}
-    first, second = (read_token_file(artifact.path) for artifact in shards.values())
-    assert (first.tokens, first.documents, first.dtype, first.eos_id) == (6, 2, "uint16", EOS)
-    assert (second.tokens, second.documents) == (10, 3)
-    ids = [np.fromfile(artifact.path / f"part-0000{role[-1]}.npy", "uint16") for role, artifact in shards.items()]
-    assert ids[0].tolist() == [1, 2, 3, EOS, 8, EOS]
-    assert ids[1].tolist() == [4, EOS, 5, 6, EOS, 7, 1, 2, 3, EOS]
+    shards = {f"all/{n:05d}": taken(tmp_path, "all", config(tmp_path, shards=2), n) for n in (0, 1)}
+    first, second = (read_token_files(artifact.path) for artifact in shards.values())
+    assert [(file.tokens, file.documents, file.dtype, file.eos_id) for file in first] == [
+        (4, 1, "uint16", EOS),
+        (2, 1, "uint16", EOS),
+    ]
+    assert [(file.tokens, file.documents) for file in second] == [(7, 2), (4, 1)]
+    ids = [
+        np.fromfile(artifact.path / file.file, "uint16").tolist()
+        for artifact in shards.values()
+        for file in read_token_files(artifact.path)
+    ]
+    assert ids == [[1, 2, 3, EOS], [8, EOS], [4, EOS, 5, 6, EOS, 7, 8], [1, 2, 3, EOS]]
     folder, report = mix_of(tmp_path, shards, {"all": 1}, 16, 2)
     assert report["tokens"] == 16
+    assert report["sources"][0]["tokens_left_at_file_ends"] == 1
     paths = {role: artifact.path for role, artifact in shards.items()}
     loader = Loader(folder, paths, seed=1, batch_size=8, sequence_length=2, vocab_size=100)
-    seen = sorted(map(tuple, loader.batch(0).tolist()))
+    seen = sorted(map(tuple, loader.batch(0).tokens.tolist()))
     assert seen == sorted([(1, 2), (3, EOS), (8, EOS), (4, EOS), (5, 6), (EOS, 7), (1, 2), (3, EOS)])
 
 
@@ -98,7 +104,7 @@ def test_ids_of_a_large_vocabulary_are_four_bytes(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write(tmp_path, "preprocessed/math/part-1.npy", 70_000, EOS, dtype="uint32")
     math = config(tmp_path, folder="preprocessed/math/")
-    about = read_token_file(copied(tmp_path, "math", math, 0, vocab_size=100_278).path)
+    [about] = read_token_files(taken(tmp_path, "math", math, 0, vocab_size=100_278).path)
     assert (about.dtype, about.tokens, about.documents) == ("uint32", 2, 1)
 
 
@@ -106,22 +112,22 @@ def test_a_file_that_ends_within_an_id_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write(tmp_path, "preprocessed/math/part-1.npy", 1, 0, 2, dtype="uint8")
     with pytest.raises(TokenFilesError, match=r"math/part-1\.npy ends within an id of uint16; it is cut"):
-        copied(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
+        taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
 
 def test_an_id_beyond_the_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write(tmp_path, "preprocessed/math/part-1.npy", 1, 100)
     with pytest.raises(TokenFilesError, match=r"math/part-1\.npy holds id 100, the tokenizer's end at 99; it was not"):
-        copied(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
+        taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
 
 def test_too_many_shards_and_a_wrong_folder_are_said(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     with pytest.raises(TokenFilesError, match=r"names 0 files in preprocessed/wikis/, too few for 1 shards"):
-        copied(tmp_path, "a", config(tmp_path, folder="preprocessed/wikis/"), 0)
+        taken(tmp_path, "a", config(tmp_path, folder="preprocessed/wikis/"), 0)
     with pytest.raises(TokenFilesError, match=r"names 2 files in preprocessed/, too few for 3 shards"):
-        copied(tmp_path, "b", config(tmp_path, shards=3), 2)
+        taken(tmp_path, "b", config(tmp_path, shards=3), 2)
 
 
 def test_what_decides_what_a_shard_holds_is_its_identity(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.corpus import CorpusConfig, corpus_step
 from olmo_core.data.document import Document, DocumentWriter, read_documents
 from olmo_core.data.tokenizer import BpeConfig, SpecialTokens, tokenizer_step
-from olmo_core.data.tokens import make_tokens, read_token_file, tokens_step
+from olmo_core.data.tokens import make_tokens, read_token_files, tokens_step
 
 
 def steps(shards: int = 1, shard: int = 0) -> Step:
@@ -26,7 +26,7 @@ def steps(shards: int = 1, shard: int = 0) -> Step:
 def test_the_file_is_the_documents_with_an_eos_after_each(make: Make, results: dict[str, dict[str, object]]) -> None:
     step = steps(shards=2, shard=1)
     made = make(step)
-    about = read_token_file(made.path)
+    [about] = read_token_files(made.path)
     assert (about.file, about.dtype, about.vocab_size, about.eos_id) == ("part-00001.npy", "uint16", 400, 0)
     assert results[step.id]["tokens"] == about.tokens
     assert sorted(file.name for file in made.path.iterdir()) == ["part-00001.csv.gz", "part-00001.npy", "tokens.json"]
@@ -96,14 +96,14 @@ def test_the_bytes_do_not_depend_on_the_clock(make: Make, tmp_path: Path, monkey
 
 def test_a_file_of_another_size_is_refused(make: Make) -> None:
     made = make(steps())
-    about = read_token_file(made.path)
+    [about] = read_token_files(made.path)
     with (made.path / about.file).open("ab") as file:
         file.write(b"\0")
     with pytest.raises(ValueError, match=rf"part-00000\.npy has {about.tokens * 2 + 1} bytes"):
-        read_token_file(made.path)
+        read_token_files(made.path)
     (made.path / "tokens.json").write_text('{"file": "x"}')
     with pytest.raises(ValueError, match=r"tokens\.json: .*tokenise the shard again"):
-        read_token_file(made.path)
+        read_token_files(made.path)
 
 
 def test_a_shard_the_corpus_has_not_is_refused() -> None:

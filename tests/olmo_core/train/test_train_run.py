@@ -164,7 +164,7 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
         vocab_size=64,
     )
     for n in range(6):
-        by_hand.update(torch.from_numpy(loader.batch(n)), rows[n]["lr"])
+        by_hand.update(torch.from_numpy(loader.batch(n).tokens), rows[n]["lr"])
     stored = load_file(end.path / "model.safetensors")
     for name, tensor in by_hand.model.state_dict().items():
         assert torch.allclose(tensor, stored[name], atol=1e-6), name

@@ -97,7 +97,7 @@ def test_first_weights_follow_the_seed() -> None:
 
 def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
     """Two of four sequences left out: the same as a batch of the other two."""
-    some = Trainer(MODEL, config(precision="fp32", ngram_filter=NgramFilterConfig()), EAGER).initialize()
+    some = Trainer(MODEL, config(precision="fp32", ngram_filter=NgramFilterConfig()), EAGER, masked=True).initialize()
     two = Trainer(MODEL, config(precision="fp32", batch_size=2), EAGER).initialize()
     assert some.columns == ("loss", "z_squared", "targets", "grad_norm")
     for batch in batches(3):

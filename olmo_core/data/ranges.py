@@ -1,0 +1,134 @@
+"""Ranges of bytes of files, wherever they lie: on a disk, in an object store, behind HTTP.
+
+A local file is opened once and read in place; a map of a file that is cut short ends the process, a read says so.
+Ranges of remote files are asked for at once, by fsspec. What the bytes mean is left to `loader`.
+"""
+
+import os
+import resource
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fsspec.core import url_to_fs
+from numpy.typing import NDArray
+
+# Tries of a remote range. s3fs repeats a request five times by itself; HTTP of fsspec does not.
+ATTEMPTS = 4
+PAUSE_SECONDS = 0.25  # before the second try, twice as long before each one after it
+
+
+class RangeError(OSError):
+    """A range of a file that cannot be read."""
+
+
+def is_remote(address: str) -> bool:
+    """Return whether an address is read through fsspec; others are paths."""
+    return "://" in address
+
+
+class Ranges:
+    """Reads ranges of files. Threads may share it."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, int] = {}
+        # Thousands of files may belong to a mix, and others need descriptors too.
+        self._keep = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+
+    def __del__(self) -> None:
+        """Close what was opened."""
+        for descriptor in self._opened.values():
+            os.close(descriptor)
+
+    def read(self, addresses: Sequence[str], starts: Sequence[int], size: int) -> NDArray[np.uint8]:
+        """Return (ranges, size) bytes: for each range its file's, from its start.
+
+        Raises:
+            RangeError: a file is missing, ends before the range does, or cannot be reached; names file and range.
+        """
+        read = np.empty((len(addresses), size), dtype=np.uint8)
+        remote, target, begin = [], memoryview(read.reshape(-1)), 0
+        for number, (address, start) in enumerate(zip(addresses, starts, strict=True)):
+            if address in self._opened or not is_remote(address):
+                self._read_local(address, start, target[begin : begin + size])
+            else:
+                remote.append(number)
+            begin += size
+        if remote:
+            chosen = [addresses[number] for number in remote], [starts[number] for number in remote]
+            for number, found in zip(remote, _read_remote(*chosen, size), strict=True):
+                read[number] = np.frombuffer(found, dtype=np.uint8)
+        return read
+
+    def _read_local(self, path: str, start: int, target: memoryview) -> None:
+        try:
+            if path not in self._opened and len(self._opened) < self._keep:
+                self._open(path)
+            if path in self._opened:
+                found = os.preadv(self._opened[path], (target,), start)
+            else:
+                with Path(path).open("rb", buffering=0) as file:
+                    found = os.preadv(file.fileno(), (target,), start)
+        except OSError as error:
+            raise _fault(path, start, len(target), error.strerror or str(error)) from error
+        if found != len(target):
+            raise _fault(path, start, len(target), f"it ends at byte {start + found}; it is cut, or of another type")
+
+    def _open(self, path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY)
+        if self._opened.setdefault(path, descriptor) != descriptor:
+            os.close(descriptor)  # another thread was first
+
+
+def _read_remote(addresses: Sequence[str], starts: Sequence[int], size: int) -> list[bytes]:
+    """Return the bytes of each range; those that failed are asked for again."""
+    found: list[Any] = [None] * len(addresses)
+    missing = list(range(len(addresses)))
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+        for number, result in _ask([(number, addresses[number], starts[number]) for number in missing], size):
+            found[number] = result
+        missing = [number for number in missing if isinstance(found[number], BaseException)]
+        if not missing or not all(_passing(found[number]) for number in missing):
+            break
+    for address, start, result in zip(addresses, starts, found, strict=True):
+        if isinstance(result, BaseException):
+            raise _fault(address, start, size, f"{type(result).__name__}: {result}") from result
+        if len(result) != size:
+            raise _fault(
+                address, start, size,
+                f"{len(result)} bytes came; it is cut, or its server gives no ranges",
+            )  # fmt: skip
+    return found
+
+
+def _ask(ranges: Sequence[tuple[int, str, int]], size: int) -> list[tuple[int, bytes | BaseException]]:
+    """Ask for ranges (number, address, start), those of one store at once; what failed comes as its exception."""
+    stores: dict[int, tuple[Any, list[tuple[int, str, int]]]] = {}
+    for number, address, start in ranges:
+        store, path = url_to_fs(address)
+        stores.setdefault(id(store), (store, []))[1].append((number, path, start))
+    results: list[tuple[int, bytes | BaseException]] = []
+    for store, wanted in stores.values():
+        numbers, paths, starts = (list(each) for each in zip(*wanted, strict=True))
+        ends = [start + size for start in starts]
+        results += zip(numbers, store.cat_ranges(paths, starts, ends, on_error="return"), strict=True)
+    return results
+
+
+def _passing(error: BaseException) -> bool:
+    """Return whether a repeat may help: not where the store has answered that it will not give the range."""
+    status = getattr(error, "status", 500)
+    return not isinstance(error, FileNotFoundError | PermissionError) and (status >= 500 or status == 429)
+
+
+def _fault(address: str, start: int, size: int, why: str) -> RangeError:
+    return RangeError(f"{address}: bytes {start} to {start + size - 1} cannot be read: {why}")
+
+
+def absolute(address: str) -> str:
+    """Return an address that means the same in every folder."""
+    return address if is_remote(address) else str(Path(address).expanduser().absolute())
