@@ -35,7 +35,7 @@ class Workers:
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
-        self._task = ray.remote(_make).options(num_cpus=1, max_retries=0)
+        self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
         beside = ray.remote(Beside).options(num_cpus=0, max_restarts=-1)
         self._beside: list[Any] = [beside.remote() for _ in range(profile.beside)]
         self._next = 0
