@@ -17,7 +17,7 @@ from prefect.types.entrypoint import EntrypointType
 from flows.data import data
 from flows.evaluate import evaluate
 from flows.inputs import deployment_name
-from flows.nightly import nightly
+from flows.nightly import nightly, series
 from flows.publish import publish
 from flows.release import release
 from flows.soup import soup
@@ -47,9 +47,9 @@ def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployme
         raise ConfigError(
             f"profile {profile}: schedules.{unknown[0]}: no such deployment; there are {', '.join(parts)}"
         )
-    return [
-        _deployment(name, each, found, {"recipe": recipe, "profile": profile}, loaded) for name, each in parts.items()
-    ]
+    given = {"recipe": recipe, "profile": profile}
+    own = [_deployment(name, each, found, given, loaded) for name, each in parts.items()]
+    return own + [_of_repository(name, pattern, found, given, loaded) for name, pattern in loaded.repositories.items()]
 
 
 def _parts(recipe: Recipe) -> dict[str, Deployed]:
@@ -86,3 +86,14 @@ def _deployment(
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+def _of_repository(
+    repository: str, pattern: str, recipe: Recipe, given: dict[str, str], profile: Profile
+) -> RunnerDeployment:
+    """Return the nightly evaluations of a Hub repository, which are scheduled as those of the store are."""
+    what = Deployed(nightly, {"repository": repository, "revisions": pattern})
+    found = _deployment("nightly-evals", what, recipe, given, profile)
+    found.name = series(recipe.name, repository)
+    found.description = f"{_summary(nightly)} Here of {repository}, by suite and held-out text of {recipe.name}."
+    return found

@@ -88,7 +88,8 @@ def _check_room(plan: Plan, store: Store, due: list[Step], profile: Profile) -> 
 def show(session: Session, missing: int) -> None:
     """Show all evaluations and how they go along, here and in MLflow; tell of regressions."""
     plan, store = session.plan, session.store
-    name, rows, trend = series(plan), evaluation_rows(plan, store), read_trend(plan, store)
+    name = series(plan.recipe.name, plan.repository)
+    rows, trend = evaluation_rows(plan, store), read_trend(plan, store)
     of = plan.repository or plan.recipe.name
     show_table(f"{name}-evaluation", rows, f"{of}: {missing} were missing, {len(rows)} are there")
     changes = trend_rows(trend)
@@ -100,9 +101,9 @@ def show(session: Session, missing: int) -> None:
     tell_regressions(name, changes)
 
 
-def series(plan: Plan) -> str:
+def series(recipe: str, repository: str | None) -> str:
     """Return what the evaluations of a recipe, or of a repository by it, are called where names are plain."""
-    parts = [plan.recipe.name] if plan.repository is None else [plan.recipe.name, plan.repository]
+    parts = [recipe] if repository is None else [recipe, repository]
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 

@@ -7,6 +7,8 @@ from typing import Annotated, ParamSpec, TypeVar, get_type_hints
 from pydantic import Field
 from pydantic.fields import FieldInfo
 
+from olmo_core.hub.names import REPOSITORY
+
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
@@ -24,7 +26,7 @@ PartNames = Annotated[
 Repository = Annotated[
     str | None,
     Field(
-        pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$",
+        pattern=REPOSITORY,
         description="Repository on the profile's Hub whose revisions are evaluated, `organisation/name`; "
         "the checkpoints of the artifact store when not given.",
     ),

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.hub.lineage import Lineage, step_of, steps_of
-from olmo_core.hub.names import MAIN
+from olmo_core.hub.names import MAIN, REPOSITORY
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 

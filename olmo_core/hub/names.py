@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MAIN = "main"
+REPOSITORY = r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"  # `organisation/name`, as a Hub takes it
 UNITS = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 AUTOMATIC = ("K", "M", "B")  # Published names stay in billions above a trillion: tokens3896B, tokens4001B.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")

@@ -11,6 +11,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from olmo_core.artifact.identity import Step
+from olmo_core.hub.names import REPOSITORY
 
 PRETRAINED_VERSION = 1
 PRETRAINED_TOKENIZER_VERSION = 1
@@ -21,9 +22,7 @@ class PretrainedConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    repo: str | None = Field(
-        None, description="`organisation/name` on the Hub.", pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$"
-    )
+    repo: str | None = Field(None, description="`organisation/name` on the Hub.", pattern=REPOSITORY)
     revision: str | None = Field(None, description="Commit of that repository, 40 hex digits; a branch would move.")
     path: str | None = Field(
         None,

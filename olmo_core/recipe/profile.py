@@ -5,10 +5,12 @@ What is made is said by `recipe`. Secrets are never in a profile: they come from
 
 import os
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from olmo_core.artifact.job import Placement
+from olmo_core.hub.names import REPOSITORY
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
 from olmo_core.recipe.quantity import Count
@@ -104,6 +106,10 @@ class Profile(_Section):
     schedules: dict[str, str] = Field(
         default_factory=lambda: {"nightly-evals": "0 3 * * *"},
         description="When deployments run by themselves: deployment -> cron line, in UTC.",
+    )
+    repositories: dict[Annotated[str, Field(pattern=REPOSITORY)], str] = Field(
+        default_factory=dict,
+        description="Hub repositories evaluated by night too: `organisation/name` -> revisions, a shell pattern.",
     )
     webhook: str | None = Field(
         None, description="Environment variable that holds the address regressions are posted to; none when not given."

@@ -54,6 +54,16 @@ def test_schedules_are_those_of_the_profile() -> None:
     assert found["nightly-evals/micro"] == []
 
 
+def test_repositories_of_the_profile_are_evaluated_by_night() -> None:
+    profile = LAPTOP.model_copy(update={"repositories": {"Org/OLMo-2": "stage2-*"}})
+    *_, found = catalogue("micro", "laptop", profile)
+    assert found.full_name == "nightly-evals/micro-org-olmo-2"
+    given = {"recipe": "micro", "profile": "laptop", "repository": "Org/OLMo-2", "revisions": "stage2-*"}
+    assert found.parameters == given
+    assert [each.schedule.cron for each in found.schedules or []] == ["0 3 * * *"]  # type: ignore[union-attr]
+    assert "Org/OLMo-2" in str(found.description)
+
+
 def test_what_cannot_be_deployed_is_one_error_before_anything_is_registered() -> None:
     profile = LAPTOP.model_copy(update={"schedules": {"nightly": "0 3 * * *"}})
     with pytest.raises(ConfigError, match=r"schedules\.nightly: no such deployment; there are release, data"):
