@@ -1,5 +1,7 @@
 """What a flow refuses is its state's message, and an exception for whoever called it as a function."""
 
+from typing import Any
+
 import pytest
 
 from flows.refusal import refusing
@@ -18,7 +20,7 @@ def test_what_is_refused_is_a_failed_state_with_one_line(kind: type[Exception]) 
         """Do."""
         raise error
 
-    state = flow("mine")
+    state: Any = flow("mine")
     assert (state.type.value, state.message, state.data) == ("FAILED", str(error.args[0]), error)
     assert (flow.__doc__, flow.__annotations__["recipe"]) == ("Do.", str), "the form is made from these"
 
