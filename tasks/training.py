@@ -23,7 +23,9 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
         ray.train.TrainingFailedError: a worker failed; it carries each worker's exception.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchConfig, TorchTrainer
+    from ray.train.torch import TorchTrainer
+
+    from tasks.preemptible import PreemptibleConfig
 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
     trainer = TorchTrainer(
@@ -35,7 +37,7 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
             "board": board,
             "meter": meter,
         },
-        torch_config=TorchConfig(backend="nccl" if spec.gpus else "gloo"),
+        torch_config=PreemptibleConfig(backend="nccl" if spec.gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=spec.count, use_gpu=spec.gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"{step.name}-{step.id[:12]}-{uuid.uuid4().hex[:8]}",  # a name seen before would make Ray resume it

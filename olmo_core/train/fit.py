@@ -27,8 +27,10 @@ def check_batch(config: TrainingConfig, placement: Placement, instances: int, wo
         )
     if config.batch_size % world:
         fits = max(count for count in range(1, world) if config.batch_size % count == 0)
+        workers = f"{fits} workers" if fits > 1 else "1 worker"
         raise ValueError(
-            f"batch_size {config.batch_size} cannot be shared by {world} workers; {fits} workers would fit"
+            f"batch_size {config.batch_size} cannot be shared by {world} workers; {workers} would fit, or a batch_size "
+            f"of {-(-config.batch_size // world) * world}"
         )
     if config.canonical_shards is not None:
         if config.canonical_shards % world:

@@ -102,11 +102,11 @@ class Saver:
         trainer, config = self._trainer, self._trainer.config
         tensors = tensors_of(trainer)
         parts = {file: _rows(named, self._copies[file].take(_written(named))) for file, named in tensors.items()}
-        layouts = {file: Layout(named) for file, named in tensors.items()}
         state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
         blocking = time.perf_counter() - begin
 
         def write() -> None:
+            layouts = {file: Layout(named) for file, named in tensors.items()}
             self._write(target, trainer.model.config, state, list(rows), layouts, parts)
             size = sum(each.values.nbytes for part in parts.values() for each in part.values())
             self._committed.append(Saved(step, blocking, time.perf_counter() - begin, size))

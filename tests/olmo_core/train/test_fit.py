@@ -17,7 +17,20 @@ HERE = Placement()
     [
         (config(), HERE, 3, 1, "batch_size is 4, but the mix has only 3 instances of 16 tokens; give at most that"),
         (config(), HERE, 0, 1, "the mix has only 0 instances"),
-        (config(batch_size=6), HERE, 9, 4, "batch_size 6 cannot be shared by 4 workers; 3 workers would fit"),
+        (
+            config(batch_size=6),
+            HERE,
+            9,
+            4,
+            "batch_size 6 cannot be shared by 4 workers; 3 workers would fit, or .* of 8$",
+        ),
+        (
+            config(batch_size=7),
+            HERE,
+            9,
+            2,
+            "batch_size 7 cannot be shared by 2 workers; 1 worker would fit, or .* of 8$",
+        ),
         (config(canonical_shards=2), HERE, 9, 4, "canonical_shards 2 cannot be shared by 4 workers"),
         (config(canonical_shards=2), Placement(micro_batch=1), 9, 2, "leave placement.sharding and placement.micro_b"),
         (config(canonical_shards=2), Placement(sharding="shard"), 9, 2, "leave placement.sharding and"),

@@ -1,11 +1,11 @@
+import numpy as np
 import pytest
 import torch
 
-from olmo_core.train.host_copy import HostCopy
+from olmo_core.train.host_copy import HostCopy, _copy, _shares
 
 
-def test_a_copy_keeps_its_memory_and_not_what_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("olmo_core.train.host_copy.CHUNK_BYTES", 12)
+def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
     state = {"a": torch.randn(7, 3), "none": torch.zeros(0, 3), "count": torch.tensor([2**40])}
     copies = HostCopy(state)
     copies.touch()
@@ -17,3 +17,19 @@ def test_a_copy_keeps_its_memory_and_not_what_comes_later(monkeypatch: pytest.Mo
     second = copies.take(state)
     assert {name: each.data_ptr() for name, each in second.items()} == places
     assert not second["a"].any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 50])
+def test_any_number_of_threads_copies_everything(threads: int) -> None:
+    sizes = [5, 0, 1, 30, 7]
+    pairs = [(np.zeros(size, np.uint8), np.arange(1, size + 1, dtype=np.uint8)) for size in sizes]
+    shares = _shares(pairs, threads)
+    assert len(shares) == threads
+    assert max(sum(len(target) for target, _ in share) for share in shares) == -(-sum(sizes) // threads)
+    for share in shares:
+        _copy(share)
+    assert all((target == source).all() for target, source in pairs)
+
+
+def test_nothing_to_copy_is_no_share() -> None:
+    assert _shares([], 2) == [[], []]
