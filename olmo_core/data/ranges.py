@@ -49,7 +49,7 @@ class Ranges:
             RangeError: a file is missing, ends before the range does, or cannot be reached; names file and range.
         """
         read = np.empty((len(addresses), size), dtype=np.uint8)
-        remote, target, begin = [], memoryview(read.reshape(-1)), 0
+        remote, target, begin = [], read.reshape(-1).data, 0
         for number, (address, start) in enumerate(zip(addresses, starts, strict=True)):
             if address in self._opened or not is_remote(address):
                 self._read_local(address, start, target[begin : begin + size])
