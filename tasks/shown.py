@@ -6,7 +6,7 @@ Their descriptions tell units and what is better: the UI shows nothing else besi
 import base64
 from typing import Any
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 
 from olmo_core.report.tables import Row
 
@@ -24,9 +24,11 @@ def show_markdown(key: str, text: str, description: str) -> None:
 
 
 def show_picture(key: str, png: bytes, description: str) -> None:
-    """Show a picture under a key; it is part of the artifact, so no server has to keep it."""
-    address = f"data:image/png;base64,{base64.b64encode(png).decode()}"
-    create_image_artifact(key=key, image_url=address, description=description)
+    """Show a picture under a key; it is part of the artifact, so no server has to keep it.
+
+    A text with a picture, because below an artifact of the kind `image` Prefect writes out the picture's address.
+    """
+    show_markdown(key, f"![{description}](data:image/png;base64,{base64.b64encode(png).decode()})", description)
 
 
 def _cell(value: Any) -> Any:

@@ -17,3 +17,14 @@ def test_a_table_has_all_columns_in_words_and_short_numbers(monkeypatch: pytest.
         {"corpus": "sympy", "share asked": None, "tokens": 457445},
     ]
     assert (made["key"], made["description"]) == ("mixes", "Corpora of each mix")
+
+
+def test_a_picture_is_within_its_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, Any] = {}
+    monkeypatch.setattr(shown, "create_markdown_artifact", lambda **given: made.update(given))
+    shown.show_picture("trend", b"\x89PNG", "Bits per byte")
+    assert made == {
+        "key": "trend",
+        "markdown": "![Bits per byte](data:image/png;base64,iVBORw==)",
+        "description": "Bits per byte",
+    }
