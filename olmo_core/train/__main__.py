@@ -4,23 +4,25 @@
     torchrun --nproc_per_node=8 -m olmo_core.train RECIPE --stage stage1 --profile PROFILE
 
 What they leave in the store of the profile is what a release leaves there. What a run needs (mix, token files, start
-checkpoint) must be there already: `olmo run RECIPE --only data` makes it. Stopped by SIGTERM, it saves and ends with
+checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Stopped by SIGTERM, it saves and ends with
 code 143, and goes on when it is started again.
 
 An entry, so it may use what is above this room: recipe and profile.
 """
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 
+from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.data.ranges import RangeError
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, Run
-from olmo_core.recipe.profile import load_profile
+from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 PREEMPTED = 128 + 15  # The code of a process that SIGTERM ended.
@@ -33,6 +35,16 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("recipe", help="a recipe by name, or a YAML file; --a.b=c changes a field of it")
     parser.add_argument("--stage", required=True, help="the stage")
     parser.add_argument("--seed", type=int, help="only the run with this seed; all by default, one after the other")
+    parser.add_argument(
+        "--load_path",
+        metavar="PATH_OR_REPO[@REVISION]",
+        help="weights to start from, instead of the recipe's `start`: a folder, or a repository of the Hub",
+    )
+    parser.add_argument(
+        "--reset_trainer_state",
+        action="store_true",
+        help="begin steps, data order and schedule anew, as every start does; said along with --load_path",
+    )
     parser.add_argument("--profile", default="laptop", help="where and how: a profile by name, or a YAML file")
     given, overrides = parser.parse_known_args(arguments)
     try:
@@ -43,12 +55,17 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _train(given: argparse.Namespace, overrides: list[str]) -> int:
+    profile = load_profile(given.profile)
+    if (given.load_path is not None) != given.reset_trainer_state:
+        raise ConfigError(
+            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or neither "
+            "to begin as the recipe says or to go on with a run that was stopped"
+        )
     try:
-        plan = lay_out(load_recipe(given.recipe, overrides))
+        plan = lay_out(load_recipe(given.recipe, [*overrides, *_start(given, profile)]))
     except ValueError as error:
         raise ConfigError(f"recipe {given.recipe}: {error}") from error
     runs = _runs(plan, given.stage, given.seed)
-    profile = load_profile(given.profile)
     store = Store(profile.store_root, scratch=profile.folder / "scratch")
 
     # Only now, so that a wrong word on the command line is told at once.
@@ -59,6 +76,9 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     placement = plan.workers(runs[0].step, profile).placement
     with joined(placement) as rank:
         for run in runs:
+            start = run.step.inputs.get("start")
+            if rank == 0 and start is not None and start.kind == "pretrained":
+                make(start, store, placement)
             try:
                 make_run(run.step, store, placement, **({"progress": Shown(run.step.name)} if rank == 0 else {}))
             except PreemptedError as error:
@@ -67,6 +87,16 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
             if rank == 0:
                 print(f"{run.step.label}: complete in {store.root}/{run.step.folder}")
     return 0
+
+
+def _start(given: argparse.Namespace, profile: Profile) -> list[str]:
+    """Return the override that makes weights from elsewhere the recipe's start."""
+    if given.load_path is None:
+        return []
+    from olmo_core.hub.address import pretrained_at
+
+    start = pretrained_at(given.load_path, profile.training.single.placement.hub).model_dump(exclude_none=True)
+    return [f"--stages.{given.stage}.start={json.dumps(start)}"]
 
 
 def _runs(plan: Plan, stage: str, seed: int | None) -> list[Run]:
