@@ -22,8 +22,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint as dcp
 from torch import Tensor
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job, Placement
@@ -104,12 +105,12 @@ def ours(job: Job, trainer: Trainer, saver: Saver, state: Mapping[str, Tensor], 
 
 def theirs(folder: Path, state: dict[str, Tensor], seconds: Seconds) -> int:
     """Save in both ways and load once; return the bytes of the checkpoint."""
-    timed(seconds, "dcp_save", lambda: dcp.save(state, checkpoint_id=folder))
-    loaded(seconds, "dcp_load", state, lambda: dcp.load(state, checkpoint_id=folder))
+    timed(seconds, "dcp_save", lambda: save(state, checkpoint_id=folder))
+    loaded(seconds, "dcp_load", state, lambda: load(state, checkpoint_id=folder))
     size = sum(path.stat().st_size for path in folder.iterdir())
     shutil.rmtree(folder)
     begin = time.perf_counter()
-    future = timed(seconds, "dcp_async_blocking", lambda: dcp.async_save(state, checkpoint_id=folder))
+    future = timed(seconds, "dcp_async_blocking", lambda: async_save(state, checkpoint_id=folder))
     future.result()
     seconds["dcp_async_total"].append(time.perf_counter() - begin)
     shutil.rmtree(folder)
@@ -125,13 +126,13 @@ def timed(seconds: Seconds, name: str, act: Callable[[], Any]) -> Any:
     return result
 
 
-def loaded(seconds: Seconds, name: str, state: Mapping[str, Tensor], load: Callable[[], Any]) -> None:
+def loaded(seconds: Seconds, name: str, state: Mapping[str, Tensor], act: Callable[[], Any]) -> None:
     """Note how long it takes to load into the zeroed state."""
     saved = [each.double().sum().item() for each in state.values()]
     with torch.no_grad():
         for each in state.values():
             each.zero_()
-    timed(seconds, name, load)
+    timed(seconds, name, act)
     if saved != [each.double().sum().item() for each in state.values()]:
         raise RuntimeError(f"{name}: what was loaded is not what was saved")
 

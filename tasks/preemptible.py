@@ -5,7 +5,7 @@ Ray Train trains in a thread of the worker, and signals go to the main one, whic
 
 from typing import Any
 
-from ray.train.backend import Backend
+from ray.train.backend import Backend, BackendConfig
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
@@ -15,7 +15,7 @@ from olmo_core.train.preemption import listen
 class PreemptibleBackend(_TorchBackend):
     """Torch's process group, and workers that listen."""
 
-    def on_training_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_training_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
         """Have every worker's main thread listen, once the group is there."""
         super().on_training_start(worker_group, backend_config)
         worker_group.execute(_listen)

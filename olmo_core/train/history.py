@@ -63,9 +63,8 @@ class History:
             row = dict(zip(self.columns, columns, strict=True))
             self._check(step, rate, row)
             row["z_loss"] = self.config.z_loss * row.pop("z_squared")
-            rows.append(
-                {"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate} | self._notes.pop(step, {})
-            )
+            seen = {"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate}
+            rows.append({**seen, **self._notes.pop(step, {})})
         self._waiting.clear()
         self._rows += rows
         return rows

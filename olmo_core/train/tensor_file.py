@@ -68,7 +68,7 @@ class Layout:
         """Write rows of some tensors into a file that was created."""
         with path.open("r+b") as file:
             for name, rows in parts.items():
-                values = memoryview(bytes_of(rows.values))
+                values = bytes_of(rows.values).data
                 if values.nbytes:
                     row_bytes = values.nbytes // len(rows.values)
                     _write_all(file.fileno(), values, self._begins[name] + rows.first * row_bytes)
@@ -130,7 +130,7 @@ def _chunks(stored: _Stored, rows: Rows) -> Iterator[tuple[torch.dtype, int, Ten
 def _read(file: int, dtype: torch.dtype, offset: int, values: Tensor) -> None:
     direct = values.dtype == dtype and not values.is_cuda
     read = values if direct else torch.empty(values.shape, dtype=dtype)
-    into = memoryview(bytes_of(read))
+    into = bytes_of(read).data
     while into:
         count = os.preadv(file, [into], offset)
         if not count:

@@ -1,7 +1,7 @@
 """What stands beside the loop: one concern, told of every step and asked for live numbers now and then.
 
-Nothing of it changes a byte of a checkpoint: what bears on the result (moments, window of skip-step, history) is state
-of the run and is kept there; times and memory are not, and begin anew where a run goes on.
+Nothing of it changes a weight. What bears on the result (moments, window of skip-step, history) is state of the run and
+is kept there; times and memory are not, and begin anew where a run goes on.
 """
 
 from types import TracebackType
@@ -21,7 +21,7 @@ class Callback:
         """End, however the loop ended."""
 
     def after(self, step: int) -> None:
-        """Take note that a step was sent to the device; must not wait for it."""
+        """Take note that a step was sent to the device; must not wait for it, unless to measure is its purpose."""
 
     def numbers(self, steps: int) -> dict[str, float]:
         """Return live numbers, once the device is through with the `steps` steps since the last call."""
