@@ -4,8 +4,8 @@
     torchrun --nproc_per_node=8 -m olmo_core.train RECIPE --stage stage1 --profile PROFILE
 
 What they leave in the store of the profile is what a release leaves there. What a run needs (mix, token files, start
-checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Stopped by SIGTERM, it saves and ends with
-code 143, and goes on when it is started again.
+checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Stopped by
+SIGTERM, it saves and ends with code 143, and goes on when it is started again.
 
 An entry, so it may use what is above this room: recipe and profile.
 """
@@ -58,8 +58,8 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     profile = load_profile(given.profile)
     if (given.load_path is not None) != given.reset_trainer_state:
         raise ConfigError(
-            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or neither "
-            "to begin as the recipe says or to go on with a run that was stopped"
+            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or "
+            "neither to begin as the recipe says or to go on with a run that was stopped"
         )
     try:
         plan = lay_out(load_recipe(given.recipe, [*overrides, *_start(given, profile)]))
