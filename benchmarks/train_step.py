@@ -4,8 +4,9 @@
 
 All three train the same model from the same weights on the same tokens, in bf16 and compiled, each in a process of its
 own that stays alive: what is slow for a moment is slow for all. `ratio` is the median over rounds of a peer's seconds
-by ours. Losses of the very steps that are timed are held against AI2's, and those of a second run in fp32. AI2's
-package is installed into an environment of its own, in the user's cache or under OLMO_HOME; it shares our torch.
+by ours. Losses of the very steps that are timed are held against AI2's, and those of a second run in
+fp32, uncompiled. AI2's package is installed into an environment of its own, in the user's cache or under OLMO_HOME; it
+shares our torch.
 """
 
 import gzip
@@ -31,7 +32,7 @@ from olmo_core.model.config import ModelConfig, preset
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
-from olmo_core.train.peak import measured_flops
+from olmo_core.train.peak import measured_flops, peak_flops
 from olmo_core.train.schedule import learning_rate
 
 AI2 = "ai2-olmo-core==3.0.0"
@@ -40,29 +41,15 @@ BATCHES = {"5m": (8, 256), "60m": (2, 512)}  # sequences and their length
 ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
 CHECKED = 100  # steps whose losses are compared in fp32
 CHECKED_BATCH = (1, 256)
+RATE = 3e-4  # Low enough that rounding errors do not grow: at 1e-3 they do by a factor of 1,000 in 40 steps.
 TEXT = Path(__file__).parents[1] / "olmo_core" / "data" / "micro.jsonl.gz"
 ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
 
 
 def main() -> None:
     name = sys.argv[1].lower() if len(sys.argv) > 1 else "60m"
-    batch, length = BATCHES[name]
     placement = Placement(threads=len(os.sched_getaffinity(0)))
-    timed = compared(preset(name), batch, length, "bf16", placement, [BLOCK] * (ROUNDS + 1), IMPLEMENTATIONS)
-    checked = compared(preset(name), *CHECKED_BATCH, "fp32", placement, [CHECKED], ("ours", "ai2"))
-    shape = preset(name)
-    figures = {
-        "model": name,
-        "batch": [batch, length],
-        **speeds(timed, batch * length),
-        "gemm_flops": measured_flops(torch.device("cpu"), torch.bfloat16),
-        "flops_per_token": {count: shape.flops_per_token(length, count) for count in ("causal", "full")},
-        "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:]) for each, blocks in timed.items()},
-        "loss_difference": {"bf16": difference(timed), "fp32": difference(checked)},
-        "loss_allowed": ALLOWED,
-        "losses": {each: [losses_of(blocks)[0], losses_of(blocks)[-1]] for each, blocks in timed.items()},
-    }
-    print(json.dumps(figures, sort_keys=True))
+    print(json.dumps({"model": name, **figures(preset(name), *BATCHES[name], placement)}, sort_keys=True))
 
 
 Blocks = Mapping[str, Sequence[Mapping[str, Any]]]
@@ -97,7 +84,7 @@ def compared(
             "seed": 0,
             "precision": precision,
             "checkpoint_every": steps,
-            "schedule": ScheduleConfig(kind="constant", peak=1e-3, unit="steps", warmup=min(20, steps)),
+            "schedule": ScheduleConfig(kind="constant", peak=RATE, unit="steps", warmup=min(20, steps)),
         }
     )
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
@@ -108,15 +95,15 @@ def compared(
             "model": shape.model_dump() | {"vocab_size": shape.padded_vocab_size},
             "training": training.model_dump(),
             "placement": placement.model_dump(),
-            "rates": [learning_rate(training.schedule, 1e-3, step, steps) for step in range(1, steps + 1)],
+            "rates": [learning_rate(training.schedule, RATE, step, steps) for step in range(1, steps + 1)],
         }
         (folder / "spec.json").write_text(json.dumps(spec))
         runners = {each: stack.enter_context(Runner(each, folder)) for each in implementations}
         found: dict[str, list[Mapping[str, Any]]] = {each: [] for each in implementations}
         for count in blocks:
             for each, runner in runners.items():
-                found[each].append(runner.take(count))
-                print(each, count, found[each][-1]["seconds"], found[each][-1]["losses"][-1], file=sys.stderr)
+                found[each].append(block := runner.take(count))
+                print(each, block["seconds"], block["losses"][-1], block["peak_bytes"], file=sys.stderr)
         return found
 
 
@@ -175,23 +162,47 @@ def text(steps: int, batch: int, length: int) -> NDArray[np.int64]:
     return np.frombuffer(written, np.uint8)[: steps * batch * length].reshape(steps, batch, length).astype(np.int64)
 
 
-def speeds(timed: Blocks, tokens: int) -> dict[str, Any]:
-    """Return tokens a second of each implementation, and how many times faster ours is than each peer.
+def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -> dict[str, Any]:
+    """Return speed, peak memory and losses of all implementations.
 
     Args:
-        timed: blocks, of which the first compiles and does not count.
-        tokens: of a step.
+        shape: of the model.
+        batch: sequences of a step.
+        length: tokens of a sequence.
+        placement: device, threads, compilation.
     """
-    seconds = {
-        each: [block["seconds"] / len(block["losses"]) for block in blocks[1:]] for each, blocks in timed.items()
+    timed = compared(shape, batch, length, "bf16", placement, [BLOCK] * (ROUNDS + 1), IMPLEMENTATIONS)
+    eager = placement.model_copy(update={"compile": False})
+    checked = compared(shape, *CHECKED_BATCH, "fp32", eager, [CHECKED], ("ours", "ai2"))
+    seconds = {each: [block["seconds"] for block in blocks[1:]] for each, blocks in timed.items()}
+    speed = {each: batch * length / statistics.median(taken) for each, taken in seconds.items()}
+    device = torch.device(placement.device)
+    flops = {count: shape.flops_per_token(length, count) for count in ("causal", "full")}
+    peaks = {
+        "measured": measured_flops(device, torch.bfloat16),
+        "known": peak_flops(device, torch.bfloat16) if device.type == "cuda" else None,
     }
     return {
-        "tokens_per_second": {each: round(tokens / statistics.median(taken)) for each, taken in seconds.items()},
+        "batch": [batch, length],
+        "tokens_per_second": {each: round(tokens) for each, tokens in speed.items()},
         "ratio": {
-            peer: round(statistics.median(b / a for a, b in zip(seconds["ours"], taken, strict=True)), 3)
+            peer: statistics.median(theirs / ours for ours, theirs in zip(seconds["ours"], taken, strict=True))
             for peer, taken in seconds.items()
             if peer != "ours"
         },
+        "flops_per_token": flops,
+        "peak_flops": peaks,
+        "utilization": {
+            f"{each}, {count} count, {peak} peak": tokens * flops[count] / limit
+            for each, tokens in speed.items()
+            for count in flops
+            for peak, limit in peaks.items()
+            if limit is not None
+        },
+        "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:]) for each, blocks in timed.items()},
+        "losses": {each: [losses_of(blocks)[0], losses_of(blocks)[-1]] for each, blocks in timed.items()},
+        "loss_difference": {"bf16": difference(timed), "fp32": difference(checked)},
+        "loss_allowed": ALLOWED,
     }
 
 
