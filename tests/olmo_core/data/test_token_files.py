@@ -1,5 +1,6 @@
 """Published token files: which ones a list names, and what becomes of them."""
 
+import gzip
 from pathlib import Path
 
 import msgspec
@@ -140,3 +141,137 @@ def test_what_decides_what_a_shard_holds_is_its_identity(tmp_path: Path) -> None
         step(tokenizer_folder="x"), step(tokenizer=Step("tokenizer", "t", 2)),
     ]  # fmt: skip
     assert len({step(), *others}) == len(others) + 1
+
+
+def paths(folder: Path, **changes: object) -> TokenFilesConfig:
+    fields = {"paths": [str(folder / "a.npy"), str(folder / "b.npy")], "licence": "x"}
+    return TokenFilesConfig.model_validate({**fields, **changes})
+
+
+def sidecar(path: Path, *rows: str) -> None:
+    path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows).encode()))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_files_are_copied_or_stay_where_they_are(tmp_path: Path, in_place: bool) -> None:
+    write(tmp_path, "a.npy", 1, 2, 3, EOS)
+    write(tmp_path, "b.npy", 4, 5, 6, 7)
+    made = taken(tmp_path, "mine", paths(tmp_path, in_place=in_place), 0)
+    files = read_token_files(made.path)
+    assert [(file.tokens, file.documents) for file in files] == [(4, None), (4, None)] if in_place else [(4, 1), (4, 0)]
+    assert len(list(made.path.iterdir())) == (1 if in_place else 3)
+    folder, report = mix_of(tmp_path, {"mine/00000": made}, {"mine": 1}, 8, 4)
+    assert report["sources"][0]["documents"] == (None if in_place else 1)
+    loader = Loader(folder, {"mine/00000": made.path}, seed=1, batch_size=2, sequence_length=4, vocab_size=100)
+    assert sorted(loader.batch(0).tokens.tolist()) == [[1, 2, 3, EOS], [4, 5, 6, 7]]
+    np.array([4, 5, 6], dtype="uint16").tofile(tmp_path / "b.npy")
+    if in_place:
+        with pytest.raises(ValueError, match=r"b\.npy has 6 bytes; 4 tokens of uint16 are 8"):
+            read_token_files(made.path)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_label_masks_say_what_is_to_be_predicted(tmp_path: Path, in_place: bool) -> None:
+    write(tmp_path, "a.npy", *range(8))
+    write(tmp_path, "b.npy", *range(10, 18))
+    write(tmp_path, "plain.npy", *range(20, 24))
+    for name in "ab":
+        write(tmp_path, f"{name}_mask.npy", *([0, 0, 1, 1, 0, 1, 0, 1] if name == "a" else [1] * 8), dtype="bool")
+    masks = [str(tmp_path / "a_mask.npy"), str(tmp_path / "b_mask.npy")]
+    tuned = taken(tmp_path, "tuned", paths(tmp_path, label_mask_paths=masks, in_place=in_place), 0)
+    plain = taken(tmp_path, "plain", TokenFilesConfig(paths=(str(tmp_path / "plain.npy"),), licence="x"), 0)
+    held = {"tuned/00000": tuned, "plain/00000": plain}
+    folder, _ = mix_of(tmp_path, held, {"tuned": 4, "plain": 1}, 20, 4)
+    folders = {role: made.path for role, made in held.items()}
+    loader = Loader(folder, folders, seed=1, batch_size=5, sequence_length=4, vocab_size=100)
+    batch = loader.batch(0)
+    assert loader.masked and batch.targets is not None
+    said = {int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)}
+    every = [1, 1, 1, 1]
+    assert said == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
+
+
+def test_sidecars_say_where_documents_end(tmp_path: Path) -> None:
+    """One document is cut without EOS, one holds an EOS within."""
+    write(tmp_path, "a.npy", 1, 2, 3, 4, EOS, 6, EOS, 8)
+    sidecar(
+        tmp_path / "a.csv.gz", "0,3,id-1,there.jsonl.gz,1", '3,7,"id,2",there.jsonl.gz,2', "7,8,id-3,there.jsonl.gz,3"
+    )
+    config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), sidecars=True, licence="x")
+    made = taken(tmp_path, "cut", config, 0)
+    assert read_token_files(made.path)[0].documents == 3
+    folder, _ = mix_of(tmp_path, {"cut/00000": made}, {"cut": 1}, 8, 4)
+
+    def ends(eos_id: int | None) -> list[list[int]] | None:
+        options = {"seed": 1, "batch_size": 2, "sequence_length": 4, "vocab_size": 100, "eos_id": eos_id}
+        batch = Loader(folder, {"cut/00000": made.path}, **options).batch(0)
+        return None if batch.ends is None else batch.ends[batch.tokens[:, 0].argsort()].astype(int).tolist()
+
+    assert ends(None) is None
+    assert ends(EOS) == [[0, 0, 1, 0], [0, 0, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (
+            ["0,3", "3,7"],
+            r"a\.csv\.gz ends its last document at token 7, the token file has 8; they are not of one run",
+        ),
+        ([], "ends its last document at token 0, the token file has 8"),
+        (["0,3", "4,8"], r"a\.csv\.gz, row 2: a document from token 4 to 8; the one before ends at 3"),
+        (["start,end", "0,8"], r"a\.csv\.gz, row 1: 'start,end' is no `start,end,...`"),
+    ],
+)
+def test_a_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+    write(tmp_path, "a.npy", *range(8))
+    sidecar(tmp_path / "a.csv.gz", *rows)
+    with pytest.raises(TokenFilesError, match=said):
+        taken(tmp_path, "a", TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), sidecars=True, licence="x"), 0)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_a_mask_of_another_form_is_refused(tmp_path: Path, in_place: bool) -> None:
+    write(tmp_path, "a.npy", *range(8))
+    config = TokenFilesConfig.model_validate(
+        {
+            "paths": [f"{tmp_path}/a.npy"],
+            "label_mask_paths": [f"{tmp_path}/m.npy"],
+            "in_place": in_place,
+            "licence": "x",
+        }
+    )
+    write(tmp_path, "m.npy", *[1] * 7, dtype="bool")
+    with pytest.raises(TokenFilesError, match=r"m\.npy has 7 bytes, its token file 8 tokens; a label mask has a byte"):
+        taken(tmp_path, "short", config, 0)
+    write(tmp_path, "m.npy", *[1] * 7, 7, dtype="uint8")
+    with pytest.raises(ValueError, match=r"m\.npy holds the byte 7; a label mask has 0 or 1 for each token"):
+        made = taken(tmp_path, "bytes", config, 0)
+        folder, _ = mix_of(tmp_path, {"bytes/00000": made}, {"bytes": 1}, 8, 4)
+        Loader(folder, {"bytes/00000": made.path}, seed=1, batch_size=2, sequence_length=4, vocab_size=100).batch(0)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "id_", "vocab_size", "meant"), [("uint32", 60_000, 50_280, "uint16"), ("uint16", 700, 100_278, "uint32")]
+)
+def test_another_type_shows_in_a_file_that_is_not_copied(
+    tmp_path: Path, dtype: str, id_: int, vocab_size: int, meant: str
+) -> None:
+    np.full(4096, id_, dtype).tofile(tmp_path / "a.npy")
+    config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), in_place=True, licence="x")
+    with pytest.raises(TokenFilesError, match=rf"a\.npy holds id \d+, .* not written as {meant} with this tokenizer"):
+        taken(tmp_path, "other", config, 0, vocab_size)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({}, "has no files; give list_url, folder and root, or paths"),
+        ({"list_url": "l", "folder": "f"}, "has folder, list_url; give list_url, folder and root"),
+        ({"list_url": "l", "folder": "f", "root": "r", "paths": ["p"]}, "has folder, list_url, root, paths; give"),
+        ({"paths": ["p", "q"], "label_mask_paths": ["m"]}, "label_mask_paths has 1 files, paths 2; give one for each"),
+    ],
+)
+def test_files_are_named_in_one_way(fields: dict[str, object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        TokenFilesConfig.model_validate({**fields, "licence": "x"})

@@ -1,31 +1,43 @@
-"""The guide keeps its word: its recipe makes a plan, its profile loads, its commands name what there is."""
+"""The guide keeps its word: its recipes make plans, its profile loads, its commands run or name what there is."""
 
 import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.hub.download import folder_digest
+from olmo_core.model.load import save_model
+from olmo_core.model.transformer import Transformer
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.train.__main__ import main
+from olmo_core.train.history import read_history
 
 GUIDE = (Path(__file__).parents[3] / "docs" / "train.md").read_text()
 YAML = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.M | re.S)
-SHELL = "".join(re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.M | re.S)).splitlines()
+FIRST, TUNING = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.M | re.S))
 
 
-def test_the_recipe_and_the_profile_of_the_guide_load(tmp_path: Path) -> None:
-    recipe, profile = YAML
+def test_the_recipes_and_the_profile_of_the_guide_load(tmp_path: Path) -> None:
+    recipe, profile, in_place, _ = YAML
     (tmp_path / "mine.yaml").write_text(recipe)
     plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
     fields = plan.runs["stage1"][0].step.fields
     assert fields.keys() >= {"skip_step", "ngram_filter", "document_attention", "canonical_shards"}
     (tmp_path / "where.yaml").write_text(profile)
     assert load_profile(str(tmp_path / "where.yaml")).training.single.placement.recovery_every == 200
+    (tmp_path / "mine.yaml").write_text(in_place)
+    plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
+    assert plan.tokens["dolmino-50b/00000"].fields.items() >= {"in_place": True, "sidecars": True}.items()
 
 
-@pytest.mark.parametrize("line", [line for line in SHELL if "olmo_core.train" in line])
+@pytest.mark.parametrize("line", [line for line in FIRST if "olmo_core.train" in line])
 def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
     words = shlex.split(line, comments=True)
     recipe, *options = words[words.index("olmo_core.train") + 1 :]
@@ -33,3 +45,37 @@ def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
     runs = lay_out(load_recipe(recipe, [word for word in options if word.startswith("--stages.")])).runs[stage]
     if "--seed" in options:
         assert int(options[options.index("--seed") + 1]) in [run.seed for run in runs]
+
+
+def test_the_guide_tunes_a_model_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    Path("tune.yaml").write_text(YAML[3])
+    Path("plain.yaml").write_text("training: {single: {placement: {threads: 1, compile: false}}}")
+    random, shape = np.random.default_rng(0), (40, 64)
+    random.integers(0, 1024, shape).astype(np.uint16).tofile("input_ids.npy")
+    mask = np.zeros(shape, dtype=bool)
+    mask[:, 48:] = True
+    mask.tofile("label_mask.npy")
+    plan = lay_out(load_recipe("tune.yaml"))
+    model = plan.recipe.shape
+    Path("base").mkdir()
+    weights = Transformer(model).initialize(torch.Generator().manual_seed(0)).state_dict()
+    save_model(Path("base"), model, dict(weights))
+    store = Store(str(tmp_path / "artifacts"))
+    for step in plan.runs["tune"][0].step.inputs["mix"].closure():
+        make(step, store)
+
+    data, tune, from_hub = TUNING
+    assert data == "olmo run tune.yaml --only data"
+    assert shlex.split(from_hub)[-2:] == ["allenai/OLMo-2-0425-1B@main", "--reset_trainer_state"]
+    words = shlex.split(tune)
+    assert words[:3] == ["python", "-m", "olmo_core.train"]
+    assert main([*words[3:], "--profile", "plain.yaml"]) == 0
+    (history,) = (tmp_path / "artifacts" / "run").rglob("history.jsonl")
+    assert [row["targets"] for row in read_history(history)] == pytest.approx([16 / 63] * 8)
+
+    # The same run as one whose recipe says it.
+    start = f"{{path: {tmp_path / 'base'}, sha256: {folder_digest(Path('base'))}}}"
+    said = lay_out(load_recipe("tune.yaml", [f"--stages.tune.start={start}"])).runs["tune"][0].step
+    assert store.find(said) is not None

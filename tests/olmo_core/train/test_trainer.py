@@ -109,6 +109,24 @@ def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
         assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("micro_batch", [None, 1])
+def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | None) -> None:
+    """Label masks: cross-entropy of transformers' kind over the unmasked next tokens alone, however a batch is cut."""
+    placement = Placement(threads=1, compile=False, micro_batch=micro_batch)
+    trainer = Trainer(MODEL, config(precision="fp32"), placement, masked=True).initialize()
+    (tokens,) = batches(1)
+    targets = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(4)) < torch.tensor(
+        [[0.9], [0.1], [0.5], [0]]
+    )
+    labels = tokens.masked_fill(~targets, -100)
+    with torch.no_grad():
+        logits = trainer.model.states(tokens)[:, :-1] @ trainer.model.head.weight.t()
+    expected = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).item()
+    loss, _, share, _ = trainer.update(tokens, 1e-3, targets).tolist()
+    assert loss == pytest.approx(expected, rel=1e-5)
+    assert share == pytest.approx((labels[:, 1:] != -100).float().mean().item())
+
+
 @pytest.mark.parametrize("recompute", ["feed_forward", "blocks"])
 def test_what_is_computed_again_changes_nothing(recompute: str) -> None:
     placement = Placement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
