@@ -216,7 +216,7 @@ def test_sidecars_say_where_documents_end(tmp_path: Path) -> None:
     [
         (
             ["0,3", "3,7"],
-            r"a\.csv\.gz ends its last document at token 7, the token file has 8; they are not of one run",
+            r"a\.csv\.gz ends its last document at token 7, the token file has 8; they are",
         ),
         ([], "ends its last document at token 0, the token file has 8"),
         (["0,3", "4,8"], r"a\.csv\.gz, row 2: a document from token 4 to 8; the one before ends at 3"),
