@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.data.ranges import absolute
+from olmo_core.data.ranges import Ranges, absolute
 from olmo_core.data.tokenizer import SPECIAL_TOKENS_FILE, SpecialTokens
 from olmo_core.data.tokens import ENDS_DTYPE, TOKENS_FILE, TokenFile
 
@@ -89,6 +89,8 @@ class TokenFilesConfig(BaseModel):
                 f"has {', '.join([*given, *(['paths'] if self.paths else [])]) or 'no files'}; "
                 "give list_url, folder and root, or paths"
             )
+        if self.paths and len(self.paths) < self.shards:
+            raise ValueError(f"shards is {self.shards}, paths has {len(self.paths)} files; give at most that")
         if self.label_mask_paths and len(self.label_mask_paths) != len(self.paths):
             raise ValueError(
                 f"label_mask_paths has {len(self.label_mask_paths)} files, paths {len(self.paths)}; give one for each"
@@ -126,15 +128,19 @@ def take_token_files(job: Job) -> dict[str, Any]:
     masks = config.label_mask_paths or (None,) * len(addresses)
     mine = list(zip(addresses, masks, strict=True))[shard :: config.shards]
     if not mine:
-        source = f"{config.list_url} names {len(addresses)} files in {config.folder}"
         raise TokenFilesError(
-            f"{job.step.label}: {source if config.list_url else f'paths names {len(addresses)} files'}, too few for "
+            f"{job.step.label}: {config.list_url} names {len(addresses)} files in {config.folder}, too few for "
             f"{config.shards} shards; give at most as many shards, or another folder"
         )
     files: list[TokenFile] = []
     for number, (address, mask) in enumerate(mine):
         name = f"part-{shard:05d}-{number:05d}"
-        files.append(_Taken(job.out, name, special, config).take(address, mask))
+        try:
+            files.append(_Taken(job.out, name, special, config).take(address, mask))
+        except FileNotFoundError as error:
+            raise TokenFilesError(
+                f"{job.step.label}: {address}, or what should lie beside it, is not there: {error}"
+            ) from error
         tokens = sum(file.tokens for file in files)
         job.progress(len(files), len(mine), "files", tokens=tokens)
     (job.out / TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(files), indent=2) + b"\n")
@@ -177,12 +183,11 @@ class _Taken:
 
     def _looked_at(self, address: str) -> tuple[str, int, None]:
         """Check size, first and last ids of a file; return where it is, how many ids it holds, documents uncounted."""
-        store, path = url_to_fs(address)
-        size = int(store.size(path))
+        size, place = _size(address), absolute(address)
         self._whole(address, size)
-        for start in {0, max(0, size - _LOOK_BYTES)}:
-            self._check(address, store.cat_file(path, start=start, end=min(size, start + _LOOK_BYTES)))
-        return absolute(address), size // self.dtype.itemsize, None
+        look = min(size, _LOOK_BYTES)
+        self._check(address, Ranges().read([place, place], [0, size - look], look).tobytes())
+        return place, size // self.dtype.itemsize, None
 
     def _copied(self, address: str) -> tuple[str, int, int]:
         """Copy a file; return its name, how many ids it holds, and how many of them end a document."""
@@ -214,8 +219,7 @@ class _Taken:
 
     def _mask(self, address: str, tokens: int) -> str:
         """Take a label mask; return its name or address."""
-        store, path = url_to_fs(address)
-        size = int(store.size(path))
+        size = _size(address)
         if size != tokens:
             raise TokenFilesError(
                 f"{address} has {size} bytes, its token file {tokens} tokens; a label mask has a byte for each"
@@ -241,6 +245,14 @@ class _Taken:
             )
         ends.tofile(self.out / name)
         return name, len(ends)
+
+
+def _size(address: str) -> int:
+    store, path = url_to_fs(address)
+    size = store.size(path)
+    if size is None:
+        raise TokenFilesError(f"{address}: its server does not tell how large it is; copy it to another place")
+    return int(size)
 
 
 def _ends(address: str) -> Iterator[int]:

@@ -56,15 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     profile = load_profile(given.profile)
-    if (given.load_path is not None) != given.reset_trainer_state:
-        raise ConfigError(
-            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or "
-            "neither to begin as the recipe says or to go on with a run that was stopped"
-        )
-    try:
-        plan = lay_out(load_recipe(given.recipe, [*overrides, *_start(given, profile)]))
-    except ValueError as error:
-        raise ConfigError(f"recipe {given.recipe}: {error}") from error
+    plan = _plan(given, overrides, profile)
     runs = _runs(plan, given.stage, given.seed)
     store = Store(profile.store_root, scratch=profile.folder / "scratch")
 
@@ -89,19 +81,27 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     return 0
 
 
-def _start(given: argparse.Namespace, profile: Profile) -> list[str]:
-    """Return the override that makes weights from elsewhere the recipe's start."""
-    if given.load_path is None:
-        return []
-    from olmo_core.hub.address import pretrained_at
+def _plan(given: argparse.Namespace, overrides: list[str], profile: Profile) -> Plan:
+    if (given.load_path is not None) != given.reset_trainer_state:
+        raise ConfigError(
+            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or "
+            "neither to begin as the recipe says or to go on with a run that was stopped"
+        )
+    recipe = load_recipe(given.recipe, overrides)
+    if given.stage not in recipe.stages:
+        raise ConfigError(f"--stage {given.stage}: recipe {recipe.name} has {', '.join(recipe.stages)}")
+    if given.load_path is not None:
+        from olmo_core.hub.address import pretrained_at
 
-    start = pretrained_at(given.load_path, profile.training.single.placement.hub).model_dump(exclude_none=True)
-    return [f"--stages.{given.stage}.start={json.dumps(start)}"]
+        start = pretrained_at(given.load_path, profile.training.single.placement.hub).model_dump(exclude_none=True)
+        recipe = load_recipe(given.recipe, [*overrides, f"--stages.{given.stage}.start={json.dumps(start)}"])
+    try:
+        return lay_out(recipe)
+    except ValueError as error:
+        raise ConfigError(f"recipe {given.recipe}: {error}") from error
 
 
 def _runs(plan: Plan, stage: str, seed: int | None) -> list[Run]:
-    if stage not in plan.runs:
-        raise ConfigError(f"--stage {stage}: recipe {plan.recipe.name} has {', '.join(plan.runs)}")
     runs = [run for run in plan.runs[stage] if seed in (None, run.seed)]
     if not runs:
         seeds = ", ".join(str(run.seed) for run in plan.runs[stage])

@@ -269,9 +269,19 @@ def test_another_type_shows_in_a_file_that_is_not_copied(
         ({}, "has no files; give list_url, folder and root, or paths"),
         ({"list_url": "l", "folder": "f"}, "has folder, list_url; give list_url, folder and root"),
         ({"list_url": "l", "folder": "f", "root": "r", "paths": ["p"]}, "has folder, list_url, root, paths; give"),
+        ({"paths": ["p"], "shards": 2}, "shards is 2, paths has 1 files; give at most that"),
         ({"paths": ["p", "q"], "label_mask_paths": ["m"]}, "label_mask_paths has 1 files, paths 2; give one for each"),
     ],
 )
 def test_files_are_named_in_one_way(fields: dict[str, object], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         TokenFilesConfig.model_validate({**fields, "licence": "x"})
+
+
+@pytest.mark.parametrize("changes", [{}, {"in_place": True}, {"sidecars": True}, {"label_mask_paths": ("mask.npy",)}])
+def test_what_is_not_there_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
+    if "sidecars" in changes or "label_mask_paths" in changes:
+        write(tmp_path, "a.npy", 1, 2)
+    config = TokenFilesConfig.model_validate({"paths": [f"{tmp_path}/a.npy"], "licence": "x", **changes})
+    with pytest.raises(TokenFilesError, match=r"tokens/a-00000: .*/a\.npy, or what should lie beside it, is not there"):
+        taken(tmp_path, "a", config, 0)

@@ -151,6 +151,13 @@ def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, 
         (["micro", "--stage", "stage2", "--seed", "7"], "--seed 7: stage stage2 has the seeds 42, 42069"),
         (["micro", "--stage", "stage1", "--stages.stage1.batch=3"], "stages.stage1.batch"),
         (["mikro", "--stage", "stage1"], "mikro"),
+        (["micro", "--stage", "stage1", "--load_path", "base"], "--load_path and --reset_trainer_state: "),
+        (["micro", "--stage", "stage1", "--reset_trainer_state"], "give both, or neither"),
+        (["micro", "--stage", "s", "--load_path", "x", "--reset_trainer_state"], "--stage s: recipe micro has stage1"),
+        (
+            ["micro", "--stage", "stage1", "--load_path", "/no/base", "--reset_trainer_state"],
+            "/no/base is no folder on this machine, and no repository: write organisation/name@revision",
+        ),
         (["micro", "--stage", "stage1"], "run/stage1 needs mix/pretrain"),
     ],
 )
