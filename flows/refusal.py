@@ -1,5 +1,6 @@
 """What a flow refuses before it starts, and which steps failed, is one line in its state and its log."""
 
+import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
@@ -13,6 +14,25 @@ from tasks.failures import StepsFailedError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
+TOLD = (ConfigError, MissingInputError, ServiceError, StepsFailedError)  # their messages say all there is to say
+
+
+class WithoutTraceback(logging.Filter):
+    """Takes the traceback of what was told already off the log of a flow run; its process logs what a run ended by."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Let every record pass."""
+        if record.exc_info and isinstance(error := record.exc_info[1], TOLD):
+            record.msg, record.args, record.exc_info = f"{record.getMessage()}: {message(error)}", (), None
+        return True
+
+
+logging.getLogger("prefect.flow_runs").addFilter(WithoutTraceback())
+
+
+def message(error: BaseException) -> str:
+    """Return what an error says; `str` of a LookupError would put it in quotes."""
+    return str(error.args[0] if error.args else error)
 
 
 def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
@@ -26,8 +46,8 @@ def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
     def run(*arguments: Given.args, **options: Given.kwargs) -> Result:
         try:
             return function(*arguments, **options)
-        except (ConfigError, MissingInputError, ServiceError, StepsFailedError) as error:
-            failed: Any = Failed(message=str(error.args[0] if error.args else error), data=error)
+        except TOLD as error:
+            failed: Any = Failed(message=message(error), data=error)
             return failed  # type: ignore[no-any-return]
 
     return run

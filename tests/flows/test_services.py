@@ -16,11 +16,17 @@ import pytest
 from hub_server import FakeHub
 from moto.server import ThreadedMotoServer
 from pages import Block, blocks
-from service_site import HOOK_SECRET, HUB_TOKEN, S3_SECRET, Site
+from service_site import HOOK_SECRET, HUB_TOKEN, LIMIT_SECONDS, S3_SECRET, Site
+
+from olmo_core.artifact.job import Placement
+from olmo_core.artifact.make import make
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.layout import lay_out_repository
+from olmo_core.recipe.recipe import load_recipe
 
 POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
-PAGES = ("docs/operate.md", "docs/when-something-fails.md")
+PAGES = ("docs/operate.md", "docs/schedule-evaluations.md", "docs/when-something-fails.md")
 GUIDES = [block for page in PAGES for block in blocks(page) if block.how == "services"]
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's PostgreSQL: apt-get install postgresql")
@@ -92,6 +98,31 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
     assert len(runs) == 1 + len(json.loads(site.olmo("plan", "micro", "--json"))["steps"])  # a parent, a child a step
 
 
+def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
+    site: Site, released: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in site.environment.items():
+        monkeypatch.setenv(name, value)
+    repo, hub, store = "olmo-release/micro", Placement(hub=site.hub.url), Store("s3://olmo/artifacts", scratch=tmp_path)
+    shown = {name: at for name, at in site.hub.repos[repo].branches.items() if name.startswith("stage1-")}
+    first, second = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
+    for step in (first.inputs["model"], first.inputs["tokenizer"], first):
+        make(step, store, hub)
+    before = store.peek(first)
+    environment = {**site.environment, **site.told()}
+    call = f"from flows.nightly import nightly; nightly('micro', {str(site.profile)!r}, (), {repo!r}, 'stage1-*')"
+    other = subprocess.Popen([sys.executable, "-c", call], env=environment)
+    parameters = ["--param", f'repository="{repo}"', "--param", 'revisions="stage1-*"']
+    site.run("prefect", "deployment", "run", "nightly-evals/micro", "--watch", *parameters)
+    assert other.wait(LIMIT_SECONDS) == 0
+    assert store.peek(first) == before
+    made = [store.peek(step) for step in (second, second.inputs["model"], second.inputs["tokenizer"])]
+    assert [record.attempt for record in made if record is not None] == [1, 1, 1]
+    tables = {each["key"]: each for each in site.prefect("POST", "artifacts/latest/filter")}
+    (row,) = json.loads(tables["micro-olmo-release-micro-trend"]["data"])
+    assert (row["checkpoint"], row["against"]) == ("stage1-step125-tokens64K", "stage1-step75-tokens39K")
+
+
 @pytest.mark.parametrize("block", GUIDES, ids=str)
 def test_commands_of_the_guides(block: Block, site: Site, released: str) -> None:
     site.shell(block.text)
@@ -136,14 +167,27 @@ def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
     assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
 
 
-def test_a_missing_input_is_named_by_the_run(site: Site) -> None:
-    text = site.run(
-        "prefect", "deployment", "run", "soup/micro", "--watch", "--param", 'overrides=["stages.stage2.seeds=[1,2]"]',
-        code=1,
-    )  # fmt: skip
-    message = site.prefect("GET", f"flow_runs/{site.run_of(text)}")["state"]["message"]
-    assert "soup of micro needs checkpoint/stage2-ingredient1" in message
-    assert message.endswith("or the deployments anneal/micro")
+@pytest.mark.parametrize(
+    ("override", "begins", "ends"),
+    [
+        (
+            "stages.stage2.seeds=[1,2]",
+            "soup of micro needs checkpoint/stage2-ingred",
+            "or the deployments anneal/micro",
+        ),
+        ("stages.stage2.sedes=[1,2]", "recipe micro: stages.stage2.sedes", "did you mean 'seeds'?"),
+    ],
+)
+def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(
+    override: str, begins: str, ends: str, site: Site
+) -> None:
+    parameters = ["--param", f'overrides=["{override}"]']
+    run = site.run_of(site.run("prefect", "deployment", "run", "soup/micro", "--watch", *parameters, code=1))
+    message = site.prefect("GET", f"flow_runs/{run}")["state"]["message"]
+    assert message.startswith(begins) and message.endswith(ends)
+    lines = site.prefect("POST", "logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
+    assert any(message in each["message"] for each in lines)
+    assert [each["message"] for each in lines if "Traceback" in each["message"]] == []
 
 
 def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
@@ -162,6 +206,16 @@ def test_killed_servers_come_back(site: Site) -> None:
     psutil.wait_procs(killed, timeout=10)
     site.olmo("up", "micro")
     assert [each for each in json.loads(site.olmo("doctor", "--json")) if each["remedy"]] == []
+
+
+def test_after_a_reboot_everything_comes_back(site: Site) -> None:
+    assert (site.home / "services" / "logs" / "ray-cluster" / "gcs_server.out").exists()
+    killed = site.processes()
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed, timeout=10)
+    site.olmo("up", "micro")
+    assert [each for each in json.loads(site.olmo("doctor", "micro", "--json")) if each["remedy"]] == []
 
 
 def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
