@@ -49,13 +49,18 @@ class Ranges:
             RangeError: a file is missing, ends before the range does, or cannot be reached; names file and range.
         """
         read = np.empty((len(addresses), size), dtype=np.uint8)
-        remote, target, begin = [], read.reshape(-1).data, 0
+        remote, target, begin, opened = [], read.reshape(-1).data, 0, self._opened.get
         for number, (address, start) in enumerate(zip(addresses, starts, strict=True)):
-            if address in self._opened or not is_remote(address):
-                self._read_local(address, start, target[begin : begin + size])
-            else:
+            descriptor, end = opened(address), begin + size
+            try:  # the way through for nearly all: a range of 8 kB takes 2 us
+                found = 0 if descriptor is None else os.preadv(descriptor, (target[begin:end],), start)
+            except OSError:
+                found = 0
+            if found != size and is_remote(address):
                 remote.append(number)
-            begin += size
+            elif found != size:
+                self._read_local(address, start, target[begin:end])
+            begin = end
         if remote:
             chosen = [addresses[number] for number in remote], [starts[number] for number in remote]
             for number, found in zip(remote, _read_remote(*chosen, size), strict=True):
