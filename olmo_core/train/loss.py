@@ -60,7 +60,7 @@ def slice_loss(
     squared = log_normaliser.square() * share
     # d/dlogits: softmax * (1 + 2 z log_normaliser) from the log-normaliser, minus one at the label.
     gradient = (logits - log_normaliser).exp() * (share * (1 + 2 * z_loss * log_normaliser))
-    at_label = torch.arange(logits.shape[1], device=logits.device) == labels
+    at_label = torch.arange(logits.shape[1], device=logits.device, dtype=torch.int32) == labels.int()
     gradient = torch.where(at_label, gradient - share, gradient).to(states.dtype)
     return cross_entropy.sum(), squared.sum(), gradient @ weight, gradient.t() @ states
 
@@ -88,4 +88,4 @@ class _HeadLoss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, loss_grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         states_grad, weight_grad = ctx.saved_tensors
-        return states_grad * loss_grad, weight_grad * loss_grad, None, None, None, None
+        return states_grad.mul_(loss_grad), weight_grad.mul_(loss_grad), None, None, None, None

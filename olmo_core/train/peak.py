@@ -21,7 +21,7 @@ _SIDE = {"cpu": 1024, "cuda": 8192}  # A GPU is not busy with less.
 
 @cache
 def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
-    """Return FLOP/s of matrix products: the data sheet's for a known GPU in bf16, else the best of a few measured ones."""
+    """Return FLOP/s of matrix products: by the data sheet for a known GPU in bf16, else as measured."""
     if device.type == "cuda" and dtype == torch.bfloat16:
         name = torch.cuda.get_device_name(device)
         for part, flops in KNOWN_BF16.items():

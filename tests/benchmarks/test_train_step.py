@@ -1,0 +1,60 @@
+"""What the benchmark of the training step compares does the same work, and what it says follows from what it saw."""
+
+import json
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from olmo_core.artifact.job import Placement
+from olmo_core.model.config import preset
+from olmo_core.model.transformer import Transformer
+from olmo_core.train.config import ScheduleConfig, TrainingConfig
+
+sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
+
+import peers
+import train_step
+
+
+def test_ours_and_transformers_take_the_same_steps() -> None:
+    """Without z-loss, which transformers does not have."""
+    training = TrainingConfig(
+        tokens=512,
+        batch_size=2,
+        sequence_length=64,
+        seed=0,
+        precision="fp32",
+        z_loss=0.0,
+        checkpoint_every=4,
+        schedule=ScheduleConfig(kind="constant", peak=1e-3),
+    )
+    shape = preset("micro")
+    spec: dict[str, Any] = {
+        "model": shape.model_dump(),
+        "training": training.model_dump(),
+        "placement": Placement(threads=1, compile=False).model_dump(),
+    }
+    weights = Transformer(shape).initialize(torch.Generator().manual_seed(0)).state_dict()
+    tokens = train_step.text(4, 2, 64)
+    with ExitStack() as stack:
+        ours, theirs = (
+            peers.timed(build(spec, weights, stack), tokens, [1e-3] * 4, "cpu")
+            for build in (peers.ours, peers.transformers)
+        )
+    assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-5)
+    assert ours["losses"][-1] < ours["losses"][0] - 0.01
+
+
+def test_the_difference_is_that_of_the_step_that_differs_most() -> None:
+    seen = {"ours": [{"losses": [2.0, 3.0]}, {"losses": [1.0]}], "ai2": [{"losses": [2.0, 4.0]}, {"losses": [1.0]}]}
+    assert train_step.difference(seen) == 0.25
+
+
+def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps({"placement": {"device": "cpu", "threads": 1}}))
+    with train_step.Runner("ours", tmp_path) as runner, pytest.raises(RuntimeError, match="ended before its answer"):
+        runner.take(1)
