@@ -34,8 +34,9 @@ class Ranges:
 
     def __init__(self) -> None:
         self._opened: dict[str, int] = {}
-        # Thousands of files may belong to a mix, and others need descriptors too.
-        self._keep = resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2
+        self._stores: dict[str, tuple[Any, str]] = {}
+        # Thousands of files may belong to a mix, and others need descriptors too. Without a limit it is as if 2^63.
+        self._keep = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63 // 2
 
     def __del__(self) -> None:
         """Close what was opened."""
@@ -63,8 +64,8 @@ class Ranges:
             begin = end
         if remote:
             chosen = [addresses[number] for number in remote], [starts[number] for number in remote]
-            for number, found in zip(remote, _read_remote(*chosen, size), strict=True):
-                read[number] = np.frombuffer(found, dtype=np.uint8)
+            for number, content in zip(remote, self._read_remote(*chosen, size), strict=True):
+                read[number] = np.frombuffer(content, dtype=np.uint8)
         return read
 
     def _read_local(self, path: str, start: int, target: memoryview) -> None:
@@ -86,42 +87,40 @@ class Ranges:
         if self._opened.setdefault(path, descriptor) != descriptor:
             os.close(descriptor)  # another thread was first
 
+    def _read_remote(self, addresses: Sequence[str], starts: Sequence[int], size: int) -> list[bytes]:
+        """Return the bytes of each range; those that failed are asked for again."""
+        found: list[Any] = [None] * len(addresses)
+        missing = list(range(len(addresses)))
+        for attempt in range(ATTEMPTS):
+            if attempt:
+                time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
+            for number, result in self._ask([(number, addresses[number], starts[number]) for number in missing], size):
+                found[number] = result
+            missing = [number for number in missing if isinstance(found[number], BaseException)]
+            if not missing or not all(_passing(found[number]) for number in missing):
+                break
+        for address, start, result in zip(addresses, starts, found, strict=True):
+            if isinstance(result, BaseException):
+                raise _fault(address, start, size, f"{type(result).__name__}: {result}") from result
+            if len(result) != size:
+                why = f"{len(result)} bytes came; it is cut, or its server gives no ranges"
+                raise _fault(address, start, size, why)
+        return found
 
-def _read_remote(addresses: Sequence[str], starts: Sequence[int], size: int) -> list[bytes]:
-    """Return the bytes of each range; those that failed are asked for again."""
-    found: list[Any] = [None] * len(addresses)
-    missing = list(range(len(addresses)))
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-        for number, result in _ask([(number, addresses[number], starts[number]) for number in missing], size):
-            found[number] = result
-        missing = [number for number in missing if isinstance(found[number], BaseException)]
-        if not missing or not all(_passing(found[number]) for number in missing):
-            break
-    for address, start, result in zip(addresses, starts, found, strict=True):
-        if isinstance(result, BaseException):
-            raise _fault(address, start, size, f"{type(result).__name__}: {result}") from result
-        if len(result) != size:
-            raise _fault(
-                address, start, size,
-                f"{len(result)} bytes came; it is cut, or its server gives no ranges",
-            )  # fmt: skip
-    return found
-
-
-def _ask(ranges: Sequence[tuple[int, str, int]], size: int) -> list[tuple[int, bytes | BaseException]]:
-    """Ask for ranges (number, address, start), those of one store at once; what failed comes as its exception."""
-    stores: dict[int, tuple[Any, list[tuple[int, str, int]]]] = {}
-    for number, address, start in ranges:
-        store, path = url_to_fs(address)
-        stores.setdefault(id(store), (store, []))[1].append((number, path, start))
-    results: list[tuple[int, bytes | BaseException]] = []
-    for store, wanted in stores.values():
-        numbers, paths, starts = (list(each) for each in zip(*wanted, strict=True))
-        ends = [start + size for start in starts]
-        results += zip(numbers, store.cat_ranges(paths, starts, ends, on_error="return"), strict=True)
-    return results
+    def _ask(self, ranges: Sequence[tuple[int, str, int]], size: int) -> list[tuple[int, bytes | BaseException]]:
+        """Ask for ranges (number, address, start), those of one store at once; what failed comes as its exception."""
+        stores: dict[int, tuple[Any, list[tuple[int, str, int]]]] = {}
+        for number, address, start in ranges:
+            if address not in self._stores:
+                self._stores[address] = url_to_fs(address)
+            store, path = self._stores[address]
+            stores.setdefault(id(store), (store, []))[1].append((number, path, start))
+        results: list[tuple[int, bytes | BaseException]] = []
+        for store, wanted in stores.values():
+            numbers, paths, starts = (list(each) for each in zip(*wanted, strict=True))
+            ends = [start + size for start in starts]
+            results += zip(numbers, store.cat_ranges(paths, starts, ends, on_error="return"), strict=True)
+        return results
 
 
 def _passing(error: BaseException) -> bool:
