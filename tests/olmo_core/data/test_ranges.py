@@ -104,7 +104,10 @@ def test_more_files_than_may_stay_open_are_read(tmp_path: Path) -> None:
     assert len(reader._opened) == 2
 
 
-def test_what_cannot_be_read_names_file_and_range(tmp_path: Path, web: str, bucket: str) -> None:
+def test_what_cannot_be_read_names_file_and_range_at_once(
+    tmp_path: Path, web: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "PAUSE_SECONDS", "none is due")
     (tmp_path / "x.npy").write_bytes(CONTENT)
     for place, start, why in (
         (str(tmp_path / "x.npy"), 195, r"bytes 195 to 204 cannot be read: it ends at byte 200; it is cut"),

@@ -11,7 +11,7 @@ from data_samples import mix_of, token_artifact
 
 from olmo_core.data.loader import Loader
 from olmo_core.data.ranges import RangeError
-from olmo_core.data.read_ahead import DEPTH, THREADS, read_ahead
+from olmo_core.data.read_ahead import DEPTH, read_ahead
 
 LENGTH = 10
 
@@ -33,14 +33,6 @@ def data(tmp_path: Path) -> tuple[Callable[[], Loader], Path]:
         )
 
     return lambda: made(there), here
-
-
-def held_back(monkeypatch: pytest.MonkeyPatch, loader: Loader) -> tuple[list[int], threading.Event]:
-    """Let the loader read nothing until the event is set; the steps it was asked for."""
-    asked: list[int] = []
-    go, read = threading.Event(), loader.batch
-    monkeypatch.setattr(loader, "batch", lambda step, *share: (asked.append(step), go.wait(), read(step, *share))[2])
-    return asked, go
 
 
 def test_batches_come_in_their_order_from_any_step_on(data: tuple[Callable[[], Loader], Path]) -> None:
@@ -65,28 +57,21 @@ def test_a_remote_file_gives_what_a_local_one_does(data: tuple[Callable[[], Load
 def test_no_more_is_read_ahead_than_there_is_room_for(
     data: tuple[Callable[[], Loader], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loader = data[0]()
-    asked, go = held_back(monkeypatch, loader)
+    loader, asked = data[0](), []
+    read = loader.batch
+    monkeypatch.setattr(loader, "batch", lambda step, *share: (asked.append(step), read(step, *share))[1])
     with read_ahead(loader, range(100)) as batches:
-        go.set()
         for taken in range(1, 30):
             next(batches)
             assert len(asked) <= taken - 1 + DEPTH
+    assert len(asked) > 29  # ahead
 
 
-def test_what_is_not_needed_any_more_is_not_read(
-    data: tuple[Callable[[], Loader], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loader = data[0]()
-    asked, go = held_back(monkeypatch, loader)
-
-    def take_one() -> None:
-        with read_ahead(loader, range(100)) as batches:
-            threading.Timer(0, go.set).start()
-            next(batches)
-
-    take_one()
-    assert len(asked) <= DEPTH + THREADS
+def test_no_thread_is_left_where_a_run_ends_early(data: tuple[Callable[[], Loader], Path]) -> None:
+    with pytest.raises(RuntimeError, match="early"), read_ahead(data[0](), range(100)) as batches:
+        next(batches)
+        assert [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
+        raise RuntimeError("early")
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
