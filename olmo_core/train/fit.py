@@ -9,6 +9,8 @@ from olmo_core.train.config import TrainingConfig
 
 # Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
 TRAINED_BYTES = 16
+# Bytes of a parameter in the copy on the host that checkpoints are written from: weight and two moments.
+COPIED_BYTES = 12
 
 
 def check_batch(config: TrainingConfig, placement: Placement, instances: int, world: int) -> None:
@@ -48,19 +50,24 @@ def check_batch(config: TrainingConfig, placement: Placement, instances: int, wo
 def check_memory(model: ModelConfig, placement: Placement, device: torch.device, sharers: int) -> None:
     """Raise ValueError where weights, gradients and moments alone take more memory than the device has free.
 
+    On a CPU the copy that checkpoints are written from counts too.
+
     Args:
         model: shape.
         placement: how it runs.
         device: of this rank.
         sharers: ranks that share one copy of the weights.
     """
-    needed = model.parameters * TRAINED_BYTES // sharers
+    each, what = TRAINED_BYTES, "weights, gradients and moments"
+    if device.type == "cpu":
+        each, what = each + COPIED_BYTES, f"{what}, and the copy of a checkpoint,"
+    needed = model.parameters * each // sharers
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
     if needed > free:
         remedy = f"share them by at least {-(-needed * sharers // free)} workers (placement.sharding), or take"
         raise ValueError(
-            f"a model of {model.parameters / 1e6:,.0f}M parameters takes {needed / 1e9:.1f} GB for its weights, "
-            f"gradients and moments on each worker, {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
+            f"a model of {model.parameters / 1e6:,.0f}M parameters takes {needed / 1e9:.1f} GB for its {what} on each "
+            f"worker, {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
         )
 
 

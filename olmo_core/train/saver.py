@@ -71,9 +71,9 @@ class Saver:
         self._group = dist.new_group(backend="gloo") if world > 1 else None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._scratch = self._shared(scratch)
-        self._copies = {file: HostCopy(_written(named)) for file, named in tensors_of(trainer).items()}
+        self._copy = HostCopy(_written(tensors_of(trainer)))
         self._committed: deque[Saved] = deque()
-        self._saving: Future[None] | None = self._thread.submit(self._touch)
+        self._saving: Future[None] | None = self._thread.submit(self._copy.touch)
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -101,14 +101,20 @@ class Saver:
         begin = time.perf_counter()
         trainer, config = self._trainer, self._trainer.config
         tensors = tensors_of(trainer)
-        parts = {file: _rows(named, self._copies[file].take(_written(named))) for file, named in tensors.items()}
+        copies = self._copy.take(_written(tensors))
         state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
         blocking = time.perf_counter() - begin
 
         def write() -> None:
             layouts = {file: Layout(named) for file, named in tensors.items()}
+            parts = {
+                file: {
+                    name: Rows(written_rows(tensor).start, copies[f"{file}/{name}"]) for name, tensor in named.items()
+                }
+                for file, named in tensors.items()
+            }
             self._write(target, trainer.model.config, state, list(rows), layouts, parts)
-            size = sum(each.values.nbytes for part in parts.values() for each in part.values())
+            size = sum(copy.nbytes for copy in copies.values())
             self._committed.append(Saved(step, blocking, time.perf_counter() - begin, size))
 
         self._saving = self._thread.submit(write)
@@ -123,10 +129,6 @@ class Saver:
         """Yield the checkpoints that were committed since the last call."""
         while self._committed:
             yield self._committed.popleft()
-
-    def _touch(self) -> None:
-        for copy in self._copies.values():
-            copy.touch()
 
     def _write(
         self,
@@ -198,14 +200,11 @@ class Saver:
         return shared
 
 
-def _written(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the rows of each tensor that this rank writes; the same memory."""
+def _written(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Return file/name -> the rows of each tensor that this rank writes; the same memory."""
     rows = {}
-    for name, tensor in tensors.items():
-        held, written = held_rows(tensor), written_rows(tensor)
-        rows[name] = local(tensor)[written.start - held.start : written.stop - held.start]
+    for file, named in tensors.items():
+        for name, tensor in named.items():
+            held, written = held_rows(tensor), written_rows(tensor)
+            rows[f"{file}/{name}"] = local(tensor)[written.start - held.start : written.stop - held.start]
     return rows
-
-
-def _rows(tensors: Mapping[str, Tensor], copies: Mapping[str, Tensor]) -> dict[str, Rows]:
-    return {name: Rows(written_rows(tensor).start, copies[name]) for name, tensor in tensors.items()}

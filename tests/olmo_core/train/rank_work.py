@@ -64,7 +64,7 @@ def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     training = config(
         batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
     )
-    one, other = (Trainer(model, training, placement(**changes)).initialize() for _ in range(2))
+    one, other = (Trainer(model, training, placement(**changes), masked=True).initialize() for _ in range(2))
     seen = [step(one, seed) for seed in range(4)]
     measured = heldout(one)
     scratch = folder / f"scratch-{rank}"
@@ -83,7 +83,7 @@ def read_back(folder: Path, **changes: Any) -> list[float]:
     training = config(
         batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
     )
-    trainer = Trainer(UNEVEN, training, placement(**changes))
+    trainer = Trainer(UNEVEN, training, placement(**changes), masked=True)
     resume(folder, trainer)
     return step(trainer, 7)
 

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -87,3 +88,17 @@ def test_large_tensors_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest
     rows = {name: Rows(1, torch.zeros_like(each[1:])) for name, each in whole.items()}
     read_rows(path, whole, rows)
     assert all(torch.equal(rows[name].values, each[1:]) for name, each in whole.items())
+
+
+def test_a_read_may_give_less_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = tensors(1)
+    path = tmp_path / "x.safetensors"
+    save_file(whole, path)
+    preadv = os.preadv
+    monkeypatch.setattr(os, "preadv", lambda file, into, at: preadv(file, [into[0][:5]], at))
+    rows = {name: Rows(0, torch.zeros_like(each)) for name, each in whole.items()}
+    read_rows(path, whole, rows)
+    assert all(torch.equal(rows[name].values, each) for name, each in whole.items())
+    monkeypatch.setattr(os, "preadv", lambda file, into, at: 0)
+    with pytest.raises(ValueError, match="the file ends at byte"):
+        read_rows(path, whole, rows)
