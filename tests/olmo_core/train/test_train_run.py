@@ -7,15 +7,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_world import EAGER, MODEL, config, contents, mixed, run, train_here
+from training_world import EAGER, LENGTH, MODEL, config, contents, mixed, run, train_here
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.data.loader import Loader
+from olmo_core.data.mix import MixConfig, mix_step
 from olmo_core.train.checkpoint import read_state, start_from
 from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.history import TrainingDivergedError, read_history
@@ -35,6 +37,30 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Step]:
 
 def everything(store: Store, step: Step) -> dict[str, bytes]:
     return contents(store, [step, *(checkpoint_step(step, at) for at in STEPS)])
+
+
+def test_token_files_in_a_store_elsewhere_make_the_same_bits(whole: tuple[Store, Step], tmp_path: Path) -> None:
+    """In place behind fsspec, read ahead by threads; stopped and gone on with."""
+    store, first = whole
+    here = store.find(mixed(store).inputs["made/00000"])
+    assert here is not None
+    fsspec.filesystem("memory").pipe_file("/made.npy", (here.path / "part-00000.npy").read_bytes())
+    there = Store(str(tmp_path))
+    source = Step("tokens", "there", 1, {}, mixed(there).inputs["made/00000"].inputs, "training_world:name_tokens")
+    mix = mix_step("made-up", MixConfig(weights={"made": 1.0}), 4096, LENGTH, 0, {"made/00000": source})
+    step = run_step("run", config(), MODEL, mix)
+    for each in step.closure():
+        if each != step:
+            make(each, there)
+
+    def stop(done: float, *_: Any, **__: Any) -> None:
+        if done == 10 * 4 * LENGTH:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make(step, there, EAGER, progress=stop)
+    make(step, there, EAGER)
+    assert everything(there, step) == everything(store, first)
 
 
 def test_a_run_learns_and_leaves_its_history_and_checkpoints(whole: tuple[Store, Step]) -> None:
