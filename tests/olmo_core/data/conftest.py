@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 from data_samples import Make
+from stores import bucket, web
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
+
+__all__ = ["bucket", "web"]
 
 
 @pytest.fixture

@@ -7,10 +7,14 @@ import msgspec
 import numpy as np
 import pytest
 from data_samples import TOKENIZER, mix_of
+from stores import STORED
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
+from olmo_core.data import token_files
 from olmo_core.data.loader import Loader
+from olmo_core.data.ranges import RangeError
+from olmo_core.data.read_ahead import read_ahead
 from olmo_core.data.token_files import (
     TokenFilesConfig,
     TokenFilesError,
@@ -37,7 +41,7 @@ def write(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> None:
 
 def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
     tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
-    tokenizer.mkdir(exist_ok=True)
+    tokenizer.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True)
     special = SpecialTokens("<|endoftext|>", EOS, "<|pad|>", 1, vocab_size)
     (tokenizer / "special_tokens.json").write_bytes(msgspec.json.encode(special))
@@ -168,6 +172,30 @@ def test_files_are_copied_or_stay_where_they_are(tmp_path: Path, in_place: bool)
     if in_place:
         with pytest.raises(ValueError, match=r"b\.npy has 6 bytes; 4 tokens of uint16 are 8"):
             read_token_files(made.path)
+
+
+def test_files_on_s3_and_behind_http_are_read_where_they_are(tmp_path: Path, web: str, bucket: str) -> None:
+    (tmp_path / "x.npy").write_bytes(STORED)
+    batches = []
+    for number, address in enumerate([str(tmp_path / "x.npy"), f"{web}/a/x.npy", f"{bucket}/x.npy"]):
+        config = TokenFilesConfig(paths=(address,), in_place=True, licence="x")
+        made = taken(tmp_path / str(number), "x", config, 0, vocab_size=65_000)
+        folder, _ = mix_of(tmp_path / str(number), {"x/00000": made}, {"x": 1}, 100, 10)
+        loader = Loader(folder, {"x/00000": made.path}, seed=1, batch_size=5, sequence_length=10, vocab_size=65_000)
+        assert loader.remote == (number > 0)
+        with read_ahead(loader, range(7)) as read:
+            batches.append(np.stack([batch.tokens for batch in read]))
+    assert np.array_equal(np.sort(batches[0][:2], axis=None), np.frombuffer(STORED, "uint16"))
+    assert np.array_equal(batches[0], batches[1]) and np.array_equal(batches[0], batches[2])
+
+
+def test_a_server_without_ranges_is_told_before_a_run(
+    tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_files, "_LOOK_BYTES", 128)
+    config = TokenFilesConfig(paths=(f"{web}/plain/x.npy",), in_place=True, licence="x")
+    with pytest.raises(RangeError, match=r"plain/x\.npy: bytes 0 to 127 .* its server gives no ranges"):
+        taken(tmp_path, "x", config, 0, vocab_size=65_000)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
