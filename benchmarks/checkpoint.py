@@ -46,7 +46,7 @@ Seconds = defaultdict[str, list[float]]
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         run = Step("run", "benchmark", 1, work="checkpoint:measure")
         made = make(run, Store(Path(folder) / "artifacts"), PLACEMENT)
     print(json.dumps(made.artifact.record.result, sort_keys=True))
