@@ -158,7 +158,7 @@ class Loader:
 
     def _tokens(self, files: list[int], starts: NDArray[np.int64]) -> NDArray[np.int64]:
         width = self._dtype.itemsize
-        addresses = [self._addresses[file] for file in files]
+        addresses = list(map(self._addresses.__getitem__, files))
         ids = self._ranges.read(addresses, (starts * width).tolist(), self.sequence_length * width).view(self._dtype)
         if ids.max() >= self.mix.manifest.vocab_size:
             wrong = int(ids.argmax()) // self.sequence_length
