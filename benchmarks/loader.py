@@ -32,7 +32,7 @@ SIDES = ("ours", "ai2")
 
 
 def main() -> None:
-    with tempfile.TemporaryDirectory(dir=".") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         print(json.dumps({f"{count}_files": compared(Path(folder), count) for count in FILES}, sort_keys=True))
 
 
