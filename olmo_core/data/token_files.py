@@ -10,7 +10,7 @@ import csv
 import gzip
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Self
 
 import fsspec
@@ -158,9 +158,15 @@ def named(config: TokenFilesConfig) -> list[str]:
 
 
 def listed(text: str, config: TokenFilesConfig) -> list[str]:
-    """Return the addresses of the files a list names in the folder, in its order, repetitions included."""
+    """Return the addresses of the files a list names in the folder, in its order, repetitions included.
+
+    Raises:
+        TokenFilesError: label masks are among them; their bytes would be taken for ids.
+    """
     assert config.folder is not None and config.root is not None
     places = re.findall(rf"{re.escape(config.folder)}[^\s,\"']*\.npy", text)
+    if masks := [place for place in places if PurePath(place).name.startswith("label_mask")]:
+        raise TokenFilesError(f"{config.list_url} names {masks[0]}; give such a source as paths and label_mask_paths")
     root = config.root.rstrip("/")
     return [f"{root}/{place.replace('{TOKENIZER}', config.tokenizer_folder or '{TOKENIZER}')}" for place in places]
 

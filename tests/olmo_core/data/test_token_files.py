@@ -78,6 +78,12 @@ def test_a_list_names_files_in_its_order_and_as_often_as_it_does(tmp_path: Path)
     ]
 
 
+def test_label_masks_of_a_list_are_not_taken_for_ids(tmp_path: Path) -> None:
+    text = "paths: [preprocessed/tulu/input_ids.npy]\nlabel_mask_paths: [preprocessed/tulu/label_mask.npy]\n"
+    with pytest.raises(TokenFilesError, match=r"names preprocessed/tulu/label_mask\.npy; give such a source as paths"):
+        listed(text, config(tmp_path))
+
+
 def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(YAML)
     write(tmp_path, "preprocessed/wiki/part-1-00000.npy", 1, 2, 3, EOS)
