@@ -41,7 +41,7 @@ BATCHES = {"5m": (8, 256), "60m": (2, 512)}  # sequences and their length
 ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
 CHECKED = 100  # steps whose losses are compared in fp32
 CHECKED_BATCH = (1, 128)
-RATE = 3e-4  # Low enough that rounding errors do not grow: at 1e-3 they do by a factor of 1,000 in 40 steps.
+RATE = 1e-4  # At 3e-4 the rounding of bf16 grows to 2% of the loss in 100 steps of 60m.
 TEXT = Path(__file__).parents[1] / "olmo_core" / "data" / "micro.jsonl.gz"
 ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
 
@@ -179,7 +179,7 @@ def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -
     device = torch.device(placement.device)
     flops = {count: shape.flops_per_token(length, count) for count in ("causal", "full")}
     peaks = {
-        "measured": measured_flops(device, torch.bfloat16),
+        "measured": max(measured_flops(device, torch.bfloat16) for _ in range(50)),
         "known": peak_flops(device, torch.bfloat16) if device.type == "cuda" else None,
     }
     return {
