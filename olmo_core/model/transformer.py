@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from olmo_core.model.config import ModelConfig
 
 # Up to this many tokens the plain product beats torch's CPU attention kernel: forward and backward of 20 heads of
-# 512 x 64 take 8.4 ms instead of 30, of 24 heads of 256 x 64 3.1 instead of 9.5, in bf16 on 2 cores; beyond it the scores
-# cost too much memory.
+# 512 x 64 take 8.4 ms instead of 30, of 24 heads of 256 x 64 3.1 instead of 9.5, in bf16 on 2 cores; beyond it the
+# scores cost too much memory.
 SHORT = 512
 CHUNK = 128  # Queries of one product: keys after the last of them are left out, 3 of 8 scores of 512 tokens.
 
