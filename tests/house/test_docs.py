@@ -139,3 +139,10 @@ def test_every_folder_of_the_map_is_there_and_no_other() -> None:
     assert [name for inner, name in named if not inner if not (ROOT / name).is_dir()] == []
     rooms = {path.name for path in (ROOT / "olmo_core").iterdir() if any(path.glob("*.py"))}
     assert {name for inner, name in named if inner} == rooms
+
+
+def test_the_guide_to_benchmarks_names_each() -> None:
+    (block,) = blocks("docs/benchmarks.md")
+    named = re.findall(r"^python (benchmarks/\w+\.py)", block.text, re.M)
+    usage = {str(path.relative_to(ROOT)): path.read_text() for path in ROOT.glob("benchmarks/*.py")}
+    assert sorted(named) == sorted(path for path, text in usage.items() if f"\n    python {path}" in text)
