@@ -78,7 +78,8 @@ class Home:
 
         def came() -> bool:
             if (state := self.state(run)) in ENDS:
-                raise RuntimeError(f"flow run {run} is {state}; see {self.home / 'services' / 'logs' / 'worker.log'}")
+                message = self.prefect("GET", f"flow_runs/{run}")["state"]["message"]
+                raise RuntimeError(f"flow run {run} is {state}: {message}")
             return bool(what())
 
         wait(came)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
 
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 
 class EvaluationConfig(BaseModel):
