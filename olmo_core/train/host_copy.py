@@ -34,9 +34,13 @@ class HostCopy:
                 room = room[_aligned(tensor.nbytes) :]
 
     def touch(self) -> None:
-        """Have the system back the memory with pages; to be done before the first copy, in a thread."""
+        """Have the system back the memory with pages; to be done before the first copy, in a thread.
+
+        Not by torch: its threads of OpenMP belong to the thread that asks for them, and as long as there are more of
+        them than cores those of the training step sleep between kernels instead of spinning, a third of a short step.
+        """
         for copy in self._copies.values():
-            copy.zero_()
+            bytes_of(copy).fill(0)
 
     def take(self, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
         """Return copies of the tensors, in the same memory every time.

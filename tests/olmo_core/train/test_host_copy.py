@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +20,25 @@ def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
     second = copies.take(state)
     assert {name: each.data_ptr() for name, each in second.items()} == places
     assert not second["a"].any()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_touching_memory_starts_no_threads_of_openmp() -> None:
+    """A second team of threads makes those of the training step sleep between kernels."""
+    copies = HostCopy({"a": torch.zeros(2**20)})
+
+    def started() -> int:
+        before = len(list(Path("/proc/self/task").iterdir()))
+        copies.touch()
+        return len(list(Path("/proc/self/task").iterdir())) - before
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            assert thread.submit(started).result() == 0
+    finally:
+        torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3, 50])
