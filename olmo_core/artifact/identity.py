@@ -13,6 +13,14 @@ from functools import cached_property
 from typing import Any
 
 
+def unused(value: object) -> bool:
+    """Return whether a field stands for "not used" (None, False or nothing in it): left out of what bears identity.
+
+    A config's `exclude_if`, so that a new capability gives steps that do without it no new identity.
+    """
+    return value is None or value is False or value == ()
+
+
 class UnstableValueError(TypeError):
     """A declared value has no stable canonical form, so it can bear no identity."""
 

@@ -20,7 +20,7 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from olmo_core.artifact.identity import Step
+from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Job
 from olmo_core.data.ranges import Ranges, absolute
 from olmo_core.data.tokenizer import SPECIAL_TOKENS_FILE, SpecialTokens
@@ -36,10 +36,6 @@ class TokenFilesError(ValueError):
     """A list that names no such files, or a file that does not hold ids of the tokenizer."""
 
 
-def _unused(value: object) -> bool:
-    return value in (None, (), False)
-
-
 class TokenFilesConfig(BaseModel):
     """A corpus that comes as OLMo's headerless token files. Addresses may be of any kind fsspec reads."""
 
@@ -48,34 +44,34 @@ class TokenFilesConfig(BaseModel):
     list_url: str | None = Field(
         None,
         description="Address of the text that names the files; of a fixed commit, for it decides what the corpus is.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     folder: str | None = Field(
-        None, min_length=1, description="Files are those the list names with this in their path.", exclude_if=_unused
+        None, min_length=1, description="Files are those the list names with this in their path.", exclude_if=unused
     )
     root: str | None = Field(
         None,
         description="What stands before that folder in the address the files are read from.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     tokenizer_folder: str | None = Field(None, description="What stands for `{TOKENIZER}` in the list.")
     paths: tuple[str, ...] = Field(
-        (), description="Addresses of the files, where no list names them.", exclude_if=_unused
+        (), description="Addresses of the files, where no list names them.", exclude_if=unused
     )
     label_mask_paths: tuple[str, ...] = Field(
         (),
         description="For each of the paths a file of one byte a token, 0 or 1: which tokens are to be predicted.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     sidecars: bool = Field(
         False,
         description="Documents end where the `.csv.gz` beside each file says (`start,end,...` in tokens), not at EOS.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     in_place: bool = Field(
         False,
         description="Read the files by ranges where they are while training, instead of copying them first.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     shards: int = Field(1, ge=1, description="Parts the corpus is made in; every n-th file goes into the same.")
     licence: str = Field(description="Licence of the text, an SPDX expression where there is one.", min_length=1)

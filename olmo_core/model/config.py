@@ -11,6 +11,8 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from olmo_core.artifact.identity import unused
+
 OLMO1_NORM_EPS = (
     1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
 )
@@ -44,12 +46,12 @@ class ModelConfig(BaseModel):
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
     tied_embeddings: bool = Field(
-        False, exclude_if=lambda value: value is False, description="The head is the embedding read backwards."
+        False, exclude_if=unused, description="The head is the embedding read backwards."
     )
     clip_qkv: float | None = Field(
         None,
         gt=0,
-        exclude_if=lambda value: value is None,
+        exclude_if=unused,
         description="Queries, keys and values are kept within this of zero; olmo1 only.",
     )
     init: Literal["normal", "mitchell"] = Field(

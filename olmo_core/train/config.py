@@ -9,6 +9,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from olmo_core.artifact.identity import unused
+
 
 class OptimizerConfig(BaseModel):
     """AdamW. Defaults are those of every official OLMo 2 run (OLMo repository, configs/official-1124)."""
@@ -105,10 +107,6 @@ class HeldoutConfig(BaseModel):
     )
 
 
-def _unused(value: object) -> bool:
-    return value is None or value is False
-
-
 class TrainingSettings(BaseModel):
     """What all runs of a stage have in common."""
 
@@ -123,25 +121,25 @@ class TrainingSettings(BaseModel):
     z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(
-        None, description="Skip steps that stand out; no step is skipped when not given.", exclude_if=_unused
+        None, description="Skip steps that stand out; no step is skipped when not given.", exclude_if=unused
     )
     ngram_filter: NgramFilterConfig | None = Field(
-        None, description="Leave out instances that repeat themselves; none when not given.", exclude_if=_unused
+        None, description="Leave out instances that repeat themselves; none when not given.", exclude_if=unused
     )
     document_attention: bool = Field(
         False,
         description="Attention stays within a document; across all of an instance by default.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     canonical_shards: int | None = Field(
         None,
         ge=1,
         description="Strict mode: gradients of this many parts of a batch are summed in a fixed tree, so that every "
         "number of ranks that divides it gives the same bits; a power of two.",
-        exclude_if=_unused,
+        exclude_if=unused,
     )
     heldout: HeldoutConfig | None = Field(
-        None, description="Score held-out text while training; not done when not given.", exclude_if=_unused
+        None, description="Score held-out text while training; not done when not given.", exclude_if=unused
     )
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")

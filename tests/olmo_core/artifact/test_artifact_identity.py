@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmo_core.artifact.identity import Step, UnstableValueError, canonical
+from olmo_core.artifact.identity import Step, UnstableValueError, canonical, unused
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 plain = st.recursive(
@@ -98,3 +98,10 @@ def test_closure_yields_inputs_first_and_each_once() -> None:
     c = Step("k", "c", 3, inputs={"a": a})
     d = Step("k", "d", 4, inputs={"c": c, "b": b})
     assert [step.name for step in d.closure()] == ["a", "b", "c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(None, True), (False, True), ((), True), (0, False), ("", False), (True, False)]
+)
+def test_what_is_not_used_bears_no_identity_and_zero_is_used(value: object, expected: bool) -> None:
+    assert unused(value) is expected
