@@ -20,16 +20,14 @@ StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again wh
 
 def main() -> None:
     """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed."""
-    from infra.services.errors import ServiceError
-    from olmo_core.artifact.make import MissingInputError
+    from flows.told import TOLD, message
     from olmo_core.recipe.plan import UnknownStepError
     from tasks.failures import StepsFailedError
 
     try:
         app()
-    except (ConfigError, MissingInputError, ServiceError, StepsFailedError, UnknownStepError) as error:
-        message = str(error.args[0] if error.args else error)
-        Console(stderr=True).print(f"olmo: {message}", style="red", highlight=False, markup=False)
+    except (*TOLD, UnknownStepError) as error:
+        Console(stderr=True).print(f"olmo: {message(error)}", style="red", highlight=False, markup=False)
         raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
 
 

@@ -7,14 +7,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect.states import Failed
 
-from infra.services.errors import ServiceError
-from olmo_core.artifact.make import MissingInputError
-from olmo_core.recipe.overrides import ConfigError
-from tasks.failures import StepsFailedError
+from flows.told import TOLD, message
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
-TOLD = (ConfigError, MissingInputError, ServiceError, StepsFailedError)  # their messages say all there is to say
 
 
 class WithoutTraceback(logging.Filter):
@@ -28,11 +24,6 @@ class WithoutTraceback(logging.Filter):
 
 
 logging.getLogger("prefect.flow_runs").addFilter(WithoutTraceback())
-
-
-def message(error: BaseException) -> str:
-    """Return what an error says; `str` of a LookupError would put it in quotes."""
-    return str(error.args[0] if error.args else error)
 
 
 def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
