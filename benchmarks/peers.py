@@ -4,8 +4,7 @@
 
 `train_step` starts one per implementation and writes into the folder what all share: `spec.json`, `model.safetensors`
 and `tokens.npy`. A line on standard input is a number of steps; the answer is a line of JSON, see `timed`.
-Nothing of this project is imported unless `ours` is asked for: AI2's package has the same name, and an environment of
-its own.
+Nothing of this project is imported where AI2's package is: it has the same name, and an environment of its own.
 
 A step is the same everywhere: forward and backward pass in the precision of the spec over fp32 weights, cross-entropy
 with z-loss (transformers has none), clipping of the global norm, fused AdamW with an undecayed embedding.
@@ -29,22 +28,6 @@ Spec = dict[str, Any]
 Step = Callable[[Tensor, float], Tensor]  # tokens (batch, seq), rate -> cross-entropy, left on the device
 
 AI2_NAMES = {"norm.weight": "lm_head.norm.weight", "head.weight": "lm_head.w_out.weight"}
-TRANSFORMERS_NAMES = {
-    "head.": "lm_head.",
-    "embeddings.": "model.embed_tokens.",
-    "blocks.": "model.layers.",
-    "attention.w_q.": "self_attn.q_proj.",
-    "attention.w_k.": "self_attn.k_proj.",
-    "attention.w_v.": "self_attn.v_proj.",
-    "attention.w_out.": "self_attn.o_proj.",
-    "attention.q_norm.": "self_attn.q_norm.",
-    "attention.k_norm.": "self_attn.k_norm.",
-    "attention_norm.": "post_attention_layernorm.",
-    "feed_forward_norm.": "post_feedforward_layernorm.",
-    "feed_forward.w1.": "mlp.gate_proj.",
-    "feed_forward.w2.": "mlp.down_proj.",
-    "feed_forward.w3.": "mlp.up_proj.",
-}
 
 
 def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
@@ -119,6 +102,8 @@ def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> St
     """Olmo2ForCausalLM as a whole under torch.compile, its own loss included."""
     from transformers import Olmo2Config, Olmo2ForCausalLM
 
+    from olmo_core.hub.mapping import hub_name
+
     shape, adamw = spec["model"], spec["training"]["optimizer"]
     model = Olmo2ForCausalLM(
         Olmo2Config(
@@ -136,7 +121,7 @@ def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> St
             pad_token_id=None,
         )
     )
-    model.load_state_dict({transformers_name(name): tensor for name, tensor in weights.items()})
+    model.load_state_dict({hub_name(name): tensor for name, tensor in weights.items()})
     model.to(spec["placement"]["device"]).train()
     embedding = model.model.embed_tokens.weight
     optimizer = torch.optim.AdamW(
@@ -155,15 +140,6 @@ def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> St
         return value, value.detach()
 
     return stepping(spec, model, optimizer, loss)
-
-
-def transformers_name(name: str) -> str:
-    """Return the name that transformers has for a weight of ours."""
-    if name == "norm.weight":
-        return "model.norm.weight"
-    for part, theirs in TRANSFORMERS_NAMES.items():
-        name = name.replace(part, theirs)
-    return name
 
 
 def stepping(
