@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from train_step import ai2_python
+from ai2_environment import ai2_command
 
 from olmo_core.data.mix import MIX_FILE, Manifest, MixFile, MixSource
 
@@ -75,9 +75,9 @@ def figures(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Mapping[str, 
 def running(side: str, folder: Path, spec: Mapping[str, Any]) -> "subprocess.Popen[str]":
     """Start a side; see `loader_sides`."""
     (folder / "spec.json").write_text(json.dumps(spec))
-    python = ai2_python() if side == "ai2" else Path(sys.executable)
+    command = ai2_command() if side == "ai2" else [sys.executable]
     script = Path(__file__).with_name("loader_sides.py")
-    return subprocess.Popen([python, script, side, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen([*command, script, side, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def write(folder: Path, count: int) -> list[str]:

@@ -5,8 +5,7 @@
 All three train the same model from the same weights on the same tokens, in bf16 and compiled, each in a process of its
 own that stays alive: what is slow for a moment is slow for all. `ratio` is the median over rounds of a peer's seconds
 by ours. Losses of the very steps that are timed are held against AI2's, and those of a second run in
-fp32, uncompiled. AI2's package is installed into an environment of its own, in the user's cache or under OLMO_HOME; it
-shares our torch.
+fp32, uncompiled. What a step is, is in `peers`; where AI2's package is installed, in `ai2_environment`.
 """
 
 import gzip
@@ -15,9 +14,7 @@ import os
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
-import venv
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -25,6 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from ai2_environment import ai2_command
 from numpy.typing import NDArray
 
 from olmo_core.artifact.job import Placement
@@ -35,7 +33,6 @@ from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.peak import measured_flops, peak_flops
 from olmo_core.train.schedule import learning_rate
 
-AI2 = "ai2-olmo-core==3.0.0"
 IMPLEMENTATIONS = ("ours", "ai2", "transformers")
 BATCHES = {"5m": (8, 256), "60m": (2, 512)}  # sequences and their length
 ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
@@ -111,10 +108,10 @@ class Runner:
     """An implementation in a process of its own; see `peers`."""
 
     def __init__(self, implementation: str, folder: Path) -> None:
-        python = ai2_python() if implementation == "ai2" else Path(sys.executable)
+        command = ai2_command() if implementation == "ai2" else [sys.executable]
         script = Path(__file__).with_name("peers.py")
         self._process = subprocess.Popen(
-            [python, script, implementation, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [*command, script, implementation, folder], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
 
     def __enter__(self) -> "Runner":
@@ -138,28 +135,11 @@ class Runner:
         return dict(json.loads(answer))
 
 
-def ai2_python() -> Path:
-    """Return the interpreter of the environment that AI2's package is installed in; make it where it is missing.
-
-    It sees the packages of this one, so that all implementations have the same torch, and prefers its own.
-    """
-    home = Path(os.environ.get("OLMO_HOME") or Path.home() / ".cache" / "olmo-release")
-    folder = home / "peers" / AI2.replace("==", "-")
-    python, made = folder / "bin" / "python", folder / "made"
-    if not made.exists():
-        venv.create(folder, clear=True, with_pip=True)
-        packages = sysconfig.get_path("purelib", "venv", {"base": str(folder)})
-        Path(packages, "project.pth").write_text(sysconfig.get_path("purelib") + "\n")
-        subprocess.run([python, "-m", "pip", "install", "--quiet", AI2], stdout=sys.stderr, check=True)
-        made.touch()
-    return python
-
-
 def text(steps: int, batch: int, length: int) -> NDArray[np.int64]:
-    """Return ids (steps, batch, length): the bytes of the text that comes with the project, once through."""
+    """Return ids (steps, batch, length): the bytes of the text that comes with the project, over again where short."""
     with gzip.open(TEXT, "rt") as file:
         written = "".join(json.loads(line)["text"] for line in file).encode()
-    return np.frombuffer(written, np.uint8)[: steps * batch * length].reshape(steps, batch, length).astype(np.int64)
+    return np.resize(np.frombuffer(written, np.uint8), (steps, batch, length)).astype(np.int64)
 
 
 def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -> dict[str, Any]:

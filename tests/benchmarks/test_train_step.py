@@ -54,6 +54,13 @@ def test_the_difference_is_that_of_the_step_that_differs_most() -> None:
     assert train_step.difference(seen) == 0.25
 
 
+def test_the_text_begins_anew_where_it_is_short() -> None:
+    all_of_it = train_step.text(1, 1, 400_000)[0, 0]
+    period = next(n for n in range(300_000, 400_000) if (all_of_it[n : n + 64] == all_of_it[:64]).all())
+    assert train_step.text(110, 4, 4096).shape == (110, 4, 4096)
+    assert (train_step.text(2, 1, period) == all_of_it[:period]).all()
+
+
 def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({"placement": {"device": "cpu", "threads": 1}}))
     with train_step.Runner("ours", tmp_path) as runner, pytest.raises(RuntimeError, match="ended before its answer"):
