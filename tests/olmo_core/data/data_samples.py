@@ -15,6 +15,8 @@ import numpy as np
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.mix import MixConfig, make_mix, mix_step
+from olmo_core.data.token_files import TokenFilesConfig, take_token_files, token_files_step
+from olmo_core.data.tokenizer import SpecialTokens
 from olmo_core.data.tokens import TokenFile
 
 Make = Callable[[Step], Artifact]
@@ -60,6 +62,7 @@ def olmo_wheel(path: Path, **tasks: list[dict[str, Any]]) -> Path:
     )
 
 
+EOS = 99
 TOKENIZER = Step("tokenizer", "t", 1)
 
 
@@ -87,3 +90,23 @@ def mix_of(
     out = folder / f"mix-{step.id[:8]}"
     out.mkdir(parents=True)
     return out, make_mix(Job(step=step, inputs=held, out=out))
+
+
+def write_ids(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> None:
+    """Write a published file of token ids, or of label masks."""
+    path = folder / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.array(ids, dtype=dtype).tofile(path)
+
+
+def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
+    """What `take_token_files` makes of published files, with a tokenizer whose end of text is `EOS`."""
+    tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
+    tokenizer.mkdir(parents=True, exist_ok=True)
+    out.mkdir(parents=True)
+    special = SpecialTokens("<|endoftext|>", EOS, "<|pad|>", 1, vocab_size)
+    (tokenizer / "special_tokens.json").write_bytes(msgspec.json.encode(special))
+    step = token_files_step(name, config, shard, TOKENIZER)
+    inputs = {"tokenizer": Artifact(TOKENIZER, None, tokenizer)}  # type: ignore[arg-type]
+    take_token_files(Job(step=step, inputs=inputs, out=out))
+    return Artifact(step, None, out)  # type: ignore[arg-type]

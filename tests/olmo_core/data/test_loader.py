@@ -37,6 +37,12 @@ def test_an_instance_is_consecutive_tokens_of_one_file(data: tuple[Path, dict[st
     assert not np.any(batch[:, 0] % 2000 % LENGTH)
 
 
+def test_a_batch_stays_as_it_is_while_the_next_are_read(data: tuple[Path, dict[str, Path]]) -> None:
+    reader = loader(data)
+    batches = [reader.batch(step).tokens for step in range(5)]
+    assert all(np.array_equal(kept, loader(data).batch(step).tokens) for step, kept in enumerate(batches))
+
+
 def test_an_epoch_is_the_mix_and_the_next_is_it_in_another_order(data: tuple[Path, dict[str, Path]]) -> None:
     reader = loader(data, batch_size=1)
     epochs = [[int(reader.batch(77 * epoch + i).tokens[0, 0]) for i in range(77)] for epoch in range(3)]

@@ -1,5 +1,6 @@
 """Ranges of files on disk, on S3 and behind HTTP."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,24 @@ def test_more_files_than_may_stay_open_are_read(tmp_path: Path) -> None:
     for _ in range(2):
         assert reader.read(places, [1] * 6, 2).tolist() == [[number] * 2 for number in range(6)]
     assert len(reader._opened) == 2
+
+
+def test_a_file_that_may_not_stay_open_is_read_beside_those_that_may(tmp_path: Path, web: str) -> None:
+    (tmp_path / "x.npy").write_bytes(STORED[::-1])
+    reader = Ranges()
+    for keep in (0, 1):
+        reader._keep = keep
+        read = reader.read([f"{web}/a/x.npy", str(tmp_path / "x.npy")], [5, 6], 3)
+        assert [row.tobytes() for row in read] == [STORED[5:8], STORED[::-1][6:9]]
+
+
+def test_threads_do_not_read_into_each_others_memory(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").write_bytes(STORED)
+    reader = Ranges()
+    mine = reader.read([str(tmp_path / "x.npy")], [0], 10)
+    with ThreadPoolExecutor(1) as thread:
+        theirs = thread.submit(reader.read, [str(tmp_path / "x.npy")], [100], 10).result()
+    assert [mine.tobytes(), theirs.tobytes()] == [STORED[:10], STORED[100:110]]
 
 
 def test_what_cannot_be_read_names_file_and_range_at_once(

@@ -1,16 +1,13 @@
 """Published token files: which ones a list names, and what becomes of them."""
 
-import gzip
 from pathlib import Path
 
-import msgspec
 import numpy as np
 import pytest
-from data_samples import TOKENIZER, mix_of
+from data_samples import EOS, TOKENIZER, mix_of, taken, write_ids
 from stores import STORED
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data import token_files
 from olmo_core.data.loader import Loader
 from olmo_core.data.ranges import RangeError
@@ -19,36 +16,14 @@ from olmo_core.data.token_files import (
     TokenFilesConfig,
     TokenFilesError,
     listed,
-    take_token_files,
     token_files_step,
 )
-from olmo_core.data.tokenizer import SpecialTokens
 from olmo_core.data.tokens import read_token_files
-
-EOS = 99
 
 
 def config(base: Path, **changes: object) -> TokenFilesConfig:
     fields = {"list_url": str(base / "list.yaml"), "folder": "preprocessed/", "root": str(base), "licence": "x"}
     return TokenFilesConfig.model_validate({**fields, **changes})
-
-
-def write(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> None:
-    path = folder / place
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.array(ids, dtype=dtype).tofile(path)
-
-
-def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
-    tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
-    tokenizer.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True)
-    special = SpecialTokens("<|endoftext|>", EOS, "<|pad|>", 1, vocab_size)
-    (tokenizer / "special_tokens.json").write_bytes(msgspec.json.encode(special))
-    step = token_files_step(name, config, shard, TOKENIZER)
-    inputs = {"tokenizer": Artifact(TOKENIZER, None, tokenizer)}  # type: ignore[arg-type]
-    take_token_files(Job(step=step, inputs=inputs, out=out))
-    return Artifact(step, None, out)  # type: ignore[arg-type]
 
 
 # As in the configs of OLMo (three schemes, comments, other data) and in the lists of OLMo-core.
@@ -86,9 +61,9 @@ def test_label_masks_of_a_list_are_not_taken_for_ids(tmp_path: Path) -> None:
 
 def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(YAML)
-    write(tmp_path, "preprocessed/wiki/part-1-00000.npy", 1, 2, 3, EOS)
-    write(tmp_path, "preprocessed/wiki/part-0-00000.npy", 4, EOS, 5, 6, EOS, 7, 8)
-    write(tmp_path, "preprocessed/math/a_b.v1-x/part-00-00000.npy", 8, EOS)
+    write_ids(tmp_path, "preprocessed/wiki/part-1-00000.npy", 1, 2, 3, EOS)
+    write_ids(tmp_path, "preprocessed/wiki/part-0-00000.npy", 4, EOS, 5, 6, EOS, 7, 8)
+    write_ids(tmp_path, "preprocessed/math/a_b.v1-x/part-00-00000.npy", 8, EOS)
     shards = {f"all/{n:05d}": taken(tmp_path, "all", config(tmp_path, shards=2), n) for n in (0, 1)}
     first, second = (read_token_files(artifact.path) for artifact in shards.values())
     assert [(file.tokens, file.documents, file.dtype, file.eos_id) for file in first] == [
@@ -113,7 +88,7 @@ def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
 
 def test_ids_of_a_large_vocabulary_are_four_bytes(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
-    write(tmp_path, "preprocessed/math/part-1.npy", 70_000, EOS, dtype="uint32")
+    write_ids(tmp_path, "preprocessed/math/part-1.npy", 70_000, EOS, dtype="uint32")
     math = config(tmp_path, folder="preprocessed/math/")
     [about] = read_token_files(taken(tmp_path, "math", math, 0, vocab_size=100_278).path)
     assert (about.dtype, about.tokens, about.documents) == ("uint32", 2, 1)
@@ -121,14 +96,14 @@ def test_ids_of_a_large_vocabulary_are_four_bytes(tmp_path: Path) -> None:
 
 def test_a_file_that_ends_within_an_id_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
-    write(tmp_path, "preprocessed/math/part-1.npy", 1, 0, 2, dtype="uint8")
+    write_ids(tmp_path, "preprocessed/math/part-1.npy", 1, 0, 2, dtype="uint8")
     with pytest.raises(TokenFilesError, match=r"math/part-1\.npy ends within an id of uint16; it is cut"):
         taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
 
 def test_an_id_beyond_the_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
-    write(tmp_path, "preprocessed/math/part-1.npy", 1, 100)
+    write_ids(tmp_path, "preprocessed/math/part-1.npy", 1, 100)
     with pytest.raises(TokenFilesError, match=r"math/part-1\.npy holds id 100, the tokenizer's end at 99; it was not"):
         taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
@@ -153,20 +128,12 @@ def test_what_decides_what_a_shard_holds_is_its_identity(tmp_path: Path) -> None
     assert len({step(), *others}) == len(others) + 1
 
 
-def paths(folder: Path, **changes: object) -> TokenFilesConfig:
-    fields = {"paths": [str(folder / "a.npy"), str(folder / "b.npy")], "licence": "x"}
-    return TokenFilesConfig.model_validate({**fields, **changes})
-
-
-def sidecar(path: Path, *rows: str) -> None:
-    path.write_bytes(gzip.compress("".join(f"{row}\n" for row in rows).encode()))
-
-
 @pytest.mark.parametrize("in_place", [False, True])
 def test_files_are_copied_or_stay_where_they_are(tmp_path: Path, in_place: bool) -> None:
-    write(tmp_path, "a.npy", 1, 2, 3, EOS)
-    write(tmp_path, "b.npy", 4, 5, 6, 7)
-    made = taken(tmp_path, "mine", paths(tmp_path, in_place=in_place), 0)
+    write_ids(tmp_path, "a.npy", 1, 2, 3, EOS)
+    write_ids(tmp_path, "b.npy", 4, 5, 6, 7)
+    config = TokenFilesConfig(paths=(f"{tmp_path}/a.npy", f"{tmp_path}/b.npy"), in_place=in_place, licence="x")
+    made = taken(tmp_path, "mine", config, 0)
     files = read_token_files(made.path)
     assert [(file.tokens, file.documents) for file in files] == [(4, None), (4, None)] if in_place else [(4, 1), (4, 0)]
     assert len(list(made.path.iterdir())) == (1 if in_place else 3)
@@ -204,87 +171,6 @@ def test_a_server_without_ranges_is_told_before_a_run(
         taken(tmp_path, "x", config, 0, vocab_size=65_000)
 
 
-@pytest.mark.parametrize("in_place", [False, True])
-def test_label_masks_say_what_is_to_be_predicted(tmp_path: Path, in_place: bool) -> None:
-    write(tmp_path, "a.npy", *range(8))
-    write(tmp_path, "b.npy", *range(10, 18))
-    write(tmp_path, "plain.npy", *range(20, 24))
-    for name in "ab":
-        write(tmp_path, f"{name}_mask.npy", *([0, 0, 1, 1, 0, 1, 0, 1] if name == "a" else [1] * 8), dtype="bool")
-    masks = [str(tmp_path / "a_mask.npy"), str(tmp_path / "b_mask.npy")]
-    tuned = taken(tmp_path, "tuned", paths(tmp_path, label_mask_paths=masks, in_place=in_place), 0)
-    plain = taken(tmp_path, "plain", TokenFilesConfig(paths=(str(tmp_path / "plain.npy"),), licence="x"), 0)
-    held = {"tuned/00000": tuned, "plain/00000": plain}
-    folder, _ = mix_of(tmp_path, held, {"tuned": 4, "plain": 1}, 20, 4)
-    folders = {role: made.path for role, made in held.items()}
-    loader = Loader(folder, folders, seed=1, batch_size=5, sequence_length=4, vocab_size=100)
-    batch = loader.batch(0)
-    assert loader.masked and batch.targets is not None
-    said = {int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)}
-    every = [1, 1, 1, 1]
-    assert said == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
-
-
-def test_sidecars_say_where_documents_end(tmp_path: Path) -> None:
-    """One document is cut without EOS, one holds an EOS within."""
-    write(tmp_path, "a.npy", 1, 2, 3, 4, EOS, 6, EOS, 8)
-    sidecar(
-        tmp_path / "a.csv.gz", "0,3,id-1,there.jsonl.gz,1", '3,7,"id,2",there.jsonl.gz,2', "7,8,id-3,there.jsonl.gz,3"
-    )
-    config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), sidecars=True, licence="x")
-    made = taken(tmp_path, "cut", config, 0)
-    assert read_token_files(made.path)[0].documents == 3
-    folder, _ = mix_of(tmp_path, {"cut/00000": made}, {"cut": 1}, 8, 4)
-
-    def ends(eos_id: int | None) -> list[list[int]] | None:
-        options = {"seed": 1, "batch_size": 2, "sequence_length": 4, "vocab_size": 100, "eos_id": eos_id}
-        batch = Loader(folder, {"cut/00000": made.path}, **options).batch(0)
-        return None if batch.ends is None else batch.ends[batch.tokens[:, 0].argsort()].astype(int).tolist()
-
-    assert ends(None) is None
-    assert ends(EOS) == [[0, 0, 1, 0], [0, 0, 1, 1]]
-
-
-@pytest.mark.parametrize(
-    ("rows", "said"),
-    [
-        (
-            ["0,3", "3,7"],
-            r"a\.csv\.gz ends its last document at token 7, the token file has 8; they are",
-        ),
-        ([], "ends its last document at token 0, the token file has 8"),
-        (["0,3", "4,8"], r"a\.csv\.gz, row 2: a document from token 4 to 8; the one before ends at 3"),
-        (["start,end", "0,8"], r"a\.csv\.gz, row 1: 'start,end' is no `start,end,...`"),
-    ],
-)
-def test_a_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], said: str) -> None:
-    write(tmp_path, "a.npy", *range(8))
-    sidecar(tmp_path / "a.csv.gz", *rows)
-    with pytest.raises(TokenFilesError, match=said):
-        taken(tmp_path, "a", TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), sidecars=True, licence="x"), 0)
-
-
-@pytest.mark.parametrize("in_place", [False, True])
-def test_a_mask_of_another_form_is_refused(tmp_path: Path, in_place: bool) -> None:
-    write(tmp_path, "a.npy", *range(8))
-    config = TokenFilesConfig.model_validate(
-        {
-            "paths": [f"{tmp_path}/a.npy"],
-            "label_mask_paths": [f"{tmp_path}/m.npy"],
-            "in_place": in_place,
-            "licence": "x",
-        }
-    )
-    write(tmp_path, "m.npy", *[1] * 7, dtype="bool")
-    with pytest.raises(TokenFilesError, match=r"m\.npy has 7 bytes, its token file 8 tokens; a label mask has a byte"):
-        taken(tmp_path, "short", config, 0)
-    write(tmp_path, "m.npy", *[1] * 7, 7, dtype="uint8")
-    with pytest.raises(ValueError, match=r"m\.npy holds the byte 7; a label mask has 0 or 1 for each token"):
-        made = taken(tmp_path, "bytes", config, 0)
-        folder, _ = mix_of(tmp_path, {"bytes/00000": made}, {"bytes": 1}, 8, 4)
-        Loader(folder, {"bytes/00000": made.path}, seed=1, batch_size=2, sequence_length=4, vocab_size=100).batch(0)
-
-
 @pytest.mark.parametrize(
     ("dtype", "id_", "vocab_size", "meant"), [("uint32", 60_000, 50_280, "uint16"), ("uint16", 700, 100_278, "uint32")]
 )
@@ -315,7 +201,7 @@ def test_files_are_named_in_one_way(fields: dict[str, object], said: str) -> Non
 @pytest.mark.parametrize("changes", [{}, {"in_place": True}, {"sidecars": True}, {"label_mask_paths": ("mask.npy",)}])
 def test_what_is_not_there_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
     if "sidecars" in changes or "label_mask_paths" in changes:
-        write(tmp_path, "a.npy", 1, 2)
+        write_ids(tmp_path, "a.npy", 1, 2)
     config = TokenFilesConfig.model_validate({"paths": [f"{tmp_path}/a.npy"], "licence": "x", **changes})
     with pytest.raises(TokenFilesError, match=r"tokens/a-00000: .*/a\.npy, or what should lie beside it, is not there"):
         taken(tmp_path, "a", config, 0)

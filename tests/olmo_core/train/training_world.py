@@ -14,11 +14,12 @@ from olmo_core.data.mix import MixConfig, mix_step
 from olmo_core.data.tokens import TOKENS_FILE, TokenFile
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
-from olmo_core.train.step import run_step
+from olmo_core.train.step import checkpoint_step, run_step
 
 MODEL = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, hidden_size=48, vocab_size=64, context_length=32)
 EAGER = Placement(threads=1, compile=False)
 LENGTH = 16
+STEPS = (5, 10, 12)  # at which a run of `config` leaves checkpoints
 
 
 def write_nothing(job: Job) -> dict[str, Any]:
@@ -87,3 +88,8 @@ def contents(store: Store, steps: list[Step]) -> dict[str, bytes]:
             if path.name != "record.json":
                 found[f"{step.label}/{path.name}"] = path.read_bytes()
     return found
+
+
+def everything(store: Store, step: Step) -> dict[str, bytes]:
+    """The contents of a run of `config` and its checkpoints."""
+    return contents(store, [step, *(checkpoint_step(step, at) for at in STEPS)])
