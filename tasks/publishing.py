@@ -3,13 +3,13 @@
 from typing import Any
 
 from prefect import State, task
-from prefect.futures import wait
+from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed
 
 from olmo_core.hub.names import MAIN
 from olmo_core.hub.revision import native_step
 from tasks.session import current
-from tasks.steps import TASK, make_step, raise_failures
+from tasks.steps import TASK, raise_failures, submitted
 
 
 @task(name="publish", task_run_name="publish {name}", **TASK)
@@ -34,21 +34,19 @@ def publish_revisions() -> None:
     Raises:
         StepsFailedError: names every revision that was not published and why.
     """
-    session = current()
-    plan = session.plan
+    plan = current().plan
     tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
     *others, main = plan.revisions
-    names = {revision.step.id: revision.name for revision in others}
-    futures: dict[str, Any] = {}
-    published: dict[str, Any] = {}
-    for step in session.in_turn(plan.steps_of("publish")):
-        before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
-        tags = [step.kind, plan.recipe.name]
-        futures[step.id] = make_step.with_options(tags=tags).submit(step.label, wait_for=before)
-        if (name := names.get(step.id)) is not None:
-            published[name] = tagged.submit(name, wait_for=[futures[step.id]])
-    before = [futures[main.step.id], *published.values()]
+    names = {revision.step.label: revision.name for revision in others}
+    steps = plan.steps_of("publish")
+    made: dict[str, PrefectFuture[Any]] = {}
+    published: dict[str, PrefectFuture[Any]] = {}
+    for step, future in submitted(steps):
+        made[step.label] = future
+        if (name := names.get(step.label)) is not None:
+            published[name] = tagged.submit(name, wait_for=[future])
+    before = [made[main.step.label], *published.values()]
     published[main.name] = tagged.submit(main.name, wait_for=before)
-    wait([*futures.values(), *published.values()])
-    made = ((step.label, futures[step.id]) for step in plan.steps if step.id in futures)
-    raise_failures([*made, *((f"publish {name}", future) for name, future in published.items())])
+    wait([*made.values(), *published.values()])
+    own = ((step.label, made[step.label]) for step in steps)
+    raise_failures([*own, *((f"publish {name}", future) for name, future in published.items())])

@@ -1,6 +1,6 @@
 """One step as Prefect sees it: a task run with its name and tags, `Cached` when it was there, retried by class."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prefect import State, task
@@ -62,15 +62,21 @@ def make_steps(steps: list[Step]) -> None:
     Raises:
         StepsFailedError: names every step that failed and why.
     """
-    futures: dict[str, PrefectFuture[Any]] = {}
+    futures = {step.label: future for step, future in submitted(steps)}
+    wait(list(futures.values()))
+    raise_failures((step.label, futures[step.label]) for step in steps)
+
+
+def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
+    """Submit steps, inputs first, each as soon as it can begin; yield each with the future of its task run."""
     session = current()
     plan = session.plan
+    futures: dict[str, PrefectFuture[Any]] = {}
     for step in session.in_turn(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
         futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, wait_for=before)
-    wait(list(futures.values()))
-    raise_failures((step.label, futures[step.id]) for step in steps)
+        yield step, futures[step.id]
 
 
 def raise_failures(ended: Iterable[tuple[str, PrefectFuture[Any]]]) -> None:
