@@ -49,11 +49,16 @@ class Permutation:
 
     def _shuffle(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
         """One pass of the network over the rectangle: each round shifts one coordinate by a hash of the other."""
-        row, column = np.divmod(values, self._columns)
+        row, column = values // self._columns, _modulo(values, self._columns)
         for even, odd in zip(self._keys[::2], self._keys[1::2], strict=True):
-            row = (row + _hash(column ^ even)) % self._rows
-            column = (column + _hash(row ^ odd)) % self._columns
+            row = _modulo(row + _hash(column ^ even), self._rows)
+            column = _modulo(column + _hash(row ^ odd), self._columns)
         return row * self._columns + column
+
+
+def _modulo(values: NDArray[np.uint64], size: np.uint64) -> NDArray[np.uint64]:
+    """Return `values % size` in a third of the time: NumPy makes only `//` by a scalar a multiplication."""
+    return values - values // size * size
 
 
 def _hash(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
