@@ -6,6 +6,7 @@ and no write is repeated before that: the Hub may answer 500 to a commit it has 
 """
 
 import hashlib
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ STAGING = "staging-"
 ATTEMPTS = 6  # Of one request; with doubling waits about a minute in all, or what Retry-After asks for.
 LONGEST_WAIT = 600.0  # Seconds; a server that asks for more is an outage.
 _OWN_FILES = {".gitattributes"}  # Written by the Hub itself into every repository.
+_XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf_xet raises a ConnectionError that only says it.
 
 T = TypeVar("T")
 
@@ -116,9 +118,13 @@ class HubEndpoint:
                     parent_commit=head,
                 )
                 error = None
-            except (HfHubHTTPError, TransportError, RuntimeError) as raised:
+            except (HfHubHTTPError, TransportError, RuntimeError, ConnectionError, TimeoutError) as raised:
                 # The client wraps what broke the upload of a large file into a RuntimeError.
                 error = raised.__cause__ if isinstance(raised, RuntimeError) else raised
+                if "/xet-write-token/" in str(error) and _status(error) == 404:
+                    raise PublishError(
+                        f"{self.api.endpoint} takes no large files by xet; set HF_HUB_DISABLE_XET=1 for it"
+                    ) from error
                 if not (_transient(error) or _status(error) == 412):
                     raise
         raise PublishError(
@@ -145,7 +151,7 @@ class HubEndpoint:
         for attempt in range(1, ATTEMPTS):
             try:
                 return call()
-            except (HfHubHTTPError, TransportError) as error:
+            except (HfHubHTTPError, TransportError, ConnectionError, TimeoutError) as error:
                 if not _transient(error):
                     raise
                 self._wait(_delay(error, attempt))
@@ -162,12 +168,17 @@ def _same(found: RepoFile, entry: FileEntry, path: Path) -> bool:
 
 
 def _status(error: BaseException | None) -> int | None:
-    return error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, HfHubHTTPError):
+        return error.response.status_code
+    found = _XET_STATUS.search(str(error)) if isinstance(error, ConnectionError) else None
+    return int(found[1]) if found else None
 
 
 def _transient(error: BaseException | None) -> bool:
     status = _status(error)
-    return isinstance(error, TransportError) if status is None else status in (408, 429) or status >= 500
+    if status is None:
+        return isinstance(error, TransportError | ConnectionError | TimeoutError)
+    return status in (408, 429) or status >= 500
 
 
 def _delay(error: BaseException, attempt: int) -> float:

@@ -45,9 +45,7 @@ class ModelConfig(BaseModel):
     context_length: int = Field(ge=2, description="Longest sequence in tokens the model is meant for.")
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
-    tied_embeddings: bool = Field(
-        False, exclude_if=unused, description="The head is the embedding read backwards."
-    )
+    tied_embeddings: bool = Field(False, exclude_if=unused, description="The head is the embedding read backwards.")
     clip_qkv: float | None = Field(
         None,
         gt=0,

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import huggingface_hub.constants
 import pytest
 from httpx2 import TransportError
 from hub_server import FakeHub, Fault
@@ -162,6 +163,40 @@ def test_too_long_a_wait_is_not_sat_out(hub, target, revision, native, waits):
     with pytest.raises(PublishError, match="asks to wait 3600 seconds"):
         publish(revision(LATE), native(), target)
     assert waits == []
+
+
+def test_a_hub_without_xet_is_told_what_to_set(hub, target, revision, native, waits, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
+    with pytest.raises(PublishError, match=f"{hub.url} takes no large files by xet; set HF_HUB_DISABLE_XET=1"):
+        publish(revision(LATE), native(), target)
+    assert published(target) == [] and waits == []
+
+
+@pytest.mark.parametrize(
+    ("said", "waited"),
+    [
+        ("Network error: Request error: HTTP status server error (503 Service Unavailable)", [1.0]),
+        ("Network error: connection reset", [1.0]),
+        ("Network error: Request error: HTTP status client error (403 Forbidden)", None),
+    ],
+)
+def test_faults_of_xet_are_waited_out_and_its_refusals_are_not(
+    hub, target, revision, native, waits, monkeypatch, said, waited
+):
+    create, faults = target.api.create_commit, [ConnectionError(said)]
+
+    def faulty(*args, **kwargs):
+        if faults:
+            raise faults.pop()
+        return create(*args, **kwargs)
+
+    monkeypatch.setattr(target.api, "create_commit", faulty)
+    if waited is None:
+        with pytest.raises(ConnectionError, match="403"):
+            publish(revision(LATE), native(), target)
+    else:
+        publish(revision(LATE), native(), target)
+        assert published(target) == [LATE] and waits == waited
 
 
 @pytest.mark.parametrize("status", [400, 401, 403])
