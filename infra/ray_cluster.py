@@ -29,7 +29,7 @@ class Cluster:
 
     def __init__(self, address: str | None, cpus: int | None) -> None:
         """Connect to `address`, or start a cluster with `cpus` logical CPUs. Takes about 7 s on two cores."""
-        settings = QUIET | (LOOPBACK if address is None or address.startswith("127.") else {})
+        settings = QUIET | (LOOPBACK if address is None or address.startswith(("127.", "localhost")) else {})
         os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
         import ray
 
