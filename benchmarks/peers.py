@@ -3,7 +3,8 @@
     PYTHON benchmarks/peers.py ours|ai2|transformers FOLDER
 
 `train_step` starts one per implementation and writes into the folder what all share: `spec.json`, `model.safetensors`
-and `tokens.npy`. A line on standard input is a number of steps; the answer is a line of JSON, see `timed`.
+and `tokens.npy`. A line on standard input is a number of steps; the answer is a line of JSON, see `timed`, or `held`
+for a single step.
 Nothing of this project is imported where AI2's package is: it has the same name, and an environment of its own.
 
 A step is the same everywhere: forward and backward pass in the precision of the spec over fp32 weights, cross-entropy
@@ -15,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
 Spec = dict[str, Any]
 Step = Callable[[Tensor, float], Tensor]  # tokens (batch, seq), rate -> cross-entropy, left on the device
@@ -182,6 +185,25 @@ def timed(step: Step, batches: np.ndarray, rates: list[float], device: str) -> d
     return answer
 
 
+def held(step: Step, batches: np.ndarray, rates: list[float], device: str) -> dict[str, Any]:
+    """Take one step; return its loss, and the most that tensors took beside those that are kept between steps.
+
+    Weights and moments are kept; gradients, what the backward pass needs and buffers come and go.
+    """
+    (batch,), (rate,) = torch.from_numpy(batches), rates
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        kept = torch.cuda.memory_allocated()
+        loss = step(batch, rate)
+        return {"losses": [loss.item()], "step_bytes": torch.cuda.max_memory_allocated() - kept}
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+        loss = step(batch, rate)
+    assert seen.profiler is not None and seen.profiler.kineto_results is not None
+    events = [event for event in seen.profiler.kineto_results.events() if event.name() == "[memory]"]
+    changes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())]
+    return {"losses": [loss.item()], "step_bytes": max(accumulate(changes))}
+
+
 def synchronize(device: str) -> None:
     """Wait for the device."""
     if device == "cuda":
@@ -216,7 +238,8 @@ def main() -> None:
         step = build(spec, load_file(folder / "model.safetensors"), stack)
         for line in sys.stdin:
             span = slice(done, done + int(line))
-            print(json.dumps(timed(step, tokens[span], spec["rates"][span], device)), file=answers, flush=True)
+            measure = timed if int(line) > 1 else held
+            print(json.dumps(measure(step, tokens[span], spec["rates"][span], device)), file=answers, flush=True)
             done = span.stop
 
 

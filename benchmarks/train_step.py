@@ -4,7 +4,8 @@
 
 All three train the same model from the same weights on the same tokens, in bf16 and compiled, each in a process of its
 own that stays alive: what is slow for a moment is slow for all. `ratio` is the median over rounds of a peer's seconds
-by ours. Losses of the very steps that are timed are held against AI2's, and those of a second run in
+by ours. `peak_bytes` is all a process had in memory, on a GPU all its tensors; `step_bytes` what a step's tensors took
+beside weights and moments. Losses of the very steps that are timed are held against AI2's, and those of a second run in
 fp32, uncompiled. What a step is, is in `peers`; where AI2's package is installed, in `ai2_environment`.
 """
 
@@ -69,7 +70,7 @@ def compared(
         length: tokens of a sequence.
         precision: bf16 or fp32.
         placement: device, threads, compilation.
-        blocks: steps of each block.
+        blocks: steps of each block; a block of one step is measured for its memory, all others for their time.
         implementations: names, in the order of a round.
     """
     steps = sum(blocks)
@@ -100,7 +101,7 @@ def compared(
         for count in blocks:
             for each, runner in runners.items():
                 found[each].append(block := runner.take(count))
-                print(each, block["seconds"], block["losses"][-1], block["peak_bytes"], file=sys.stderr)
+                print(each, {**block, "losses": block["losses"][-1]}, file=sys.stderr)
         return found
 
 
@@ -126,7 +127,7 @@ class Runner:
         return self._process.stdin
 
     def take(self, steps: int) -> Mapping[str, Any]:
-        """Take so many steps; return seconds, losses and peak_bytes."""
+        """Take so many steps; return what `peers` says of them."""
         assert self._process.stdout is not None
         print(steps, file=self._input, flush=True)
         answer = self._process.stdout.readline()
@@ -151,10 +152,10 @@ def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -
         length: tokens of a sequence.
         placement: device, threads, compilation.
     """
-    timed = compared(shape, batch, length, "bf16", placement, [BLOCK] * (ROUNDS + 1), IMPLEMENTATIONS)
+    timed = compared(shape, batch, length, "bf16", placement, [*[BLOCK] * (ROUNDS + 1), 1], IMPLEMENTATIONS)
     eager = placement.model_copy(update={"compile": False})
     checked = compared(shape, *CHECKED_BATCH, "fp32", eager, [CHECKED], ("ours", "ai2"))
-    seconds = {each: [block["seconds"] for block in blocks[1:]] for each, blocks in timed.items()}
+    seconds = {each: [block["seconds"] for block in blocks[1:-1]] for each, blocks in timed.items()}
     speed = {each: batch * length / statistics.median(taken) for each, taken in seconds.items()}
     device = torch.device(placement.device)
     flops = {count: shape.flops_per_token(length, count) for count in ("causal", "full")}
@@ -179,7 +180,8 @@ def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -
             for peak, limit in peaks.items()
             if limit is not None
         },
-        "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:]) for each, blocks in timed.items()},
+        "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:-1]) for each, blocks in timed.items()},
+        "step_bytes": {each: blocks[-1]["step_bytes"] for each, blocks in timed.items()},
         "losses": {each: [losses_of(blocks)[0], losses_of(blocks)[-1]] for each, blocks in timed.items()},
         "loss_difference": {"bf16": difference(timed), "fp32": difference(checked)},
         "loss_allowed": ALLOWED,

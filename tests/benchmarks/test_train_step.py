@@ -6,6 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -47,6 +48,20 @@ def test_ours_and_transformers_take_the_same_steps() -> None:
         )
     assert ours["losses"] == pytest.approx(theirs["losses"], rel=1e-5)
     assert ours["losses"][-1] < ours["losses"][0] - 0.01
+
+
+def test_a_step_holds_what_is_alive_at_its_worst_moment() -> None:
+    kept = []
+
+    def step(tokens: torch.Tensor, rate: float) -> torch.Tensor:
+        kept.append(torch.zeros(1_000_000))  # 4 MB
+        for _ in range(3):
+            torch.zeros(2_000_000)  # freed at once
+        return torch.zeros(())
+
+    answer = peers.held(step, np.zeros((1, 2, 2), np.int64), [1e-3], "cpu")
+    assert answer["step_bytes"] == pytest.approx(12e6, rel=1e-3)
+    assert answer["losses"] == [0.0]
 
 
 def test_the_difference_is_that_of_the_step_that_differs_most() -> None:
