@@ -1,13 +1,14 @@
 """Copies of a training state in memory of the host, as fast as memory can be copied.
 
 Memory is kept from one copy to the next and touched before the first: the system's fresh pages cost more than the copy
-itself (1 GB: 0.65 s against 0.06 s on two cores). Every thread copies one share, through the C library, which writes
-past the cache; torch's own copies of tensors of a few MB take half as long again.
+itself (1 GB: 0.07 s in large pages, 0.4 s in small ones, against 0.05 s). Every thread copies one share, through the C
+library, which writes past the cache; torch's own copies of tensors of a few MB take half as long again.
 """
 
 import mmap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -60,9 +61,10 @@ class HostCopy:
 
 
 def _room(size: int) -> Tensor:
-    """Return memory for so many bytes, in large pages where the system has some: a copy into them is a sixth faster."""
-    memory = mmap.mmap(-1, max(1, size))
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    """Return memory for so many bytes, in large pages where the system has some."""
+    # Private: a shared mapping is a file in memory, and for those a system seldom has large pages.
+    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(AttributeError, OSError):  # systems that know no large pages
         memory.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(memory, dtype=torch.uint8)
 
