@@ -33,7 +33,8 @@ def peak_flops(device: torch.device, dtype: torch.dtype) -> float:
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Return FLOP/s of the best of a few products of two square matrices: less than 0.3 s on two CPU cores."""
     side = _SIDE[device.type]
-    a = torch.ones(side, side, device=device, dtype=dtype)
+    # Of random numbers: an H200 that multiplies zeros draws less power and is 13% faster (894 against 788 TFLOP/s).
+    a = torch.empty(side, side, device=device, dtype=dtype).normal_(generator=torch.Generator(device).manual_seed(0))
     best = float("inf")
     for _ in range(8):
         begin = time.perf_counter()
