@@ -127,7 +127,8 @@ class RemoteObjects:
     def read(self, key: str) -> bytes | None:
         """See `Objects.read`."""
         try:
-            return bytes(self.filesystem.cat_file(self._at(key)))
+            # These objects are small: s3fs would ask for the size first, and where there is none for a folder too.
+            return bytes(self.filesystem.cat_file(self._at(key), max_concurrency=1))
         except FileNotFoundError:
             return None
 

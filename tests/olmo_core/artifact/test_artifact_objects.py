@@ -1,6 +1,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,22 @@ def test_of_many_that_create_one_object_exactly_one_succeeds(root: str) -> None:
         won = [number for number, success in enumerate(pool.map(create, range(8))) if success]
     assert len(won) == 1
     assert objects.read("lease/000001.json") == str(won[0]).encode()
+
+
+def test_a_read_is_one_request_to_s3(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from s3fs import S3FileSystem
+
+    objects, asked, call = open_objects(s3_root), [], S3FileSystem._call_s3
+
+    def counting(self: S3FileSystem, method: str, *arguments: Any, **options: Any) -> Any:
+        asked.append(method)
+        return call(self, method, *arguments, **options)
+
+    objects.write("a/b.json", b"one")
+    monkeypatch.setattr(S3FileSystem, "_call_s3", counting)
+    assert objects.read("a/b.json") == b"one"
+    assert objects.read("a/nothing.json") is None
+    assert asked == ["get_object"] * 2
 
 
 def test_a_folder_holds_no_temporary_files_afterwards(tmp_path: Path) -> None:
