@@ -1,9 +1,10 @@
-"""What a record or a result is in MLflow's terms: metrics by section of charts, tags, and a note in Markdown.
+"""What a record or a result is in MLflow's terms: metrics by section of charts, tags, steps, times, a note in Markdown.
 
 Which run it belongs to is left to `lineage`.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from mlflow.utils.mlflow_tags import MLFLOW_GIT_COMMIT, MLFLOW_SOURCE_NAME, MLFLOW_SOURCE_TYPE
@@ -59,3 +60,24 @@ def artifact_table(head: str, rows: Sequence[Sequence[str]]) -> str:
             return f"{text}\nand {len(rows) - number} more"
         text += row
     return text
+
+
+def training_step(step: Any) -> int:
+    """A training step as an axis has it.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not isinstance(step, int) or step < 0:
+        raise ValueError(f"training step {step!r} is no whole number from 0 on")
+    return step
+
+
+def milliseconds(seconds: float) -> int:
+    """A time as MLflow has it."""
+    return int(seconds * 1000)
+
+
+def moment(text: str) -> int:
+    """A time of a record, ISO 8601, as MLflow has it."""
+    return milliseconds(datetime.fromisoformat(text).timestamp())

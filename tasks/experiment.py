@@ -100,6 +100,14 @@ class Experiment:
         self._runs[tag, key] = known
         return known
 
+    def release(self, release: str, started: int) -> Known:
+        """The parent run of a release."""
+        return self.run(RELEASE, release, f"release {release[:8]}", started)
+
+    def artifact(self, release: str, artifact: str, label: str, started: int) -> Known:
+        """The run of an artifact, below the release that told of it first."""
+        return self.run(ARTIFACT, artifact, label, started, self.release(release, started).id)
+
     def log(self, run: Known, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
         """Set parameters and tags; both may have been set to the same before."""
         rest = [Param(key, value) for key, value in params.items()]

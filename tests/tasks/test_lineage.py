@@ -1,66 +1,19 @@
 import json
 import random
 from collections import Counter
-from datetime import datetime
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
-from mlflow_database import new_database
 from mlflow_view import View
-from tiny_release import Release, checkpoint, loss
+from tiny_release import loss
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from tasks.dataset_source import ArtifactSource
-from tasks.experiment import connect
 from tasks.inbox import Inbox
-from tasks.lineage import Lineage
 from tasks.outbox import Outbox
 from tasks.rebuild import retell
-
-
-class Told:
-    """A release that was made once, its events, and an empty database for everyone who asks."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.release = Release()
-        self.store = Store(folder / "store")
-        with Outbox(folder / "outbox", "tiny", "r1") as outbox:
-            self.records = self.release.make(self.store, outbox)
-        inbox = Inbox(folder / "outbox", "")
-        self.events = []
-        while letters := inbox.read():
-            self.events += [letter.event for letter in letters]
-            inbox.done(letters[-1])
-
-    def database(self, name: str) -> MlflowClient:
-        return connect(new_database(self.folder / f"{name}.db"))
-
-    def lineage(self, client: MlflowClient) -> Lineage:
-        return Lineage(client, (self.folder / "artifacts").as_uri())
-
-
-@pytest.fixture(scope="module")
-def told(tmp_path_factory):
-    return Told(tmp_path_factory.mktemp("told"))
-
-
-@pytest.fixture(scope="module")
-def client(told):
-    client = told.database("whole")
-    lineage = told.lineage(client)
-    for event in told.events:
-        lineage.tell(event)
-    return client
-
-
-@pytest.fixture(scope="module")
-def view(client):
-    return View(client, "tiny")
 
 
 def test_one_parent_and_one_child_for_every_step(view, told):
@@ -72,91 +25,6 @@ def test_one_parent_and_one_child_for_every_step(view, told):
     assert parent.data.tags["mlflow.source.name"] == "olmo run tiny"
     assert Counter(view.artifact_ids) == Counter(step.id for step in told.release.plan)
     assert {run.data.tags["mlflow.parentRunId"] for run in view.children.values()} == {parent.info.run_id}
-
-
-def test_a_child_says_what_its_record_says(view, told):
-    step = told.release.stage2[0]
-    run, record = view.children[step.id], told.records[step.id]
-    tags = run.data.tags
-    assert run.info.run_name == "run/stage2-ingredient1"
-    assert (tags["olmo.kind"], tags["olmo.name"], tags["olmo.version"]) == ("run", "stage2-ingredient1", "1")
-    assert (tags["olmo.digest"], tags["olmo.origin"]) == (record.digest, "made")
-    for role, source in step.inputs.items():
-        assert f"| {role} | {source.label} | `{source.id[:12]}` |" in tags["mlflow.note.content"]
-    assert tags["mlflow.source.git.commit"] == record.code.commit
-    assert run.data.params == {
-        "checkpoint_every": "2",
-        "model.d_model": "8",
-        "model.heads": "[1, 2]",
-        "seed": "1",
-        "steps": "4",
-    }
-    assert run.data.metrics["seconds"] == record.seconds
-    corpus = view.children[told.release.corpus.id]
-    assert corpus.data.metrics["result/by_source/wiki"] == 7
-    assert corpus.data.metrics["result/documents"] == 12
-    assert corpus.info.end_time - corpus.info.start_time >= 0
-
-
-def test_training_metrics_are_complete_and_single(view, told):
-    for run in (told.release.stage1, *told.release.stage2):
-        seed = run.fields["seed"]
-        assert view.history(run.id, "train/loss") == [(step, loss(seed, step)) for step in range(1, 5)]
-        assert view.history(run.id, "train/tokens_per_second") == [(step, 100.0 + step) for step in range(1, 5)]
-
-
-def test_the_soup_leads_back_to_stage_1_and_its_mix(view, told, client):
-    release = told.release
-    assert view.inputs(release.soup.id) == {checkpoint(run, 4).id for run in release.stage2}
-    seen, todo = set(), [release.soup.id]
-    while todo:
-        artifact = todo.pop()
-        run = client.get_run(view.made_by(artifact))
-        seen |= {dataset.dataset.name for dataset in run.inputs.dataset_inputs} | {run.info.run_name}
-        todo += [view.artifact_of_model(model.model_id) for model in run.inputs.model_inputs]
-    stages = {"run/stage1", "run/stage2-ingredient1", "run/stage2-ingredient2"}
-    assert seen == {"soup/soup", *stages, "mix/stage1", "mix/stage2"}
-
-
-def test_checkpoints_are_outputs_of_their_run_at_their_step(view, told):
-    stage1 = told.release.stage1
-    outputs = view.client.get_run(view.children[stage1.id].info.run_id).outputs.model_outputs
-    found = {(view.artifact_of_model(output.model_id), output.step) for output in outputs}
-    assert found == {(checkpoint(stage1, step).id, step) for step in (2, 4)}
-    assert {model.status.value for model in view.models.values()} == {"READY"}
-    assert view.models.keys() == {model.id for model in told.release.models}
-
-
-def test_a_dataset_can_be_loaded_from_what_mlflow_keeps(view, told):
-    run = view.client.get_run(view.children[told.release.stage1.id].info.run_id)
-    [entry] = run.inputs.dataset_inputs
-    mix = told.release.stage1.inputs["mix"]
-    digest = told.records[mix.id].digest
-    assert entry.dataset.digest == digest[:36]
-    assert [(tag.key, tag.value) for tag in entry.tags] == [("mlflow.data.context", "training")]
-    source = ArtifactSource.from_json(entry.dataset.source)
-    assert (source.id, source.digest) == (mix.id, digest)
-    assert (source.load() / "mix.json").read_text() == "1"
-    with pytest.raises(LookupError, match="does not hold mix/stage1"):
-        ArtifactSource(source.root, "mix", "stage1", mix.id, "0" * 64).load()
-
-
-def test_evaluations_stand_at_the_training_step_and_beside_the_model(view, told):
-    release = told.release
-    name, expected = "heldout/bits_per_byte/wiki", []
-    for step in (2, 4):
-        expected.append((step, 1 + len(checkpoint(release.stage1, step).name) / 64))
-    assert view.history(release.stage1.id, name) == expected
-    assert view.history(release.soup.id, name) == [(4, 1 + len("soup") / 64)]
-    result = next(one for one in release.results if one.inputs["model"] is release.soup)
-    assert view.history(result.id, "tasks/accuracy/arc_easy") == [(4, 4 / 128)]
-    model = view.client.get_logged_model(view.models[release.soup.id].model_id)
-    assert {(metric.key, metric.value, metric.step) for metric in model.metrics} >= {
-        ("tasks/accuracy/arc_easy", 4 / 128, 4)
-    }
-    assert view.inputs(result.id) == {release.soup.id}
-    assert view.history(result.id, "details/heldout/wiki/documents") == [(4, 3)]
-    assert not [key for key in view.children[release.stage1.id].data.metrics if key.startswith("details/")]
 
 
 def test_revisions_are_versions_and_main_is_the_soup(view, told):
@@ -311,16 +179,6 @@ def test_a_release_that_failed_can_go_on(told):
     lineage.tell({**points, "points": [[2, 2.0, {"loss": 4.0}]]})
     view = View(client, "tiny")
     assert {one.info.status for one in (view.parents["r1"], view.children[run.id])} == {"RUNNING"}
-
-
-def test_a_run_that_is_told_after_its_checkpoints_begins_when_it_began(told):
-    client, run = told.database("late"), told.release.stage1
-    for step in (checkpoint(run, 4), run):
-        [event] = [each for each in told.events if each.get("record", {}).get("id") == step.id]
-        told.lineage(client).tell({**event, "reused": True})
-    shown = View(client, "tiny").children[run.id].info
-    began = datetime.fromisoformat(told.records[run.id].started).timestamp()
-    assert shown.start_time == int(began * 1000)
 
 
 def test_a_second_release_reuses_the_runs_of_the_first(told, client, view):
