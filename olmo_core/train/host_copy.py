@@ -1,14 +1,13 @@
 """Copies of a training state in memory of the host, as fast as memory can be copied.
 
 Memory is kept from one copy to the next and touched before the first: the system's fresh pages cost more than the copy
-itself (1 GB: 0.07 s in large pages, 0.4 s in small ones, against 0.05 s). Every thread copies one share, through the C
-library, which writes past the cache; torch's own copies of tensors of a few MB take half as long again.
+itself (1 GB: 0.4 s against 0.06 s; large pages make it neither faster nor, where free memory is in pieces, sooner
+there). Every thread copies one share, through the C library, which writes past the cache; torch's own copies of tensors
+of a few MB take half as long again.
 """
 
-import mmap
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 import torch
@@ -26,7 +25,8 @@ class HostCopy:
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._copies: dict[str, Tensor] = {}
-        room = _room(sum(_aligned(tensor.nbytes) for tensor in tensors.values() if not tensor.is_cuda))
+        size = sum(_aligned(tensor.nbytes) for tensor in tensors.values() if not tensor.is_cuda)
+        room = torch.empty(size, dtype=torch.uint8)
         for name, tensor in tensors.items():
             if tensor.is_cuda:
                 self._copies[name] = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
@@ -58,15 +58,6 @@ class HostCopy:
         if any(tensor.is_cuda for tensor in tensors.values()):
             torch.cuda.synchronize()
         return self._copies
-
-
-def _room(size: int) -> Tensor:
-    """Return memory for so many bytes, in large pages where the system has some."""
-    # Private: a shared mapping is a file in memory, and for those a system seldom has large pages.
-    memory = mmap.mmap(-1, max(1, size), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(AttributeError, OSError):  # systems that know no large pages
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(memory, dtype=torch.uint8)
 
 
 def _aligned(size: int) -> int:

@@ -1,4 +1,3 @@
-import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -6,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from olmo_core.train.host_copy import HostCopy, _copy, _room, _shares
+from olmo_core.train.host_copy import HostCopy, _copy, _shares
 
 
 def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
@@ -21,20 +20,6 @@ def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
     second = copies.take(state)
     assert {name: each.data_ptr() for name, each in second.items()} == places
     assert not second["a"].any()
-
-
-@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").is_dir(), reason="no large pages here")
-def test_the_memory_is_of_a_kind_that_comes_in_large_pages() -> None:
-    room = _room(2**25)
-    flags, here = set(), False
-    for line in Path("/proc/self/smaps").read_text().splitlines():
-        first, *rest = line.split()
-        if bounds := re.fullmatch("([0-9a-f]+)-([0-9a-f]+)", first):
-            here = int(bounds[1], 16) <= room.data_ptr() < int(bounds[2], 16)
-        elif here and first == "VmFlags:":
-            flags = set(rest)
-    assert "hg" in flags  # asked for
-    assert "sh" not in flags  # not shared
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
