@@ -1,4 +1,4 @@
-"""A home folder with services of its own on free ports, for benchmarks of operation."""
+"""A home folder with services of its own on free ports, for benchmarks of operation and for tests."""
 
 import os
 import shlex
@@ -16,22 +16,19 @@ import yaml
 
 LIMIT_SECONDS = 1800.0
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+PORTS = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
 
 
 class Home:
     """A home folder with services of its own."""
 
-    def __init__(self, home: Path) -> None:
-        """Write a profile like `laptop` with free ports; nothing is started."""
-        names = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
-        probes = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-        ports = {name: probe.getsockname()[1] for name, probe in zip(names, probes, strict=True)}
-        for probe in probes:
-            probe.close()
-        laptop = Path(__file__).parents[1] / "olmo_core" / "recipe" / "profiles" / "laptop.yaml"
-        self.profile = home / "benchmark.yaml"
-        self.profile.write_text(yaml.safe_dump({**yaml.safe_load(laptop.read_text()), "services": ports}))
+    def __init__(self, home: Path, base: str = "laptop", **fields: Any) -> None:
+        """Write a profile: a built-in one with free ports, and with these fields in place of its own; start nothing."""
+        built_in = Path(__file__).parents[1] / "olmo_core" / "recipe" / "profiles" / f"{base}.yaml"
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.home = home
+        self.profile = home / "services.yaml"
+        self.profile.write_text(yaml.safe_dump({**yaml.safe_load(built_in.read_text()), "services": ports, **fields}))
         self.environment = {**os.environ, "OLMO_HOME": str(home)}
 
     def timed(self, *words: str) -> float:
@@ -84,7 +81,7 @@ class Home:
 
         wait(came)
 
-    def processes(self, words: str) -> list[psutil.Process]:
+    def processes(self, words: str = "") -> list[psutil.Process]:
         """Return the processes of this home whose command line holds these words."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
@@ -108,10 +105,23 @@ class Home:
             process.kill()
 
 
-def wait(what: Callable[[], object]) -> None:
-    """Return when something is true."""
-    deadline = time.monotonic() + LIMIT_SECONDS
+def free_ports(count: int) -> list[int]:
+    """Return ports of this machine that nobody listens on."""
+    probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [int(probe.getsockname()[1]) for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+def wait(what: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
+    """Return when something is true.
+
+    Raises:
+        TimeoutError: it is not, after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
     while not what():
         if time.monotonic() > deadline:
-            raise TimeoutError(f"nothing after {LIMIT_SECONDS:.0f} s")
+            raise TimeoutError(f"nothing after {seconds:.0f} s")
         time.sleep(0.1)

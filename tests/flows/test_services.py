@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from hub_server import FakeHub
 from moto.server import ThreadedMotoServer
 from pages import Block, blocks
 from service_site import HOOK_SECRET, HUB_TOKEN, LIMIT_SECONDS, S3_SECRET, Site
+from services_home import wait
 
 from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import make
@@ -90,7 +90,7 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
     assert {"main", "stage1-step75-tokens39K"} <= site.hub.repos["olmo-release/micro"].branches.keys()
     shown = json.loads(site.olmo("status", "micro", "--json"))
     assert [row["revision"] for row in shown["revisions"]][-1] == "main"
-    told = site.told()
+    told = site.clients()
     runs = httpx.post(
         f"{told['MLFLOW_TRACKING_URI']}/api/2.0/mlflow/runs/search",
         json={"experiment_ids": ["1"], "max_results": 1000},
@@ -111,7 +111,7 @@ def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
     for step in (first.inputs["model"], first.inputs["tokenizer"], first):
         make(step, store, hub)
     before = store.peek(first)
-    environment = {**site.environment, **site.told()}
+    environment = site.clients()
     call = f"from flows.nightly import nightly; nightly('micro', {str(site.profile)!r}, (), {repo!r}, 'stage1-*')"
     other = subprocess.Popen([sys.executable, "-c", call], env=environment)
     site.shell(NIGHT.text)
@@ -162,7 +162,7 @@ def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
     row = {"checkpoint": "stage1-step9", "against": "stage1-step8", "difference": 0.1, "low": 0.05, "high": 0.15}
     trend = [row | {"regression": True}, row | {"checkpoint": "stage1-step8", "regression": False}]
     tell = f"from flows.nightly import tell_regressions; tell_regressions('micro', {trend!r})"
-    subprocess.run([sys.executable, "-c", tell], env={**site.environment, **site.told()}, check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", tell], env=site.clients(), check=True, timeout=60)
     wait(lambda: site.hook.posted, 30)
     (posted,) = site.hook.posted
     assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
@@ -194,10 +194,10 @@ def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(
 def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
     longer = 'overrides=["stages.stage1.batch_size=1"]'
     run = site.run_of(site.run("prefect", "deployment", "run", "pretrain/micro", "--param", longer))
-    wait(lambda: workers("RayTrainWorker"))
+    wait(lambda: site.processes("ray::RayTrainWorker"))
     site.prefect("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
     wait(lambda: site.state(run) == "CANCELLED", 30)
-    wait(lambda: not workers("RayTrainWorker", "TrainController"), 30)
+    wait(lambda: not site.processes("ray::RayTrainWorker") and not site.processes("ray::TrainController"), 30)
 
 
 def test_killed_servers_come_back(site: Site) -> None:
@@ -232,20 +232,3 @@ def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
     for process in psutil.process_iter(["cmdline"]):
         line = " ".join(process.info["cmdline"] or [])
         assert not any(secret in line for secret in secrets), line
-
-
-def workers(*names: str) -> list[psutil.Process]:
-    """Return the processes of this user that Ray named so."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        line = " ".join(process.info["cmdline"] or [])
-        if line.startswith("ray::") and any(name in line for name in names):
-            found.append(process)
-    return found
-
-
-def wait(what: Any, seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
