@@ -20,6 +20,8 @@ from olmo_core.recipe.profile import Profile
 
 HOST = "127.0.0.1"
 POOL = "olmo"
+AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # told to end, Ray waits 30 s for other nodes to take its work
+PASSWORD_SECONDS = 60  # MLflow remembers a right password; to check one takes 70 ms of CPU, at every request by default
 POLL_SECONDS = 2  # of the worker, for runs that are due; Prefect's own default is 10
 
 
@@ -65,7 +67,7 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
     found.append(
         Service(
-            Program("ray", head, {**QUIET, **LOOPBACK}),
+            Program("ray", head, {**QUIET, **LOOPBACK, **AT_ONCE}),
             1,
             dashboard,
             _answers(f"{dashboard}/api/gcs_healthz", {"Authorization": f"Bearer {tokens['ray']}"}),
@@ -90,7 +92,12 @@ def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
     if port is not None:
         databases = {name: postgres.url("postgresql+psycopg", port, name) for name in databases}
         databases["prefect"] = postgres.url("postgresql+asyncpg", port, "prefect")
-    accounts.write_text(f"[mlflow]\ndefault_permission = READ\ndatabase_uri = {databases['mlflow_accounts']}\n")
+    settings = {
+        "default_permission": "READ",
+        "database_uri": databases["mlflow_accounts"],
+        "auth_cache_ttl_seconds": PASSWORD_SECONDS,
+    }
+    accounts.write_text("\n".join(["[mlflow]", *(f"{name} = {value}" for name, value in settings.items()), ""]))
     (home / "prefect").mkdir(parents=True, exist_ok=True)
     here = str(Path(__file__).parents[2])
     return {

@@ -33,6 +33,7 @@ class Program:
         environment: variables of its own, none of them secret; secrets come with the environment of the group.
         user: whom it runs as; whoever starts the group when not given.
         once: it ends when its work is done, and is not started again.
+        signal: what asks it to end.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
     once: bool = False
+    signal: str = "TERM"
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,7 @@ class Group:
         yield f"autorestart = {'unexpected' if program.once else 'true'}"
         yield f"startsecs = {0 if program.once else 1}"
         yield "startretries = 1000"  # it waits longer each time; whoever looks at the states sees BACKOFF
+        yield f"stopsignal = {program.signal}"
         yield "stopasgroup = true"
         yield "killasgroup = true"
         yield "stopwaitsecs = 5"

@@ -54,6 +54,15 @@ def test_programs_run_with_their_environment_and_end_with_the_group(group: Group
     wait_until(lambda: not process.is_running())
 
 
+def test_a_program_ends_by_the_signal_it_asks_for(group: Group) -> None:
+    """As PostgreSQL does: it waits at SIGTERM, and is done at SIGINT."""
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+    start(group, Program("one", [sys.executable, "-c", code], signal="INT"))
+    wait_until(lambda: "up" in group.log("one").read_text() if group.log("one").exists() else False)
+    group.stop()
+    assert "KeyboardInterrupt" in group.log("one").read_text()
+
+
 def test_nothing_of_the_environment_is_written(group: Group) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "x"}))
     wait_until(lambda: group.states()["one"].name == "RUNNING")
