@@ -27,7 +27,7 @@ quickstart: environment  ## environment, then a whole release of the recipe `tin
 	$(BIN)/olmo run tiny
 
 test: environment  ## environment, then the whole test suite
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 check: environment  ## lint, format, types, imports between the floors
 	$(BIN)/ruff check .

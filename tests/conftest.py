@@ -1,6 +1,28 @@
-"""Settings that libraries read when they are first imported, whichever test comes first."""
+"""Settings that libraries read when they are first imported, whichever test comes first, and the order of files."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"  # the test server speaks the Hub's protocol without its newer storage back end
 os.environ["DO_NOT_TRACK"] = "1"
+
+# Whole releases, servers and subprocesses: minutes to a quarter of a minute each, where other files take seconds.
+LONGEST_FIRST = (
+    "flows/test_services.py",
+    "flows/test_release.py",
+    "tasks/test_shipper.py",
+    "tasks/test_training.py",
+    "benchmarks/test_train_step.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hand out the longest files first: whatever process gets one of them last is waited for by all others."""
+    items.sort(key=lambda item: _turn(item.path))
+
+
+def _turn(path: Path) -> int:
+    named = (turn for turn, name in enumerate(LONGEST_FIRST) if str(path).endswith(name))
+    return next(named, len(LONGEST_FIRST))

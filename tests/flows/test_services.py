@@ -15,6 +15,7 @@ import pytest
 from hub_server import FakeHub
 from moto.server import ThreadedMotoServer
 from pages import Block, blocks
+from s3fs import S3FileSystem
 from service_site import HOOK_SECRET, HUB_TOKEN, LIMIT_SECONDS, S3_SECRET, Site
 from services_home import wait
 
@@ -28,8 +29,9 @@ POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresq
 
 PAGES = ("docs/operate.md", "docs/schedule-evaluations.md", "docs/when-something-fails.md")
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.how == "services"]
+(RELEASE,) = (block for block in BLOCKS if "deployment run 'release/" in block.text)  # what most tests need first
 (NIGHT,) = (block for block in BLOCKS if "repository=" in block.text)  # run with another night beside it
-GUIDES = [block for block in BLOCKS if block is not NIGHT]
+GUIDES = [block for block in BLOCKS if block not in (RELEASE, NIGHT)]
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's PostgreSQL: apt-get install postgresql")
 
@@ -56,9 +58,9 @@ def site() -> Iterator[Site]:
 
 
 @pytest.fixture(scope="module")
-def released(site: Site) -> str:
-    """The output of a release that was started as a deployment."""
-    return site.run("prefect", "deployment", "run", "release/micro", "--watch")
+def released(site: Site) -> None:
+    """A release that was started as a deployment, by the guide's own words."""
+    site.shell(RELEASE.text)
 
 
 def test_a_doctor_finds_everything_fine(site: Site) -> None:
@@ -85,8 +87,7 @@ def test_a_schedule_has_its_next_runs(site: Site) -> None:
     wait(lambda: deployed["id"] in {run["deployment_id"] for run in scheduled()})
 
 
-def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: str) -> None:
-    assert "Completed" in released
+def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: None) -> None:
     assert {"main", "stage1-step75-tokens39K"} <= site.hub.repos["olmo-release/micro"].branches.keys()
     shown = json.loads(site.olmo("status", "micro", "--json"))
     assert [row["revision"] for row in shown["revisions"]][-1] == "main"
@@ -101,10 +102,11 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
 
 
 def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
-    site: Site, released: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    site: Site, released: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)
+    S3FileSystem.clear_instance_cache()  # one of another file would go on asking its own server
     repo, hub, store = "olmo-release/micro", Placement(hub=site.hub.url), Store("s3://olmo/artifacts", scratch=tmp_path)
     shown = {name: at for name, at in site.hub.repos[repo].branches.items() if name.startswith("stage1-")}
     first, second = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
@@ -125,11 +127,11 @@ def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
 
 
 @pytest.mark.parametrize("block", GUIDES, ids=str)
-def test_commands_of_the_guides(block: Block, site: Site, released: str) -> None:
+def test_commands_of_the_guides(block: Block, site: Site, released: None) -> None:
     site.shell(block.text)
 
 
-def test_what_was_done_by_the_guides_is_there(site: Site, released: str) -> None:
+def test_what_was_done_by_the_guides_is_there(site: Site, released: None) -> None:
     runs = site.prefect("POST", "flow_runs/filter", limit=200)
     ended = {(run["name"], run["state_type"]) for run in runs if run["deployment_id"]}
     assert ended >= {(name, "COMPLETED") for name in ("release micro", "nightly evaluations micro")}
@@ -168,30 +170,18 @@ def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
     assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
 
 
-@pytest.mark.parametrize(
-    ("override", "begins", "ends"),
-    [
-        (
-            "stages.stage2.seeds=[1,2]",
-            "soup of micro needs checkpoint/stage2-ingred",
-            "or the deployments anneal/micro",
-        ),
-        ("stages.stage2.sedes=[1,2]", "recipe micro: stages.stage2.sedes", "did you mean 'seeds'?"),
-    ],
-)
-def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(
-    override: str, begins: str, ends: str, site: Site
-) -> None:
-    parameters = ["--param", f'overrides=["{override}"]']
+def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(site: Site) -> None:
+    parameters = ["--param", 'overrides=["stages.stage2.seeds=[1,2]"]']
     run = site.run_of(site.run("prefect", "deployment", "run", "soup/micro", "--watch", *parameters, code=1))
     message = site.prefect("GET", f"flow_runs/{run}")["state"]["message"]
-    assert message.startswith(begins) and message.endswith(ends)
+    assert message.startswith("soup of micro needs checkpoint/stage2-ingred")
+    assert message.endswith("or the deployments anneal/micro")
     lines = site.prefect("POST", "logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
     assert any(message in each["message"] for each in lines)
     assert [each["message"] for each in lines if "Traceback" in each["message"]] == []
 
 
-def test_a_cancelled_run_leaves_no_process(site: Site, released: str) -> None:
+def test_a_cancelled_run_leaves_no_process(site: Site, released: None) -> None:
     longer = 'overrides=["stages.stage1.batch_size=1"]'
     run = site.run_of(site.run("prefect", "deployment", "run", "pretrain/micro", "--param", longer))
     wait(lambda: site.processes("ray::RayTrainWorker"))
@@ -219,7 +209,7 @@ def test_after_a_reboot_everything_comes_back(site: Site) -> None:
     assert [each for each in json.loads(site.olmo("doctor", "micro", "--json")) if each["remedy"]] == []
 
 
-def test_no_secret_is_written_anywhere(site: Site, released: str) -> None:
+def test_no_secret_is_written_anywhere(site: Site, released: None) -> None:
     secrets = {HUB_TOKEN, S3_SECRET, HOOK_SECRET}
     tokens = site.home / "services" / "tokens"
     secrets |= {path.read_text() for path in tokens.iterdir()}

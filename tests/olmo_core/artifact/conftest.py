@@ -35,8 +35,10 @@ def s3_environment() -> Iterator[dict[str, str]]:
             patch.setenv(name, value)
         import s3fs
 
+        s3fs.S3FileSystem.clear_instance_cache()  # one of another file would go on asking its own server
         s3fs.S3FileSystem(use_listings_cache=False).mkdir("artifacts")
         yield values
+        s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
 
