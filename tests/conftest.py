@@ -1,4 +1,4 @@
-"""Settings that libraries read when they are first imported, whichever test comes first, and the order of files."""
+"""What holds whichever test comes first: settings that libraries read when imported, threads, the order of files."""
 
 import os
 from pathlib import Path
@@ -16,6 +16,14 @@ LONGEST_FIRST = (
     "tasks/test_training.py",
     "benchmarks/test_train_step.py",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Beside another, a process computes with one thread: with two each, they would wait for one another."""
+    if hasattr(config, "workerinput"):
+        import torch
+
+        torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
