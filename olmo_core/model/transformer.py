@@ -211,6 +211,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
     """
     if mask is None or mask.dtype == torch.bool:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    q, k, v = (each.contiguous() for each in (q, k, v))  # Parts are then views, not copies kept for the backward pass.
     mixed = []
     for begin in range(0, q.shape[2], CHUNK):
         end = begin + CHUNK

@@ -71,7 +71,8 @@ class _HeadLoss(torch.autograd.Function):
         ctx: Any, states: Tensor, weight: Tensor, labels: Tensor, targets: int, z_loss: float, slice_loss: SliceLoss
     ) -> tuple[Tensor, Tensor, Tensor]:
         cast = weight.to(states.dtype)
-        states_grad, weight_grad = torch.empty_like(states), torch.zeros_like(weight)
+        states_grad = torch.empty_like(states)
+        weight_grad: Tensor | None = None  # No zeros to begin with: a first slice holds its logits beside them.
         cross_entropy = squared = torch.zeros((), device=states.device)
         slices = math.ceil(states.shape[0] * weight.shape[0] / SLICE_LOGITS[states.device.type])
         rows = math.ceil(states.shape[0] / slices)
@@ -80,7 +81,7 @@ class _HeadLoss(torch.autograd.Function):
             part_ce, part_sq, by_states, by_weight = slice_loss(states[part], cast, labels[part], 1.0 / targets, z_loss)
             cross_entropy, squared = cross_entropy + part_ce, squared + part_sq
             states_grad[part] = by_states
-            weight_grad += by_weight
+            weight_grad = by_weight.to(weight.dtype) if weight_grad is None else weight_grad.add_(by_weight)
         ctx.save_for_backward(states_grad, weight_grad)
         ctx.mark_non_differentiable(cross_entropy, squared)
         return cross_entropy + z_loss * squared, cross_entropy, squared

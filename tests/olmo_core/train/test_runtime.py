@@ -3,8 +3,11 @@ import os
 
 import pytest
 import torch
+from torch import Tensor
 
 from olmo_core.artifact.job import Placement
+from olmo_core.model.config import preset
+from olmo_core.model.transformer import FeedForward
 from olmo_core.train.runtime import can_compile, device_of, training_process
 
 
@@ -16,6 +19,29 @@ def test_settings_hold_inside_and_are_put_back() -> None:
         raise KeyError
     assert torch.get_num_threads() == before
     assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_a_compiled_forward_pass_keeps_no_copy_of_a_weight_and_no_gated_product() -> None:
+    config = preset("micro")
+    layer, x = FeedForward(config), torch.randn(1, 256, config.d_model, requires_grad=True)
+
+    def kept() -> list[int]:
+        sizes: list[int] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            sizes.extend([tensor.numel()] if tensor.dtype == torch.bfloat16 else [])
+            return tensor
+
+        torch.compiler.reset()
+        compiled = torch.compile(layer, backend="aot_eager_decomp_partition")
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), torch.autocast("cpu"):
+            compiled(x)
+        return sorted(sizes)
+
+    narrow, wide, weight = 256 * config.d_model, 256 * config.hidden_size, config.hidden_size * config.d_model
+    assert kept() == sorted([narrow, *[weight] * 3, *[wide] * 3])
+    with training_process(Placement()):
+        assert kept() == [narrow, wide, wide]
 
 
 def test_without_a_compiler_training_is_eager_and_says_why(
