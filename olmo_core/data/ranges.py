@@ -55,10 +55,11 @@ class Ranges:
             RangeError: a file is missing, ends before the range does, or cannot be reached; names file and range.
         """
         read, targets = self._room.of(len(addresses), size)
-        opened = list(map(self._opened.get, addresses))
-        if None in opened:
+        try:
+            opened = list(map(self._opened.__getitem__, addresses))
+        except KeyError:
             opened = list(map(self._open, addresses))
-        if None not in opened:  # the way of nearly all: in C, for a range of 8 kB takes no more than 1 to 2 us
+        if -1 not in opened:  # the way of nearly all, without a loop in Python: a range of 8 kB takes 2 us
             with suppress(OSError):  # told below, with file and range
                 if list(map(os.preadv, opened, targets, starts)).count(size) == len(targets):
                     return read
@@ -74,14 +75,14 @@ class Ranges:
                 read[number] = np.frombuffer(content, dtype=np.uint8)
         return read
 
-    def _open(self, address: str) -> int | None:
-        """Return the descriptor of a file; None where it has none that stays, or is not there."""
+    def _open(self, address: str) -> int:
+        """Return the descriptor of a file; -1 where it has none that stays, or is not there."""
         if address in self._opened or is_remote(address) or len(self._opened) >= self._keep:
-            return self._opened.get(address)
+            return self._opened.get(address, -1)
         try:
             descriptor = os.open(address, os.O_RDONLY)
         except OSError:
-            return None
+            return -1
         if hasattr(os, "posix_fadvise"):  # else a disk reads 128 kB for each range
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         if self._opened.setdefault(address, descriptor) != descriptor:
