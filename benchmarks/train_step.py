@@ -183,7 +183,11 @@ def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -
         "peak_bytes": {each: max(block["peak_bytes"] for block in blocks[1:-1]) for each, blocks in timed.items()},
         "step_bytes": {each: blocks[-1]["step_bytes"] for each, blocks in timed.items()},
         "losses": {each: [losses_of(blocks)[0], losses_of(blocks)[-1]] for each, blocks in timed.items()},
-        "loss_difference": {"bf16": difference(timed), "fp32": difference(checked)},
+        "loss_difference": {
+            "bf16": difference(timed),
+            "bf16, transformers": difference(timed, "transformers"),
+            "fp32": difference(checked),
+        },
         "loss_allowed": ALLOWED,
     }
 
@@ -193,10 +197,10 @@ def losses_of(blocks: Sequence[Mapping[str, Any]]) -> list[float]:
     return [loss for block in blocks for loss in block["losses"]]
 
 
-def difference(found: Blocks) -> float:
-    """Return the largest relative difference of our losses from AI2's."""
-    pairs = zip(losses_of(found["ours"]), losses_of(found["ai2"]), strict=True)
-    return max(abs(ours - theirs) / theirs for ours, theirs in pairs)
+def difference(found: Blocks, one: str = "ours") -> float:
+    """Return the largest relative difference of an implementation's losses from AI2's."""
+    pairs = zip(losses_of(found[one]), losses_of(found["ai2"]), strict=True)
+    return max(abs(loss - theirs) / theirs for loss, theirs in pairs)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt(3
 _KEEP_BYTES = 2**31 - 1
 # What a compiled forward pass may keep for the backward pass, as a share of what it would by default. Below one, what
 # is elementwise is computed again (bf16 copies of weights, gated products, weights of attention): a step of 60m takes
-# 324 MB beside weights and moments instead of 567, and as long. A GPU has memory to spare.
+# 298 MB beside weights and moments instead of 567, and as long. A GPU has memory to spare.
 _KEPT = {"cpu": 0.99, "cuda": 1.0}
 
 
