@@ -25,6 +25,8 @@ class HostCopy:
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._copies: dict[str, Tensor] = {}
+        self._places: list[int] = []
+        self._shares: list[list[Pair]] = []
         size = sum(_aligned(tensor.nbytes) for tensor in tensors.values() if not tensor.is_cuda)
         room = torch.empty(size, dtype=torch.uint8)
         for name, tensor in tensors.items():
@@ -49,15 +51,23 @@ class HostCopy:
         Args:
             tensors: of the names, shapes and types this was made for; contiguous.
         """
-        on_host = [(bytes_of(self._copies[name]), bytes_of(each)) for name, each in tensors.items() if not each.is_cuda]
         for name, tensor in tensors.items():
             if tensor.is_cuda:
                 self._copies[name].copy_(tensor, non_blocking=True)
         with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-            list(threads.map(_copy, _shares(on_host, torch.get_num_threads())))
+            list(threads.map(_copy, self._cut(tensors, torch.get_num_threads())))
         if any(tensor.is_cuda for tensor in tensors.values()):
             torch.cuda.synchronize()
         return self._copies
+
+    def _cut(self, tensors: Mapping[str, Tensor], count: int) -> list[list[Pair]]:
+        """Return the shares of so many threads: those of last time where nothing has moved, 3 ms of 60 for 1 GB."""
+        on_host = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
+        places = [count, *(tensor.data_ptr() for tensor in on_host.values())]
+        if places != self._places:
+            pairs = [(bytes_of(self._copies[name]), bytes_of(tensor)) for name, tensor in on_host.items()]
+            self._places, self._shares = places, _shares(pairs, count)
+        return self._shares
 
 
 def _aligned(size: int) -> int:

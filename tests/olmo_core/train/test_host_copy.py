@@ -22,6 +22,13 @@ def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
     assert not second["a"].any()
 
 
+def test_tensors_that_have_moved_are_copied_from_where_they_are() -> None:
+    copies = HostCopy({"a": torch.zeros(100)})
+    for value in range(3):
+        moved = torch.full((100,), float(value))
+        assert torch.equal(copies.take({"a": moved})["a"], moved)
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 def test_touching_memory_starts_no_threads_of_openmp() -> None:
     """A second team of threads makes those of the training step sleep between kernels."""
