@@ -29,6 +29,7 @@ ATTEMPTS = 6  # Of one request; with doubling waits about a minute in all, or wh
 LONGEST_WAIT = 600.0  # Seconds; a server that asks for more is an outage.
 _OWN_FILES = {".gitattributes"}  # Written by the Hub itself into every repository.
 _XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf_xet raises a ConnectionError that only says it.
+_LOST = (TransportError, ConnectionError, TimeoutError)  # No answer came; hf_xet raises Python's own.
 
 T = TypeVar("T")
 
@@ -118,7 +119,7 @@ class HubEndpoint:
                     parent_commit=head,
                 )
                 error = None
-            except (HfHubHTTPError, TransportError, RuntimeError, ConnectionError, TimeoutError) as raised:
+            except (HfHubHTTPError, RuntimeError, *_LOST) as raised:
                 # The client wraps what broke the upload of a large file into a RuntimeError.
                 error = raised.__cause__ if isinstance(raised, RuntimeError) else raised
                 if "/xet-write-token/" in str(error) and _status(error) == 404:
@@ -151,7 +152,7 @@ class HubEndpoint:
         for attempt in range(1, ATTEMPTS):
             try:
                 return call()
-            except (HfHubHTTPError, TransportError, ConnectionError, TimeoutError) as error:
+            except (HfHubHTTPError, *_LOST) as error:
                 if not _transient(error):
                     raise
                 self._wait(_delay(error, attempt))
@@ -177,7 +178,7 @@ def _status(error: BaseException | None) -> int | None:
 def _transient(error: BaseException | None) -> bool:
     status = _status(error)
     if status is None:
-        return isinstance(error, TransportError | ConnectionError | TimeoutError)
+        return isinstance(error, _LOST)
     return status in (408, 429) or status >= 500
 
 
