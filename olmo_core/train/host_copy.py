@@ -26,7 +26,7 @@ class HostCopy:
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._copies: dict[str, Tensor] = {}
         self._places: list[int] = []
-        self._shares: list[list[Pair]] = []
+        self._cuts: list[list[Pair]] = []
         size = sum(_aligned(tensor.nbytes) for tensor in tensors.values() if not tensor.is_cuda)
         room = torch.empty(size, dtype=torch.uint8)
         for name, tensor in tensors.items():
@@ -66,8 +66,8 @@ class HostCopy:
         places = [count, *(tensor.data_ptr() for tensor in on_host.values())]
         if places != self._places:
             pairs = [(bytes_of(self._copies[name]), bytes_of(tensor)) for name, tensor in on_host.items()]
-            self._places, self._shares = places, _shares(pairs, count)
-        return self._shares
+            self._places, self._cuts = places, _shares(pairs, count)
+        return self._cuts
 
 
 def _aligned(size: int) -> int:
