@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +23,24 @@ class InterruptedRunError(Exception):
     pass
 
 
-@pytest.mark.parametrize("at", [1, 5, 9, 11, 12])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path, at: int) -> None:
-    store, step = Store(str(tmp_path)), whole[1]
+def interrupted(at: int, train: Callable[..., object]) -> list[int]:
+    """Stop a run when it tells the metrics of a step; return the steps it told of."""
     seen: list[int] = []
 
-    def stop(now: int, _: Any) -> None:
+    def watch(now: int, _: Any) -> None:
         seen.append(now)
         if now == at:
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        train_here(str(tmp_path), metrics=stop)
+        train(metrics=watch)
+    return seen
+
+
+@pytest.mark.parametrize("at", [1, 5, 9, 11, 12])
+def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path, at: int) -> None:
+    store, step = Store(str(tmp_path)), whole[1]
+    interrupted(at, partial(train_here, str(tmp_path)))
     begun: list[int] = []
     train_here(str(tmp_path), metrics=lambda now, _: begun.append(now))
     # A stop loses at most what came after the last checkpoint.
@@ -117,16 +125,7 @@ def test_a_crash_loses_what_came_after_the_last_recovery(tmp_path: Path) -> None
     make(step, uninterrupted, EAGER)
 
     def crash(at: int) -> list[int]:
-        seen: list[int] = []
-
-        def watch(now: int, _: Any) -> None:
-            seen.append(now)
-            if now == at:
-                raise InterruptedRunError
-
-        with pytest.raises(InterruptedRunError):
-            make(run(store, training), store, often, metrics=watch)
-        return seen
+        return interrupted(at, partial(make, run(store, training), store, often))
 
     assert crash(at=20)[0] == 1  # after recoveries at 6, 12 and 18, of which two are left
     assert len(list(store.base.glob("recovery/*/record.json"))) == 2
