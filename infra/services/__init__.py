@@ -1,0 +1,1 @@
+"""The servers of `olmo up` as one group: programs, supervisor, tokens, PostgreSQL."""

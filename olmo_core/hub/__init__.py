@@ -1,0 +1,1 @@
+"""Checkpoints in Hugging Face form: mapping, export, model card, lineage, publishing."""

@@ -1,0 +1,1 @@
+"""Recipes and profiles, overrides, and the plan of steps they make."""

@@ -1,0 +1,1 @@
+"""The release page, its figures and tables, made from records alone."""

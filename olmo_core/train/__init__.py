@@ -1,0 +1,1 @@
+"""One seeded run of a stage: loop, optimizer, schedule, checkpoints, ranks."""

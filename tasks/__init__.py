@@ -1,0 +1,1 @@
+"""One step as Prefect sees it: reuse, retry, lineage."""
