@@ -53,7 +53,7 @@ class NothingSaved(Saver):
 
 
 def main() -> None:
-    placement = Placement(threads=len(os.sched_getaffinity(0)))
+    placement = Placement(threads=len(os.sched_getaffinity(0)), compile=True)
     with tempfile.TemporaryDirectory() as name, training_process(placement):
         store = Store(Path(name) / "artifacts")
         plan = lay_out(load_recipe("micro", RECIPE))

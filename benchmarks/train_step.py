@@ -46,7 +46,7 @@ ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
 
 def main() -> None:
     name = sys.argv[1].lower() if len(sys.argv) > 1 else "60m"
-    placement = Placement(threads=len(os.sched_getaffinity(0)))
+    placement = Placement(threads=len(os.sched_getaffinity(0)), compile=True)
     print(json.dumps({"model": name, **figures(preset(name), *BATCHES[name], placement)}, sort_keys=True))
 
 

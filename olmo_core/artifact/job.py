@@ -27,7 +27,10 @@ class Placement(BaseModel):
 
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="Device that holds the model.")
     threads: int = Field(default=2, ge=1, description="CPU threads of one worker.")
-    compile: bool = Field(default=True, description="Compile the training step with torch.compile.")
+    compile: bool | None = Field(
+        default=None,
+        description="Compile the training step with torch.compile; where not given, runs that are long enough do.",
+    )
     micro_batch: int | None = Field(
         default=None, ge=1, description="Sequences of one forward pass; the whole share of a rank when not given."
     )

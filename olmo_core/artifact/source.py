@@ -22,6 +22,10 @@ from olmo_core.artifact.identity import canonical
 
 # Packages whose version can change a byte of some artifact.
 _PACKAGES = ("huggingface_hub", "numpy", "safetensors", "tokenizers", "torch", "transformers", "zstandard")
+# What torch asks of an x86 processor before it lets oneDNN multiply bf16 (mkldnn_bf16_device_check), and the settings
+# of oneDNN below that.
+_BF16_FLAGS = frozenset({"avx512bw", "avx512vl", "avx512dq"})
+_NO_BF16_ISA = frozenset({"SSE41", "AVX", "AVX2", "AVX2_VNNI"})
 
 
 class Source(BaseModel):
@@ -56,6 +60,10 @@ class Environment(BaseModel):
     python: str = Field(description="Version of Python.")
     machine: str = Field(description="Operating system and processor architecture.")
     cpu: str = Field(description="Widest vector instructions PyTorch would pick: AVX512, AVX2, SVE256 or DEFAULT.")
+    arithmetic: str = Field(
+        default="",
+        description="What decides the bits of matrix products: the CPU's instructions, how it multiplies bf16, GPUs.",
+    )
     zlib: str = Field(description="Version of zlib, which decides the bytes of gz files.")
     packages: dict[str, str] = Field(description="Package -> version, for the packages that can change bytes.")
 
@@ -158,20 +166,37 @@ def environment() -> Environment:
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}",
         "cpu": _cpu_capability(),
+        "arithmetic": _arithmetic(),
         "zlib": zlib.ZLIB_RUNTIME_VERSION,
     }
     digest = hashlib.sha256(canonical({**values, "packages": packages}).encode()).hexdigest()
     return Environment(digest=digest, packages=packages, **values)
 
 
+def _cpu_flags() -> set[str]:
+    try:
+        return set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:
+        return set()
+
+
 def _cpu_capability() -> str:
     """Return what `torch.backends.cpu.get_cpu_capability()` would say, read from the kernel instead."""
     if wanted := os.environ.get("ATEN_CPU_CAPABILITY"):
         return wanted.upper()
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
-    except OSError:
-        return "DEFAULT"
+    flags = _cpu_flags()
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"} <= flags:
         return "AVX512"
     return "AVX2" if {"avx2", "fma"} <= flags else "DEFAULT"
+
+
+def _arithmetic() -> str:
+    """Return what `olmo_core.model.arithmetic` chooses by, read from the kernel instead of from torch."""
+    flags, lowered = _cpu_flags(), os.environ.get("ONEDNN_MAX_CPU_ISA", "")
+    kernels = flags >= _BF16_FLAGS and lowered.upper() not in _NO_BF16_ISA
+    gpus = sorted({_gpu_model(path) for path in Path("/proc/driver/nvidia/gpus").glob("*/information")})
+    return ", ".join([f"CPU {_cpu_capability()}", "own bf16" if kernels else "bf16 in fp32", *gpus])
+
+
+def _gpu_model(information: Path) -> str:
+    return information.read_text().partition("Model:")[2].partition("\n")[0].strip()

@@ -9,14 +9,11 @@ and each is computed by one thread, so the numbers do not depend on how many thr
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
 
 from olmo_core.model.transformer import Transformer
 
@@ -128,19 +125,6 @@ def plan(lengths: Sequence[int]) -> list[list[int]]:
     return batches
 
 
-class FastLinear(TorchFunctionMode):
-    """Linear layers in fp32 on a CPU go through oneDNN, at the same precision.
-
-    The usual way is MKL, which gives processors of other makers no AVX-512: 108 against 245 GFLOP/s on a Zen 5 core.
-    """
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call `func`, or what stands in for it."""
-        if func is F.linear and args[0].dtype is torch.float32 and args[0].device.type == "cpu":
-            return torch.ops.mkldnn._linear_pointwise(*args[:2], None, "none", [], "")
-        return func(*args, **(kwargs or {}))
-
-
 @torch.inference_mode()
 def _score_batch(model: Transformer, trees: list[Tree]) -> list[list[float]]:
     """Log-likelihood of every request of every tree, from one forward pass."""
@@ -153,9 +137,8 @@ def _score_batch(model: Transformer, trees: list[Tree]) -> list[list[float]]:
         mask = torch.from_numpy(np.stack([tree.ancestry(length) for tree in trees])).unsqueeze(1).to(device)
     places = np.array([row * length + node for row, tree in enumerate(trees) for node, _ in tree.edges])
     targets = np.array([token for tree in trees for _, token in tree.edges])
-    with FastLinear():
-        states = model.states(tokens, positions, mask).flatten(0, 1)
-        logprobs = _logprobs(model, states, places, targets)
+    states = model.states(tokens, positions, mask).flatten(0, 1)
+    logprobs = _logprobs(model, states, places, targets)
     values, start = [], 0
     for tree in trees:
         own = logprobs[start : start + len(tree.edges)]

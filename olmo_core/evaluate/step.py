@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
 
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 
 
 class EvaluationConfig(BaseModel):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from olmo_core.model.arithmetic import Linear, attention, linear, matmul
 from olmo_core.model.config import ModelConfig
 
 # Up to this many tokens the plain product beats torch's CPU attention kernel: forward and backward of 20 heads of
@@ -34,7 +35,7 @@ class Transformer(nn.Module):
         block = Block if config.architecture == "olmo2" else PreNormBlock
         self.blocks = nn.ModuleList(block(config) for _ in range(config.n_layers))
         self.norm = norm(config, width)
-        self.head = TiedHead(self.embeddings) if config.tied_embeddings else nn.Linear(width, rows, bias=False)
+        self.head = TiedHead(self.embeddings) if config.tied_embeddings else Linear(width, rows)
 
     def initialize(self, generator: torch.Generator) -> "Transformer":
         """Draw every matrix from a normal cut at three deviations, in the order of `parameters()`; gains are one."""
@@ -113,10 +114,10 @@ class Attention(nn.Module):
         kv_width = config.n_kv_heads * config.head_dim
         self.head_dim = config.head_dim
         self.group = config.n_heads // config.n_kv_heads
-        self.w_q = nn.Linear(config.d_model, config.d_model, bias=False)
-        self.w_k = nn.Linear(config.d_model, kv_width, bias=False)
-        self.w_v = nn.Linear(config.d_model, kv_width, bias=False)
-        self.w_out = nn.Linear(config.d_model, config.d_model, bias=False)
+        self.w_q = Linear(config.d_model, config.d_model)
+        self.w_k = Linear(config.d_model, kv_width)
+        self.w_v = Linear(config.d_model, kv_width)
+        self.w_out = Linear(config.d_model, config.d_model)
         self.clip = config.clip_qkv
         normed = config.architecture == "olmo2"
         self.q_norm = norm(config, config.d_model) if normed else nn.Identity()
@@ -174,9 +175,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.w1 = nn.Linear(config.d_model, config.hidden_size, bias=False)
-        self.w2 = nn.Linear(config.hidden_size, config.d_model, bias=False)
-        self.w3 = nn.Linear(config.d_model, config.hidden_size, bias=False)
+        self.w1 = Linear(config.d_model, config.hidden_size)
+        self.w2 = Linear(config.hidden_size, config.d_model)
+        self.w3 = Linear(config.d_model, config.hidden_size)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (batch, seq, d_model) to the same shape."""
@@ -198,7 +199,7 @@ class TiedHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., d_model) to logits (..., padded_vocab_size)."""
-        return F.linear(x, self.weight)
+        return linear(x, self.weight)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -211,14 +212,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
         mask: True where a query may read a key; `causal_bias`, by the plain product; or none, which is causal.
     """
     if mask is None or mask.dtype == torch.bool:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return attention(q, k, v, mask)
     q, k, v = (each.contiguous() for each in (q, k, v))  # Parts are then views, not copies kept for the backward pass.
     mixed = []
     for begin in range(0, q.shape[2], CHUNK):
         end = begin + CHUNK
         scores = _products(q[:, :, begin:end], k[:, :, :end]).float() * q.shape[3] ** -0.5
         weights = (scores + mask[begin:end, :end]).softmax(-1).to(v.dtype)
-        mixed.append(weights @ v[:, :, :end])
+        mixed.append(matmul(weights, v[:, :, :end]))
     return torch.cat(mixed, dim=2)
 
 
@@ -229,12 +230,12 @@ class _Products(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor) -> Tensor:
         ctx.save_for_backward(q, k)
-        return q @ k.transpose(-1, -2)
+        return matmul(q, k.transpose(-1, -2))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         q, k = ctx.saved_tensors
-        return gradient @ k, gradient.transpose(-1, -2) @ q
+        return matmul(gradient, k), matmul(gradient.transpose(-1, -2), q)
 
 
 def _products(q: Tensor, k: Tensor) -> Tensor:

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from olmo_core.model.arithmetic import linear
+
 IGNORED = -100  # A label that is no target.
 # Logits of one slice, by device. On a CPU 1024 rows of an 8k vocabulary stay in its cache; a GPU wants larger products.
 SLICE_LOGITS = {"cpu": 2**23, "cuda": 2**28}
@@ -52,7 +54,7 @@ def slice_loss(
     states: Tensor, weight: Tensor, labels: Tensor, scale: float, z_loss: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return scaled sums (cross-entropy, squared log-normaliser) of rows, and gradients by states and by weight."""
-    logits = (states @ weight.t()).float()
+    logits = linear(states, weight).float()
     labels = labels.unsqueeze(1)
     share = (labels != IGNORED) * scale
     log_normaliser = logits.logsumexp(dim=1, keepdim=True)
@@ -62,7 +64,7 @@ def slice_loss(
     gradient = (logits - log_normaliser).exp() * (share * (1 + 2 * z_loss * log_normaliser))
     at_label = torch.arange(logits.shape[1], device=logits.device, dtype=torch.int32) == labels.int()
     gradient = torch.where(at_label, gradient - share, gradient).to(states.dtype)
-    return cross_entropy.sum(), squared.sum(), gradient @ weight, gradient.t() @ states
+    return cross_entropy.sum(), squared.sum(), linear(gradient, weight.t()), linear(gradient.t(), states.t())
 
 
 class _HeadLoss(torch.autograd.Function):

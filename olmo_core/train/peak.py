@@ -5,6 +5,8 @@ from functools import cache
 
 import torch
 
+from olmo_core.model.arithmetic import matmul
+
 # Dense bf16 FLOP/s by the makers' data sheets, the first that is part of a GPU's name; an H200 is an H100 with more
 # memory.
 KNOWN_BF16 = {
@@ -38,7 +40,7 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     best = float("inf")
     for _ in range(8):
         begin = time.perf_counter()
-        _finish(a @ a)
+        _finish(matmul(a, a))
         best = min(best, time.perf_counter() - begin)
     return 2 * side**3 / best
 

@@ -42,7 +42,8 @@ def training_process(placement: Placement) -> Iterator[None]:
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
     try:
-        with partitioner.patch(activation_memory_budget=_KEPT[placement.device]):
+        # A backward pass computes in the types of its operands; autocast would round what `arithmetic` has widened.
+        with partitioner.patch(activation_memory_budget=_KEPT[placement.device], backward_pass_autocast="off"):
             yield
     finally:
         torch.set_num_threads(was[0])
@@ -105,10 +106,10 @@ def device_of(placement: Placement) -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
-def can_compile(placement: Placement) -> bool:
-    """Return whether to compile: the placement asks for it and a C++ compiler is there; one logged line where not."""
+def can_compile() -> bool:
+    """Return whether there is a C++ compiler; one logged line where there is none."""
     compiler = os.environ.get("CXX", "g++")
-    if placement.compile and shutil.which(compiler) is None:
+    if shutil.which(compiler) is None:
         log.warning("training without torch.compile: no C++ compiler %r on the path (CXX names another)", compiler)
         return False
-    return placement.compile
+    return True

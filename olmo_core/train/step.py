@@ -6,7 +6,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 
-RUN_VERSION = 3
+RUN_VERSION = 4
 CHECKPOINT_VERSION = 1
 RECOVERY = "recovery"
 RECOVERY_SLOTS = 2  # While one is written, the other is there.

@@ -13,6 +13,7 @@ from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.canonical import CanonicalShards
+from olmo_core.train.compilation import compiles
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.documents import document_mask
 from olmo_core.train.float8 import to_float8
@@ -55,7 +56,7 @@ class Trainer:
             to_float8(self.model, self.device)
         recompute(self.model, placement.recompute)
         self._slice_loss = slice_loss
-        if can_compile(placement):
+        if compiles(model, config, placement) and can_compile():
             remove_torn(Path(cache_dir()))
             for block in self.model.blocks:
                 block.compile(dynamic=False, options=COMPILATION)

@@ -81,7 +81,7 @@ def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
 def test_compiled_steps_equal_eager_ones() -> None:
     training = config(precision="fp32")
     _, expected = trained(training)
-    trainer = Trainer(MODEL, training, Placement(threads=1)).initialize()
+    trainer = Trainer(MODEL, training, Placement(threads=1, compile=True)).initialize()
     sums = torch.stack([trainer.update(batch, 5e-3) for batch in batches(4)])
     assert torch.allclose(sums, expected, rtol=1e-5)
     counters = torch._dynamo.utils.counters

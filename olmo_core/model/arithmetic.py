@@ -1,0 +1,89 @@
+"""Matrix products on the kernels a machine has: a precision says what is computed, this module by what.
+
+A product of bf16 numbers is a product of operands rounded to bf16, summed in fp32 or better. GPUs and CPUs with AVX-512
+or AMX have kernels for it. Elsewhere torch falls back to a loop of its own: 0.4 to 8 GFLOP/s on a core where fp32
+reaches 70. There the same rounded operands go through an fp32 product, which is exact for each pair of numbers, so only
+the order of the sums differs. Autograd of the two casts rounds gradients the same way.
+
+The choice follows from the machine's capabilities, never from a timing: one machine always gives the same bits.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# Both follow ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, read when torch is loaded.
+NATIVE_BF16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+# MKL gives processors of other makers no AVX-512: 108 against 245 GFLOP/s of oneDNN on a Zen 5 core. With AVX2 the two
+# are equal forward, and MKL is a third faster for gradients by weights (86 against 62 on a Zen 3 core).
+ONEDNN_FP32: bool = torch._C._has_mkldnn and torch.backends.cpu.get_cpu_capability() == "AVX512"
+
+
+class Linear(nn.Linear):
+    """A linear layer without bias whose product takes the kernels of this module."""
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__(width_in, width_out, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., width_in) to (..., width_out)."""
+        return linear(x, self.weight)
+
+
+def linear(x: Tensor, weight: Tensor) -> Tensor:
+    """Return x (..., k) times the rows of `weight` (n, k): (..., n), in the type of autocast where that is on."""
+    if x.device.type != "cpu":
+        return F.linear(x, weight)
+    if torch.is_autocast_enabled("cpu"):
+        x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
+    return _widened(_product, x, weight)
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """Return a (..., m, k) @ b (..., k, n), in their type."""
+    return _widened(torch.matmul, a, b) if a.device.type == "cpu" else a @ b
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
+    """Return torch's own attention of q, k, v (batch, heads, seq, head_dim); causal where there is no mask."""
+
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+
+    return _widened(attend, q, k, v) if q.device.type == "cpu" else attend(q, k, v)
+
+
+def _widened(product: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+    """Call `product` on these operands, through fp32 where they are bf16 and the machine has no kernels for that."""
+    if operands[0].dtype is not torch.bfloat16 or NATIVE_BF16:
+        return product(*operands)
+    with torch.autocast("cpu", enabled=False):
+        return product(*(each.float() for each in operands)).to(torch.bfloat16)
+
+
+def _product(x: Tensor, weight: Tensor) -> Tensor:
+    if ONEDNN_FP32 and x.dtype is torch.float32:
+        out: Tensor = _OneDnn.apply(x, weight)  # type: ignore[no-untyped-call]
+        return out
+    return F.linear(x, weight)
+
+
+class _OneDnn(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _onednn(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        by_weight = _onednn(gradient.flatten(0, -2).t(), x.flatten(0, -2).t())
+        return _onednn(gradient, weight.t()), by_weight
+
+
+def _onednn(x: Tensor, weight: Tensor) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
+    return out
