@@ -31,7 +31,7 @@ def test_steps_are_whole_batches_rounded_up(tokens: int, batch_size: int, steps:
     assert config(tokens=tokens, batch_size=batch_size, sequence_length=4096, schedule=schedule).steps == steps
 
 
-@given(st.integers(1, 10**6), st.integers(1, 400))
+@given(st.integers(640, 10**6), st.integers(1, 400))
 def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: int) -> None:
     training = config(tokens=tokens, checkpoint_every=every)
     steps = checkpoint_steps(training)
