@@ -181,7 +181,7 @@ def _lay_out_evaluation(plan: Plan) -> None:
 
 
 def _heldout(plan: Plan) -> dict[str, Step]:
-    return {name: plan.corpora[name] for name in plan.recipe.evaluation.heldout or tuple(plan.recipe.corpora)}
+    return {name: plan.corpora[name] for name in plan.recipe.scored}
 
 
 def _lay_out_revisions(plan: Plan) -> None:

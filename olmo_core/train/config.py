@@ -103,7 +103,7 @@ class HeldoutConfig(BaseModel):
         100_000, ge=1, description="Most UTF-8 bytes scored of a source, documents drawn by hash; all when null."
     )
     document_bytes: int | None = Field(
-        None, ge=1, description="Only this many first bytes of a document are scored; whole documents if not given."
+        None, ge=4, description="Only this many first bytes of a document are scored; whole documents if not given."
     )
 
 

@@ -182,6 +182,11 @@ def test_a_stage_may_start_in_the_middle_of_another() -> None:
         ),
         (["--stages.stage1.names.overrides={stage1-step75-tokens39K: stage1-step125-tokens64K}"], "two checkpoints"),
         (["--stages.stage1.names.overrides={stage1-step75-tokens39K: main}"], "main"),
+        (
+            ["--stages.stage1.schedule.final=0"],
+            "schedule.peak is inherit, but checkpoint/stage1-step125 ends at rate 0; give the rate itself, or a "
+            "schedule.final above 0",
+        ),
         (["--evaluation.heldout=[narrative]"], "wisdom"),  # by which micro's decision goes
     ],
 )
@@ -190,6 +195,19 @@ def test_a_graph_that_cannot_be_is_refused_with_the_reason(overrides: list[str],
     with pytest.raises(ValueError) as error:
         lay_out(recipe)
     assert said in str(error.value)
+
+
+def test_a_corpus_of_which_nothing_is_held_out_is_left_out() -> None:
+    plan = planned("--corpora.narrative.heldout=0", "--stages.stage1.heldout={every: 50}")
+    read = {role for step in plan.steps for role in step.inputs if role.startswith("heldout/")}
+    assert read == {"heldout/wisdom"}
+    assert [plan.judged_on(runs[0]) for runs in plan.runs.values()] == [["wisdom"], ["wisdom"]]
+    for overrides, said in (
+        (["--evaluation.heldout=[narrative]"], r"evaluation\.heldout: corpora\.narrative\.heldout is 0, nothing of it"),
+        (["--corpora.wisdom.heldout=0"], "corpora: heldout is 0 for all; give one a share above 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            planned("--corpora.narrative.heldout=0", *overrides)
 
 
 @pytest.mark.parametrize("overrides", [[], ["--stages.stage2.batch_size=100"], THREE_AND_ONE])

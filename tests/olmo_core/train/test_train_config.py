@@ -74,6 +74,17 @@ def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
         run_step("b", training, model, MIX, Step("soup", "s", 1))
 
 
+def test_a_rate_of_zero_cannot_be_inherited() -> None:
+    model, training = preset("micro"), config(schedule=INHERIT)
+    first = run_step("a", config(), model, MIX)
+    ended = run_step("b", training, model, MIX, checkpoint_step(first, 30))
+    with pytest.raises(
+        ValueError, match=r"c: schedule\.peak is inherit, but checkpoint/b-step100 ends at rate 0; give"
+    ):
+        run_step("c", training, model, MIX, checkpoint_step(ended, 100))
+    assert run_step("c", training, model, MIX, checkpoint_step(ended, 90))
+
+
 def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:
     with pytest.raises(ValueError, match="sequence_length 64 is longer than the model's context_length 32"):
         run_step("a", config(), preset("micro", context_length=32), MIX)
