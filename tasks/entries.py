@@ -18,8 +18,16 @@ def scores(result: Mapping[str, Any]) -> dict[str, float]:
 
     What stands before the last slash is a section of charts, so a section compares sources by one metric.
     """
-    heldout = {f"bits_per_byte/{source}": row["bits_per_byte"] for source, row in result.get("heldout", {}).items()}
-    tasks = {f"{row['primary']}/{task}": row[row["primary"]] for task, row in result.get("tasks", {}).items()}
+    heldout = {
+        f"bits_per_byte/{source}": row["bits_per_byte"]
+        for source, row in result.get("heldout", {}).items()
+        if row["documents"]
+    }
+    tasks = {
+        f"{row['primary']}/{task}": row[row["primary"]]
+        for task, row in result.get("tasks", {}).items()
+        if row["documents"]
+    }
     return numbers(heldout, "heldout/") | numbers(tasks, "tasks/")
 
 

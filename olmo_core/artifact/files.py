@@ -13,10 +13,15 @@ from pathlib import Path, PurePosixPath
 _HASH_THREADS = 4
 # Bytes below which starting threads costs more than hashing.
 _SMALL = 2**20
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class UnsafePathError(ValueError):
     """A path would leave the folder it belongs to, or is something other than a plain file."""
+
+
+class LfsPointerError(ValueError):
+    """A file is the pointer that Git LFS keeps in place of a large file."""
 
 
 def safe_path(path: str) -> str:
@@ -61,6 +66,16 @@ def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
         return
     with ThreadPoolExecutor(min(_HASH_THREADS, len(todo))) as pool:
         yield from pool.map(sha256_file, todo)
+
+
+def refuse_pointer(address: str | Path, head: bytes) -> None:
+    """Look at the first bytes of a file that may come from a clone.
+
+    Raises:
+        LfsPointerError: they are those of a Git LFS pointer; names the file and the remedy.
+    """
+    if head.startswith(_LFS_POINTER):
+        raise LfsPointerError(f"{address} is a Git LFS pointer, not the file itself; run `git lfs pull` in its clone")
 
 
 def sync(path: Path) -> None:

@@ -22,7 +22,8 @@ from olmo_core.data.restructured import RestructuredSource
 from olmo_core.data.shipped import ShippedSource
 from olmo_core.data.wikipedia import WikipediaSource
 
-CORPUS_VERSION = 1
+CORPUS_VERSION = 2
+MIN_HELDOUT = 2  # Documents that the interval of a decision needs of a source.
 HELDOUT_FILE = "heldout.jsonl.gz"
 REPORT_FILE = "report.json"
 _PROGRESS_DOCUMENTS = 1000
@@ -151,10 +152,10 @@ def _reason_to_drop(document: Document, config: CorpusConfig, seen: set[bytes]) 
 
 
 def _check_parts(name: str, config: CorpusConfig, shards: list[int], heldout: int) -> None:
-    if config.heldout and not heldout:
+    if config.heldout and heldout < MIN_HELDOUT:
         raise ValueError(
-            f"corpora.{name}.heldout: {config.heldout} of {sum(shards)} documents sets none apart; "
-            "give a larger share, or 0 for a corpus that is not evaluated"
+            f"corpora.{name}.heldout: {config.heldout} of {sum(shards) + heldout} documents sets {heldout or 'none'} "
+            f"apart, an interval needs {MIN_HELDOUT}; give a larger share, or 0 for a corpus that is not evaluated"
         )
     if not all(shards):
         raise ValueError(

@@ -9,6 +9,8 @@ run sees the mix is left to `loader`.
 import json
 import math
 from collections.abc import Mapping
+from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +132,7 @@ def make_mix(job: Job) -> dict[str, Any]:
     held = {role: read_token_files(job.inputs[role].path) for role in sorted(job.inputs)}
     shares = _apportion(math.ceil(budget / length), config.weights)
     sources = [MixSource(corpus, shares[corpus], _files(corpus, held, length)) for corpus in sorted(shares)]
-    for source in sources:
-        _check_epochs(job.step.name, source, config, budget, length)
+    _check_epochs(job.step.name, sources, config, length)
     dtype, vocab_size = _one_format(job.step.name, held)
     manifest = Manifest(length, int(fields["seed"]), dtype, vocab_size, [s for s in sources if s.instances])
     (job.out / MIX_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n")
@@ -161,21 +162,40 @@ def _files(corpus: str, held: Mapping[str, list[TokenFile]], length: int) -> lis
     ]
 
 
-def _check_epochs(name: str, source: MixSource, config: MixConfig, budget: int, length: int) -> None:
-    allowed = config.max_epochs if isinstance(config.max_epochs, float) else config.max_epochs.get(source.corpus, 1.0)
-    fits = math.floor(source.available * allowed)
-    if source.instances <= fits:
-        return
-    has = f"mix {name}: corpus {source.corpus} has {source.available * length:,} tokens in whole instances of {length}"
-    if not fits:
-        raise MixError(f"{has}; leave it out, give a shorter sequence_length, or more text")
-    tokens = math.floor(budget * fits / source.instances)
-    epochs = math.ceil(100 * source.instances / source.available) / 100
-    raise MixError(
-        f"{has} and is asked for {source.instances * length:,}, more than the {allowed:g} epochs max_epochs allows; "
-        f"what would fit: tokens of {tokens:,}, or max_epochs of {epochs:g}, or a smaller weight than "
-        f"{config.weights[source.corpus]:g}"
-    )
+def _check_epochs(name: str, sources: list[MixSource], config: MixConfig, length: int) -> None:
+    given = [source for source in sources if source.instances]
+    fits = {source.corpus: math.floor(source.available * _allowed(config, source.corpus)) for source in given}
+    # What fits none at all comes first: for the others, what would fit is reckoned over all corpora.
+    for source in sorted(given, key=lambda each: fits[each.corpus] > 0):
+        if source.instances <= fits[source.corpus]:
+            continue
+        held = source.available * length
+        has = f"mix {name}: corpus {source.corpus} has {held:,} tokens in whole instances of {length}"
+        if not fits[source.corpus]:
+            raise MixError(f"{has}; leave it out, give a shorter sequence_length, or more text")
+        alike = given if isinstance(config.max_epochs, float) else [source]
+        hundredths = max(-(-100 * each.instances // each.available) for each in alike)
+        raise MixError(
+            f"{has} and is asked for {source.instances * length:,}, more than the "
+            f"{float(_allowed(config, source.corpus)):g} epochs max_epochs allows; what would fit: "
+            f"{_most(given, config, fits) * length:,} tokens in whole batches, or max_epochs of "
+            f"{Decimal(hundredths) / 100}, or a smaller weight than {config.weights[source.corpus]:g}"
+        )
+
+
+def _allowed(config: MixConfig, corpus: str) -> Fraction:
+    """Return how often a corpus may be gone through, as it is written: 100 instances 1.15 times are 115, not 114."""
+    allowed = config.max_epochs if isinstance(config.max_epochs, float) else config.max_epochs.get(corpus, 1.0)
+    return Fraction(repr(allowed))
+
+
+def _most(sources: list[MixSource], config: MixConfig, fits: Mapping[str, int]) -> int:
+    """Return how many instances the mix could have."""
+    whole = sum(source.instances for source in sources)
+    total = min(whole * fits[each.corpus] // each.instances for each in sources)
+    while any(share > fits.get(corpus, share) for corpus, share in _apportion(total, config.weights).items()):
+        total -= 1
+    return total
 
 
 def _one_format(name: str, held: Mapping[str, list[TokenFile]]) -> tuple[str, int]:

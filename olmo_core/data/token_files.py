@@ -20,6 +20,7 @@ from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from olmo_core.artifact.files import refuse_pointer
 from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Job
 from olmo_core.data.ranges import Ranges, absolute
@@ -28,8 +29,11 @@ from olmo_core.data.tokens import ENDS_DTYPE, TOKENS_FILE, TokenFile
 
 TOKEN_FILES_VERSION = 2
 _CHUNK_BYTES = 1 << 24
-# What is read of a file that stays where it is: two bytes taken for four, or four for two, show in the first few ids.
+# What is read of a file that stays where it is: ids of another type show in the first few.
 _LOOK_BYTES = 1 << 18
+_NUMPY_MAGIC = b"\x93NUMPY"
+# Fewer may be documents of one token each, with 0 for the end of a document.
+_WIDE_IDS = 16
 
 
 class TokenFilesError(ValueError):
@@ -186,9 +190,11 @@ class _Taken:
     def _looked_at(self, address: str) -> tuple[str, int, None]:
         """Check size, first and last ids of a file; return where it is, how many ids it holds, documents uncounted."""
         size, place = _size(address), absolute(address)
-        self._whole(address, size)
         look = min(size, _LOOK_BYTES)
-        self._check(address, Ranges().read([place, place], [0, size - look], look).tobytes())
+        first, last = (each.tobytes() for each in Ranges().read([place, place], [0, size - look], look))
+        self._check_first(address, first)
+        self._whole(address, size)
+        self._check(address, first + last)
         return place, size // self.dtype.itemsize, None
 
     def _copied(self, address: str) -> tuple[str, int, int]:
@@ -197,6 +203,8 @@ class _Taken:
         rest = b""
         with fsspec.open(address, "rb") as source, (self.out / name).open("wb") as out:
             while chunk := rest + source.read(_CHUNK_BYTES):
+                if not tokens:
+                    self._check_first(address, chunk)
                 whole = len(chunk) - len(chunk) % self.dtype.itemsize
                 if not whole:
                     self._whole(address, len(chunk))
@@ -209,6 +217,18 @@ class _Taken:
     def _whole(self, address: str, size: int) -> None:
         if size % self.dtype.itemsize:
             raise TokenFilesError(f"{address} ends within an id of {self.dtype}; it is cut, or of another type")
+
+    def _check_first(self, address: str, head: bytes) -> None:
+        """Refuse what is no file of bare ids, or has wider ids: their upper halves would be read as ids 0."""
+        _check_bare(address, head)
+        size = self.dtype.itemsize
+        ids = np.frombuffer(head[: len(head) - len(head) % size], dtype=self.dtype)
+        if ids.size >= _WIDE_IDS and ids.any() and not ids[1::2].any():
+            wide = 8 if size == 4 or not ids[2::4].any() else 4
+            raise TokenFilesError(
+                f"{address}: every second id is 0: its ids were written with {wide} bytes each, not {size}; write them "
+                f"as {self.dtype}, `ids.astype({self.dtype.name!r}).tofile(path)`"
+            )
 
     def _check(self, address: str, read: bytes) -> NDArray[Any]:
         ids = np.frombuffer(read, dtype=self.dtype)
@@ -223,6 +243,8 @@ class _Taken:
         """Take a label mask; return its name or address."""
         size = _size(address)
         if size != tokens:
+            with fsspec.open(address, "rb") as file:
+                _check_bare(address, file.read(_LOOK_BYTES))
             raise TokenFilesError(
                 f"{address} has {size} bytes, its token file {tokens} tokens; a label mask has a byte for each"
             )
@@ -249,6 +271,15 @@ class _Taken:
         return name, len(ends)
 
 
+def _check_bare(address: str, head: bytes) -> None:
+    refuse_pointer(address, head)
+    if head.startswith(_NUMPY_MAGIC):
+        raise TokenFilesError(
+            f"{address} begins with numpy's header, as `np.save` writes it; token files and label masks have none: "
+            "write it with `array.tofile(path)`"
+        )
+
+
 def _size(address: str) -> int:
     store, path = url_to_fs(address)
     size = store.size(path)
@@ -264,6 +295,8 @@ def _ends(address: str) -> Iterator[int]:
         fsspec.open(address, "rb") as packed,
         gzip.open(packed, "rt", encoding="utf-8", newline="") as text,
     ):
+        refuse_pointer(address, packed.read(_LOOK_BYTES))
+        packed.seek(0)
         for number, row in enumerate(csv.reader(text), 1):
             try:
                 start, end = int(row[0]), int(row[1])

@@ -4,6 +4,7 @@ Each is one `tokenizer.json` of the `tokenizers` library beside `special_tokens.
 spells `<|endoftext|>` gets the ids of those characters, never the control id. Writing token files is left to `tokens`.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,12 +136,23 @@ def take_published(job: Job) -> dict[str, Any]:
     member, pad = _PUBLISHED[config.kind]
     package = job.inputs[config.package]
     ((_, content),) = read_members(package.path / package.step.fields["filename"], [member])
-    return _write(Tokenizer.from_buffer(content), job.out, pad)
+    return _write(Tokenizer.from_buffer(without_limits(content)), job.out, pad)
+
+
+def without_limits(content: bytes) -> bytes:
+    """Return a tokenizer.json without the padding and truncation it was last used with, else unchanged.
+
+    Texts encoded together would all get the length of the longest, or lose their ends.
+    """
+    said = json.loads(content)
+    if said.get("padding") is None and said.get("truncation") is None:
+        return content
+    return json.dumps({**said, "padding": None, "truncation": None}, ensure_ascii=False).encode()
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
     """Read a tokenizer artifact; its `encode` takes all text as text (special tokens are never recognised in it)."""
-    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
+    tokenizer = Tokenizer.from_buffer(without_limits((folder / TOKENIZER_FILE).read_bytes()))
     tokenizer.encode_special_tokens = True
     special = msgspec.json.decode((folder / SPECIAL_TOKENS_FILE).read_bytes(), type=SpecialTokens)
     return tokenizer, special

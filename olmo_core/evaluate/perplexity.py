@@ -14,6 +14,7 @@ from pathlib import Path
 
 from olmo_core.evaluate.scorer import Request
 
+MIN_DOCUMENTS = 2  # The interval of a decision needs them.
 HELDOUT_FILE = "heldout.jsonl.gz"
 
 
@@ -57,7 +58,7 @@ def read_documents(path: Path) -> list[Document]:
 
 
 def select(documents: Sequence[Document], source_bytes: int | None, document_bytes: int | None) -> Selection:
-    """Cut documents to `document_bytes` each and keep as many as `source_bytes` hold, at least one, drawn by hash.
+    """Cut documents to `document_bytes` each and keep as many as `source_bytes` hold, at least two, drawn by hash.
 
     Documents without text are left out: they have no bits per byte.
     """
@@ -67,7 +68,7 @@ def select(documents: Sequence[Document], source_bytes: int | None, document_byt
     total = 0
     for index in drawn:
         total += cut[index].bytes
-        if kept and source_bytes is not None and total > source_bytes:
+        if len(kept) >= MIN_DOCUMENTS and source_bytes is not None and total > source_bytes:
             break
         kept.add(index)
     chosen = [cut[index] for index in sorted(kept)]

@@ -33,6 +33,7 @@ class Encoder:
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
         special = json.loads((folder / "special_tokens.json").read_text())
         self.eos: int = special["eos_id"]
         self.vocab_size: int = special["vocab_size"]

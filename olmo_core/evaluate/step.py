@@ -18,10 +18,11 @@ class EvaluationConfig(BaseModel):
     heldout_bytes: int | None = Field(
         None,
         ge=1,
-        description="Most UTF-8 bytes scored of a held-out source, documents drawn by hash; all if not given.",
+        description="Most UTF-8 bytes scored of a held-out source, documents drawn by hash, at least two; all if not "
+        "given.",
     )
     document_bytes: int | None = Field(
-        None, ge=1, description="Only this many first bytes of a document are scored; whole documents if not given."
+        None, ge=4, description="Only this many first bytes of a document are scored; whole documents if not given."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
 

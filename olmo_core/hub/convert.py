@@ -4,7 +4,6 @@ Names are in `mapping`, the writing of tensors in `weights`. Nothing here loads 
 """
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from pydantic import ValidationError
 
 from olmo_core.artifact.job import Job
+from olmo_core.data.tokenizer import without_limits
 from olmo_core.hub.mapping import CLASSES, CONSTANTS, MODEL_TYPES, hub_fields, hub_name, native_fields, native_name
 from olmo_core.hub.weights import copy_weights
 from olmo_core.model.config import ModelConfig
@@ -83,7 +83,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
         if (number := special[f"{role}_id"]) not in added:
             raise ConversionError(f"{tokenizer / 'tokenizer.json'} has no special token with the {role} id {number}")
         names[f"{role}_token"] = added[number]
-    shutil.copyfile(tokenizer / "tokenizer.json", out / "tokenizer.json")
+    (out / "tokenizer.json").write_bytes(without_limits((tokenizer / "tokenizer.json").read_bytes()))
     _write_json(out / "special_tokens_map.json", names)
     _write_json(
         out / "tokenizer_config.json",

@@ -14,7 +14,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import REPOSITORY
 
 PRETRAINED_VERSION = 1
-PRETRAINED_TOKENIZER_VERSION = 1
+PRETRAINED_TOKENIZER_VERSION = 2
 
 
 class PretrainedConfig(BaseModel):

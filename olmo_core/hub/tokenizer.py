@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job
-from olmo_core.data.tokenizer import SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens
+from olmo_core.data.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
 from olmo_core.hub.convert import ConversionError
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.hub.snapshot import download
 
 
 def take_tokenizer(job: Job) -> dict[str, Any]:
-    """Write `tokenizer.json` as it is and `special_tokens.json` from what config.json says; return the latter.
+    """Write `tokenizer.json` and `special_tokens.json`, from what config.json says; return the latter.
 
     Raises:
         ConversionError: the commit has no tokenizer.json, or its config.json names no end of document of it.
@@ -32,19 +33,37 @@ def take_tokenizer(job: Job) -> dict[str, Any]:
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ConversionError(f"{config.repo} at {config.revision} holds no {missing[0]}; it cannot be evaluated")
         special = special_tokens(folder)
-        (job.out / TOKENIZER_FILE).write_bytes((folder / TOKENIZER_FILE).read_bytes())
+        (job.out / TOKENIZER_FILE).write_bytes(without_limits((folder / TOKENIZER_FILE).read_bytes()))
     (job.out / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
     return msgspec.structs.asdict(special)
 
 
 def special_tokens(folder: Path) -> SpecialTokens:
-    """Return the special tokens of a folder transformers can load; one without padding pads with end of document."""
-    tokenizer = json.loads((folder / TOKENIZER_FILE).read_text())
-    config = json.loads((folder / "config.json").read_text())
-    names = {number: text for text, number in tokenizer["model"]["vocab"].items()}
-    names |= {token["id"]: token["content"] for token in tokenizer["added_tokens"]}
-    eos = config.get("eos_token_id")
-    if eos not in names:
-        raise ConversionError(f"{folder / 'config.json'}: eos_token_id is {eos!r}, no id of its tokenizer")
-    pad = config["pad_token_id"] if config.get("pad_token_id") in names else eos
+    """Return the special tokens of a folder transformers can load; one without padding pads with end of document.
+
+    Raises:
+        ConversionError: config.json names no end of document of the tokenizer, or several and `<|endoftext|>` is none.
+    """
+    tokenizer = Tokenizer.from_buffer((folder / TOKENIZER_FILE).read_bytes())
+    names = {number: text for text, number in tokenizer.get_vocab().items()}
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    eos = _end_of_document(config.get("eos_token_id"), names, path)
+    pad = config.get("pad_token_id")
+    pad = pad if isinstance(pad, int) and pad in names else eos
     return SpecialTokens(names[eos], eos, names[pad], pad, max(names) + 1)
+
+
+def _end_of_document(said: Any, names: dict[int, str], path: Path) -> int:
+    """Return the id that ends a document; instruct models list it among those that end an answer."""
+    ids = [number for number in (said if isinstance(said, list) else [said]) if isinstance(number, int)]
+    known = [number for number in ids if number in names]
+    if not known:
+        raise ConversionError(f"{path}: eos_token_id is {said!r}, no id of its tokenizer")
+    chosen = known if len(known) == 1 else [number for number in known if names[number] == EOS]
+    if not chosen:
+        tokens = ", ".join(names[number] for number in known)
+        raise ConversionError(
+            f"{path}: eos_token_id is {said!r} ({tokens}), none is {EOS}; keep the one that ends a document"
+        )
+    return chosen[0]

@@ -5,6 +5,8 @@ What a plan can be asked is said by `plan`.
 
 from collections.abc import Iterator, Mapping
 
+from pydantic import ValidationError
+
 from olmo_core.artifact.identity import Step
 from olmo_core.data.corpus import corpus_step
 from olmo_core.data.mix import mix_step
@@ -18,10 +20,12 @@ from olmo_core.hub.export import export_step
 from olmo_core.hub.names import MAIN, in_order, revision_name
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrained_tokenizer_step
 from olmo_core.hub.revision import main_step, revision_step
+from olmo_core.recipe.overrides import faults
 from olmo_core.recipe.plan import Plan, Revision, Run
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
 from olmo_core.soup.decision import decision_step
 from olmo_core.soup.step import SoupConfig, soup_step
+from olmo_core.train.config import TrainingConfig
 from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
 
 
@@ -105,12 +109,19 @@ def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
     several = sum(len(group.seeds) for group in stage.all_groups) > 1
     start = _start(plan, name, stage)
     for number, seed, group in stage.runs():
-        config = stage.training(seed, group)
+        config = _training(name, stage, seed, group)
         label = f"{name}-ingredient{number}" if several else name
-        mix = _mix(plan, group, stage.sequence_length)
+        mix = _mix(plan, group.mix, config)
         run = run_step(label, config, plan.recipe.shape, mix, start, _heldout(plan))
         checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
         yield Run(name, number if several else None, seed, group, config, run, checkpoints)
+
+
+def _training(name: str, stage: Stage, seed: int, group: SeedGroup) -> TrainingConfig:
+    try:
+        return stage.training(seed, group)
+    except ValidationError as error:
+        raise ValueError("; ".join(faults(TrainingConfig, error, f"stages.{name}."))) from None
 
 
 def _start(plan: Plan, name: str, stage: Stage) -> Step | None:
@@ -124,14 +135,15 @@ def _start(plan: Plan, name: str, stage: Stage) -> Step | None:
     return found[0]
 
 
-def _mix(plan: Plan, group: SeedGroup, sequence_length: int) -> Step:
-    key = (group.mix, group.tokens, sequence_length)
+def _mix(plan: Plan, mix: str, training: TrainingConfig) -> Step:
+    """Return the mix of a run: it holds what the run draws, whole batches, so that no instance comes a second time."""
+    key = (mix, training.whole_tokens, training.sequence_length)
     if key not in plan.mixes:
-        config = plan.recipe.mixes[group.mix]
+        config = plan.recipe.mixes[mix]
         inputs = {role: step for role, step in plan.tokens.items() if role.rpartition("/")[0] in config.weights}
-        same = [each for each in plan.mixes if each[0] == group.mix]
-        name = group.mix if not same else f"{group.mix}-{len(same) + 1}"
-        plan.mixes[key] = mix_step(name, config, group.tokens, sequence_length, plan.recipe.mix_seed, inputs)
+        same = [each for each in plan.mixes if each[0] == mix]
+        name = mix if not same else f"{mix}-{len(same) + 1}"
+        plan.mixes[key] = mix_step(name, config, *key[1:], plan.recipe.mix_seed, inputs)
     return plan.mixes[key]
 
 
@@ -169,7 +181,7 @@ def _lay_out_evaluation(plan: Plan) -> None:
 
 
 def _heldout(plan: Plan) -> dict[str, Step]:
-    return {name: plan.corpora[name] for name in plan.recipe.evaluation.heldout or tuple(plan.recipe.corpora)}
+    return {name: plan.corpora[name] for name in plan.recipe.scored}
 
 
 def _lay_out_revisions(plan: Plan) -> None:

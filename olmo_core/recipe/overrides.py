@@ -118,7 +118,7 @@ def faults(model: type[BaseModel], error: ValidationError, prefix: str = "") -> 
 
 def _fault(model: type[BaseModel], fault: dict[str, Any], prefix: str) -> str:
     where, _ = _walk(model, fault["loc"])
-    name = prefix + ".".join(where)
+    name = (prefix + ".".join(where)).removesuffix(".")
     value = fault.get("input")
     shown = "" if isinstance(value, dict | list) or value is None else f" (value {value!r})"
     if fault["type"] == "extra_forbidden":

@@ -148,6 +148,11 @@ class Plan:
         source = step.inputs["run"] if step.kind == "checkpoint" else step
         return next(run for runs in self.runs.values() for run in runs if run.step.id == source.id)
 
+    def judged_on(self, run: Run) -> list[str]:
+        """Return the corpora of a run's mix whose held-out text its checkpoints are scored on."""
+        scored = self.results[run.end.id].inputs
+        return sorted(name for name in self.recipe.mixes[run.group.mix].weights if f"heldout/{name}" in scored)
+
     def workers(self, step: Step, profile: Profile) -> Workers:
         """Return the workers of a `run` step."""
         alone = len(self.runs[self.run_of(step).stage]) == 1

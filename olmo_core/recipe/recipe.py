@@ -135,7 +135,9 @@ class Evaluation(_Section):
 
     suite: SuiteConfig = Field(description="Downstream tasks.")
     package: str | None = Field(None, description="Package that holds the tasks; the built-in ones when not given.")
-    heldout: tuple[str, ...] | None = Field(None, description="Corpora whose held-out part is scored; all by default.")
+    heldout: tuple[str, ...] | None = Field(
+        None, description="Corpora whose held-out part is scored; all that have one by default."
+    )
     scoring: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How it is scored.")
 
 
@@ -168,6 +170,11 @@ class Recipe(_Section):
             return preset(str(self.model["preset"]), **changes)
         return ModelConfig.model_validate(changes)
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Corpora whose held-out part is scored."""
+        return self.evaluation.heldout or tuple(name for name, corpus in self.corpora.items() if corpus.heldout)
+
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         try:
@@ -183,6 +190,13 @@ class Recipe(_Section):
             _known(f"mixes.{name}.weights", mix.weights, [*self.corpora, *self.token_files])
         _known("tokenizer_corpora", self.tokenizer_corpora or (), self.corpora)
         _known("evaluation.heldout", self.evaluation.heldout or (), self.corpora)
+        for name in self.scored:
+            if not self.corpora[name].heldout:
+                raise ValueError(
+                    f"evaluation.heldout: corpora.{name}.heldout is 0, nothing of it is set apart; leave it out"
+                )
+        if not self.scored:
+            raise ValueError("corpora: heldout is 0 for all; give one a share above 0, its text decides what main is")
         _known("evaluation.package", [self.evaluation.package] if self.evaluation.package else [], self.packages)
         checkpoints = [*self.stages, *self.soups]
         for name, stage in self.stages.items():

@@ -36,7 +36,7 @@ def mix_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers."""
+    """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers, where there are any."""
     rows = []
     for name, step in plan.evaluated():
         results = read_json(store, step, "results.json")
@@ -44,11 +44,13 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
             continue
         row: Row = {"model": name}
         for source, found in sorted(results["heldout"].items()):
-            row[source] = found["bits_per_byte"]
+            if found["documents"]:
+                row[source] = found["bits_per_byte"]
         for task, found in sorted(results["tasks"].items()):
             short = task.partition(":")[0]
-            row[f"{short} accuracy"] = found.get("accuracy")
-            row[f"{short} bits/byte"] = found["bits_per_byte"]
+            if found["documents"]:
+                row[f"{short} accuracy"] = found.get("accuracy")
+                row[f"{short} bits/byte"] = found["bits_per_byte"]
         rows.append(row)
     return rows
 
@@ -56,17 +58,17 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
 def stage_rows(plan: Plan, store: Store) -> list[Row]:
     """Return what every stage did to the held-out text of its own mix: bits per byte before and after, and the change.
 
-    Both are means over the corpora of the mix; after is the mean over the runs of the stage, before that of the
-    checkpoint it started from. Stages whose evaluations are not complete are left out.
+    Both are means over the corpora of the mix of which text is held out; after is the mean over the runs of the stage,
+    before that of the checkpoint it started from. Stages without such text or without all evaluations are left out.
     """
     rows = []
     for name, runs in plan.runs.items():
-        corpora = sorted(plan.recipe.mixes[runs[0].group.mix].weights)
+        corpora = plan.judged_on(runs[0])
         scores = [_bits_per_byte(plan, store, run.end, corpora) for run in runs]
         start = runs[0].step.inputs.get("start")
         before = _bits_per_byte(plan, store, start, corpora) if start is not None else None
         found = [score for score in scores if score is not None]
-        if len(found) < len(runs):
+        if not corpora or len(found) < len(runs):
             continue
         after = sum(found) / len(found)
         change = after / before - 1 if before is not None else None
@@ -76,9 +78,9 @@ def stage_rows(plan: Plan, store: Store) -> list[Row]:
 
 def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) -> float | None:
     results = read_json(store, plan.results[model.id], "results.json")
-    if results is None or not set(corpora) <= results["heldout"].keys():
-        return None
-    return float(sum(results["heldout"][corpus]["bits_per_byte"] for corpus in corpora) / len(corpora))
+    rows = [results["heldout"][corpus] for corpus in corpora] if results is not None else []
+    scores = [row["bits_per_byte"] for row in rows if row["documents"]]
+    return float(sum(scores) / len(scores)) if scores else None
 
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:

@@ -76,7 +76,7 @@ def trend_picture(trend: Trend) -> bytes:
 def _of_runs(plan: Plan, store: Store) -> Trend:
     trend: Trend = {}
     for run in (run for runs in plan.runs.values() for run in runs):
-        corpora = sorted(plan.recipe.mixes[run.group.mix].weights)
+        corpora = plan.judged_on(run)
         trend[run.step.name] = [
             Point(step.name, at, at * run.config.batch_tokens, scores)
             for at, step in run.checkpoints.items()

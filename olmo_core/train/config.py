@@ -103,7 +103,7 @@ class HeldoutConfig(BaseModel):
         100_000, ge=1, description="Most UTF-8 bytes scored of a source, documents drawn by hash; all when null."
     )
     document_bytes: int | None = Field(
-        None, ge=1, description="Only this many first bytes of a document are scored; whole documents if not given."
+        None, ge=4, description="Only this many first bytes of a document are scored; whole documents if not given."
     )
 
 
@@ -164,6 +164,15 @@ class TrainingConfig(TrainingSettings):
     seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
 
     @model_validator(mode="after")
+    def _a_whole_batch(self) -> Self:
+        if self.tokens < self.batch_tokens:
+            raise ValueError(
+                f"tokens {self.tokens:,} are less than one batch, batch_size {self.batch_size} x sequence_length "
+                f"{self.sequence_length} = {self.batch_tokens:,}; give a smaller batch_size, or more tokens"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _schedule_fits(self) -> Self:
         span = self.schedule.horizon or self.scheduled(self.steps) - self.schedule.rest
         used = self.schedule.warmup + (self.schedule.decay or 0)
@@ -183,6 +192,11 @@ class TrainingConfig(TrainingSettings):
     def steps(self) -> int:
         """Steps of the run."""
         return -(-self.tokens // self.batch_tokens)
+
+    @property
+    def whole_tokens(self) -> int:
+        """Tokens of the run, in whole batches."""
+        return self.steps * self.batch_tokens
 
     def scheduled(self, step: int) -> int:
         """Return where on the schedule the run stands once `step` steps are done, in the schedule's unit."""

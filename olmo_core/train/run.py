@@ -131,13 +131,7 @@ def _peak(config: TrainingConfig, start: Artifact | None) -> float:
         return config.schedule.peak
     if start is None:
         raise ValueError("schedule.peak is inherit, but the run has no start; give the rate itself")
-    rate = read_state(start.path).learning_rate
-    if rate == 0:
-        raise ValueError(
-            f"schedule.peak is inherit, but {start.step.label} ended at rate 0; give the rate itself, or a "
-            "schedule.final above 0 to the run that made it"
-        )
-    return rate
+    return read_state(start.path).learning_rate
 
 
 def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:

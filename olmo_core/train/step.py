@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.schedule import learning_rate
 
 RUN_VERSION = 4
 CHECKPOINT_VERSION = 1
@@ -26,12 +27,17 @@ def run_step(
     name, whose text the mix's tokenizer encodes. Its artifact holds `history.jsonl`; weights are in its checkpoints.
 
     Raises:
-        ValueError: there is no checkpoint to inherit the rate from, no held-out text where it is asked for, or the
-            sequence length does not fit the model's context or the mix.
+        ValueError: there is no checkpoint to inherit the rate from, or its rate is 0; there is no held-out text where
+            it is asked for; or the sequence length does not fit the model's context or the mix.
     """
     if config.schedule.peak == "inherit" and (start is None or start.kind != "checkpoint"):
         source = "has no start" if start is None else f"starts from {start.label}, which has no rate"
         raise ValueError(f"{name}: schedule.peak is inherit, but the run {source}; give the rate itself")
+    if config.schedule.peak == "inherit" and start is not None and not _last_rate(start):
+        raise ValueError(
+            f"{name}: schedule.peak is inherit, but {start.label} ends at rate 0; give the rate itself, or a "
+            "schedule.final above 0 to the run that makes it"
+        )
     if config.sequence_length > model.context_length:
         raise ValueError(
             f"{name}: sequence_length {config.sequence_length} is longer than the model's context_length "
@@ -56,6 +62,14 @@ def run_step(
         inputs=inputs,
         work="olmo_core.train.run:train",
     )
+
+
+def _last_rate(checkpoint: Step) -> float:
+    """Return the rate at which a run stands at a checkpoint, as a fraction of its peak."""
+    fields = checkpoint.inputs["run"].fields
+    config = TrainingConfig.model_validate({name: value for name, value in fields.items() if name != "model"})
+    done, total = config.scheduled(checkpoint.fields["step"]), config.scheduled(config.steps)
+    return learning_rate(config.schedule, 1.0, done, total)
 
 
 def checkpoint_step(run: Step, step: int) -> Step:

@@ -49,7 +49,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     number = len(job.inputs["model"].step.name)
     results = {
         "heldout": {"wiki": {"bits_per_byte": 1 + number / 64, "documents": 3}},
-        "tasks": {"arc_easy": {"accuracy": number / 128, "primary": "accuracy"}},
+        "tasks": {"arc_easy": {"accuracy": number / 128, "primary": "accuracy", "documents": 3}},
     }
     (job.out / "results.json").write_text(json.dumps(results))
     return results

@@ -104,8 +104,10 @@ def test_the_same_corpus_has_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_a_part_that_would_be_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"corpora\.pages\.heldout: 0\.0001 of 300 documents sets none apart"):
+    with pytest.raises(ValueError, match=r"corpora\.pages\.heldout: 0\.0001 of 300 documents sets none apart, an"):
         build(tmp_path / "a", MANY, pages_config(heldout=0.0001))
+    with pytest.raises(ValueError, match=r"heldout: 0\.001 of 300 documents sets 1 apart, an interval needs 2; give"):
+        build(tmp_path / "one", MANY, pages_config(heldout=0.001))
     with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 9 shards for 2 documents leave one empty"):
         build(tmp_path / "b", {"a.txt": "one", "b.txt": "two"}, pages_config(shards=9, heldout=0))
 

@@ -24,6 +24,10 @@ def test_sanitise_shows_what_was_lost_and_keeps_what_is_text() -> None:
     assert sanitise("a\r\nb\rc\x00\ufeffd\tand\u00e9 \ud800!") == "a\nb\ncd\tand\u00e9 \ufffd!"
 
 
+def test_a_page_break_joins_no_words() -> None:
+    assert sanitise("one\x0ctwo\x85three\x0bfour\x1efive") == "one\ntwo\nthree\nfour\nfive"
+
+
 def test_digest_is_that_of_the_text_as_a_reader_compares_it() -> None:
     assert digest("The  Cat\nsat") == digest("the cat sat") == hashlib.sha256(b"\nthe cat sat").digest()
     assert digest("caf\u00e9") == digest("cafe\u0301")

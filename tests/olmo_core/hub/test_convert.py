@@ -4,6 +4,7 @@ import shutil
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from olmo_core.hub import weights
@@ -164,3 +165,16 @@ def test_tokenizer_of_another_model_is_refused(native, tokenizer_folder, tmp_pat
     (wide / "special_tokens.json").write_text(json.dumps(special | {"eos_id": 5}))
     with pytest.raises(ConversionError, match="no special token with the eos id 5"):
         write_tokenizer(native(), wide, tmp_path)
+
+
+def test_padding_of_a_tokenizer_is_not_handed_on(native, tokenizer_folder, tmp_path):
+    folder, out = tmp_path / "tokenizer", tmp_path / "out"
+    shutil.copytree(tokenizer_folder, folder)
+    out.mkdir()
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=1)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    write_tokenizer(native(), folder, out)
+    assert Tokenizer.from_file(str(out / "tokenizer.json")).padding is None
+    write_tokenizer(native(), tokenizer_folder, out)
+    assert (out / "tokenizer.json").read_bytes() == (tokenizer_folder / "tokenizer.json").read_bytes()

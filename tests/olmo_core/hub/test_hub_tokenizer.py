@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from hub_folder import entries
 from hub_server import FakeHub
+from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job, Placement
 from olmo_core.artifact.make import make
@@ -59,6 +60,32 @@ def test_what_ends_a_document_has_to_be_known(hub, revision, tmp_path):
     commit = HubEndpoint(REPO, hub.url).upload(changed(revision("r"), eos_token_id=4000))
     with pytest.raises(ConversionError, match=r"config\.json: eos_token_id is 4000, no id of its tokenizer"):
         take(hub, tmp_path / "taken", commit)
+
+
+def test_the_end_of_document_is_found_among_several_ends(hub, revision, tokenizer_folder, tmp_path):
+    ours = json.loads((tokenizer_folder / "special_tokens.json").read_text())["eos_id"]
+    for name, listed in (("one", [4000, 5]), ("several", [5, ours])):
+        commit = HubEndpoint(REPO, hub.url).upload(changed(revision(name), eos_token_id=listed))
+        assert take(hub, tmp_path / name, commit)["eos_id"] == (5 if name == "one" else ours)
+    commit = HubEndpoint(REPO, hub.url).upload(changed(revision("none"), eos_token_id=[5, 6]))
+    with pytest.raises(
+        ConversionError, match=r"eos_token_id is \[5, 6\] \(.*\), none is <\|endoftext\|>; keep the one"
+    ):
+        take(hub, tmp_path / "none", commit)
+
+
+def test_padding_of_its_last_use_is_not_taken(hub, revision, tokenizer_folder, tmp_path):
+    made = revision("r")
+    tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
+    tokenizer.enable_padding(pad_id=1)
+    tokenizer.enable_truncation(3)
+    tokenizer.save(str(made.folder / "tokenizer.json"))
+    commit = HubEndpoint(REPO, hub.url).upload(replace(made, files=entries(made.folder)))
+    take(hub, tmp_path / "taken", commit)
+    taken = Tokenizer.from_file(str(tmp_path / "taken" / "tokenizer.json"))
+    assert taken.padding is None and taken.truncation is None
+    assert len(taken.encode("a longer text").ids) > 3
+    assert taken.to_str() == Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json")).to_str()
 
 
 def test_a_commit_without_a_tokenizer_is_refused(hub, revision, tmp_path):

@@ -129,7 +129,7 @@ def test_three_runs_of_one_length_and_one_of_another() -> None:
         "stage2-ingredient4-step24",
     ]
     lengths = {run.ingredient: run.step.inputs["mix"].fields["tokens"] for run in plan.runs["stage2"]}
-    assert lengths == {1: 4000, 2: 4000, 3: 4000, 4: 12000}
+    assert lengths == {1: 4096, 2: 4096, 3: 4096, 4: 12288}
     assert len({run.step.inputs["mix"].label for run in plan.runs["stage2"]}) == 2, "two mixes, two names"
 
 
@@ -176,8 +176,17 @@ def test_a_stage_may_start_in_the_middle_of_another() -> None:
         (["--soups.soup.ingredients=[stage1]"], "a soup needs at least two ingredients"),
         (["--stages.stage1.schedule.peak=inherit"], "schedule.peak is inherit, but the run has no start"),
         (["--stages.stage1.schedule.warmup=65000"], "65,000 tokens, the schedule has 64,000"),
+        (
+            ["--stages.stage1.batch_size=2000"],
+            "stages.stage1: tokens 64,000 are less than one batch, batch_size 2000 x sequence_length 64 = 128,000",
+        ),
         (["--stages.stage1.names.overrides={stage1-step75-tokens39K: stage1-step125-tokens64K}"], "two checkpoints"),
         (["--stages.stage1.names.overrides={stage1-step75-tokens39K: main}"], "main"),
+        (
+            ["--stages.stage1.schedule.final=0"],
+            "schedule.peak is inherit, but checkpoint/stage1-step125 ends at rate 0; give the rate itself, or a "
+            "schedule.final above 0",
+        ),
         (["--evaluation.heldout=[narrative]"], "wisdom"),  # by which micro's decision goes
     ],
 )
@@ -186,6 +195,27 @@ def test_a_graph_that_cannot_be_is_refused_with_the_reason(overrides: list[str],
     with pytest.raises(ValueError) as error:
         lay_out(recipe)
     assert said in str(error.value)
+
+
+def test_a_corpus_of_which_nothing_is_held_out_is_left_out() -> None:
+    plan = planned("--corpora.narrative.heldout=0", "--stages.stage1.heldout={every: 50}")
+    read = {role for step in plan.steps for role in step.inputs if role.startswith("heldout/")}
+    assert read == {"heldout/wisdom"}
+    assert [plan.judged_on(runs[0]) for runs in plan.runs.values()] == [["wisdom"], ["wisdom"]]
+    for overrides, said in (
+        (["--evaluation.heldout=[narrative]"], r"evaluation\.heldout: corpora\.narrative\.heldout is 0, nothing of it"),
+        (["--corpora.wisdom.heldout=0"], "corpora: heldout is 0 for all; give one a share above 0"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            planned("--corpora.narrative.heldout=0", *overrides)
+
+
+@pytest.mark.parametrize("overrides", [[], ["--stages.stage2.batch_size=100"], THREE_AND_ONE])
+def test_a_mix_holds_what_its_runs_draw(overrides: list[str]) -> None:
+    for runs in planned(*overrides).runs.values():
+        for run in runs:
+            instances = run.step.inputs["mix"].fields["tokens"] / run.config.sequence_length
+            assert instances == run.config.steps * run.config.batch_size
 
 
 def test_main_may_become_the_soup_or_an_ingredient() -> None:

@@ -78,6 +78,7 @@ def test_a_changed_field_changes_what_declares_it_and_what_rests_on_that(overrid
     assert changed(override) == resting_on(MICRO, direct)
 
 
+@settings(max_examples=4, deadline=None)
 @given(st.permutations(["corpora", "mixes"]), st.booleans())
 def test_the_order_of_names_in_a_file_bears_no_identity(sections: list[str], reverse: bool) -> None:
     values = load_recipe("micro").model_dump(mode="json")

@@ -72,6 +72,7 @@ def _work(plan: Plan, step: Step, out: Path) -> dict[str, Any]:
         found = summary(rows)
         for task in found["tasks"].values():
             task["primary"] = "accuracy"
+        (out / "results.json").write_text(json.dumps(found))
         return found
     if step.kind == "corpus":
         shard = {"documents": 100, "bytes": 123_456}

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import report_world
 from hypothesis import given
 from hypothesis import strategies as st
 from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.metrics import summary
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from olmo_core.report.comparison import candidates_table, comparison_figure
@@ -20,7 +22,8 @@ from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
 from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
-from olmo_core.report.tables import mix_rows
+from olmo_core.report.tables import evaluation_rows, mix_rows, stage_rows
+from olmo_core.report.trend import read_trend, trend_rows
 from olmo_core.report.words import duration, energy, mass, some, thinned
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
@@ -122,6 +125,24 @@ def test_a_row_of_a_mix_says_first_what_was_asked_and_given(plan: Plan, store: S
     rows = mix_rows(plan, store)
     assert list(rows[0]) == ["mix", "corpus", "share_asked", "share_given", "tokens", "epochs"]
     assert {row["mix"] for row in rows} == {step.name for step in plan.mixes.values()}
+
+
+def test_what_has_no_documents_is_in_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan, store = plan_of("micro", "--corpora.narrative.heldout=0"), Store(tmp_path)
+    monkeypatch.setattr(
+        report_world,
+        "summary",
+        lambda rows: {"heldout": summary(rows)["heldout"], "tasks": {"kinds:rc_0shot": {"documents": 0}}},
+    )
+    fill(plan, store)
+    rows = evaluation_rows(plan, store)
+    assert all(row.keys() == {"model", "wisdom"} for row in rows)
+    scored = {row["model"]: row["wisdom"] for row in rows}
+    stages = stage_rows(plan, store)
+    assert [(row["stage"], row["on"]) for row in stages] == [("stage1", "wisdom"), ("stage2", "wisdom")]
+    assert (stages[0]["after"], stages[1]["before"]) == (scored["stage1-step125"],) * 2
+    (row,) = trend_rows(read_trend(plan, store))
+    assert row["checkpoint"] == "stage1-step125"
 
 
 def test_a_decision_without_a_soup_compares_nothing() -> None:

@@ -40,10 +40,10 @@ def test_every_document_is_cut_into_windows_and_bytes_are_those_of_the_text(tmp_
 
 
 def test_no_more_is_scored_than_was_asked_for(tmp_path: Path) -> None:
-    asked = HeldoutConfig(every=1, source_bytes=4, document_bytes=3)
-    text = read_texts(asked, inputs(tmp_path, x=["a b a b", "a b a"]), length=8)["heldout/x"]
-    assert text.bytes == 3
-    assert [tree.tokens for tree in text.windows] == [[0, 1]]
+    asked = HeldoutConfig(every=1, source_bytes=9, document_bytes=4)
+    text = read_texts(asked, inputs(tmp_path, x=["a b a b", "a b a", "a b b"]), length=8)["heldout/x"]
+    assert text.bytes == 8
+    assert [tree.tokens for tree in text.windows] == [[0, 1]] * 2
 
 
 def test_text_that_is_asked_for_must_be_there(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_steps_are_whole_batches_rounded_up(tokens: int, batch_size: int, steps:
     assert config(tokens=tokens, batch_size=batch_size, sequence_length=4096, schedule=schedule).steps == steps
 
 
-@given(st.integers(1, 10**6), st.integers(1, 400))
+@given(st.integers(640, 10**6), st.integers(1, 400))
 def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: int) -> None:
     training = config(tokens=tokens, checkpoint_every=every)
     steps = checkpoint_steps(training)
@@ -72,6 +72,17 @@ def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
         run_step("b", training, model, MIX)
     with pytest.raises(ValueError, match="starts from soup/s, which has no rate; give the rate"):
         run_step("b", training, model, MIX, Step("soup", "s", 1))
+
+
+def test_a_rate_of_zero_cannot_be_inherited() -> None:
+    model, training = preset("micro"), config(schedule=INHERIT)
+    first = run_step("a", config(), model, MIX)
+    ended = run_step("b", training, model, MIX, checkpoint_step(first, 30))
+    with pytest.raises(
+        ValueError, match=r"c: schedule\.peak is inherit, but checkpoint/b-step100 ends at rate 0; give"
+    ):
+        run_step("c", training, model, MIX, checkpoint_step(ended, 100))
+    assert run_step("c", training, model, MIX, checkpoint_step(ended, 90))
 
 
 def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:

@@ -124,13 +124,6 @@ def test_ingredients_differ_by_seed_only_in_their_order(whole: tuple[Store, Step
     ]
 
 
-def test_a_rate_of_zero_cannot_be_inherited(whole: tuple[Store, Step]) -> None:
-    store, first = whole
-    ended = anneal(store, checkpoint_step(first, 10), seed=42)
-    with pytest.raises(ValueError, match=r"checkpoint/anneal-step6 ended at rate 0; give the rate itself"):
-        anneal(store, checkpoint_step(ended, 6), seed=1)
-
-
 def test_a_diverging_run_stops_without_a_checkpoint(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     training = config(schedule=ScheduleConfig(kind="constant", peak=1e38))
