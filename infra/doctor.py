@@ -18,13 +18,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from infra.ports import HOST
 from infra.schema import SchemaError, databases
-from infra.services.group import connected, services_up, taken_ports
+from infra.services.errors import ServiceError
+from infra.services.group import connected, services_up, taken_ports, unhealthy
 from olmo_core.artifact.objects import open_objects
 from olmo_core.recipe.profile import Profile
 
 SPARE_BYTES = 500_000_000  # beside artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
-WAIT_SECONDS = 5
+WAIT_SECONDS = 30  # a busy machine takes seconds to answer
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def examine(profile: Profile, needed: int = 0) -> Iterator[Finding]:
     found = connected(profile)
     checks: list[tuple[str, Check]] = [("disk", partial(_disk, needed=needed)), ("ports", _ports), ("records", _schema)]
     checks += [("artifacts", _artifacts)]
+    checks += [("compiler", _compiler)] if _compiles_here(found) else []
     checks += [("prefect", _prefect)] if found.prefect is not None else []
     checks += [("mlflow", _mlflow)] if (found.mlflow or "").startswith("http") else []
     checks += [("ray", _ray)] if found.ray.address is not None else []
@@ -115,10 +118,16 @@ def _disk(profile: Profile, needed: int) -> str:
 
 def _ports(profile: Profile) -> str:
     if services_up(profile):
+        try:
+            found = unhealthy(profile)
+        except ServiceError as error:
+            raise _WrongError(str(error), "only then can they be asked") from error
+        if found:
+            raise _WrongError("; ".join(found), "stop what is in its way, or `olmo down` and `olmo up`")
         return "services are up"
     if taken := taken_ports(profile):
         raise _WrongError(
-            ", ".join(f"{port} of {name} is in use" for name, port in taken.items()),
+            ", ".join(taken),
             "stop what uses them, or give others in the profile's `services`; only `olmo up` needs them",
         )
     return "free for `olmo up`"
@@ -159,6 +168,21 @@ def _artifacts(profile: Profile) -> str:
     if read != b"1":
         raise _WrongError(f"{root} does not return what was written", "take another store")
     return f"{root} can be written"
+
+
+def _compiles_here(profile: Profile) -> bool:
+    workers = (profile.training.single, profile.training.seeds)
+    here = profile.ray.address is None or profile.ray.address.startswith((HOST, "localhost"))
+    return here and any(each.placement.compile for each in workers)
+
+
+def _compiler(_: Profile) -> str:
+    from olmo_core.train.compiler import compiler_trouble
+
+    if trouble := compiler_trouble():
+        seen, _, remedy = trouble.rpartition("; ")
+        raise _WrongError(f"training goes without torch.compile: {seen}", remedy)
+    return "compiles, and what it compiled can be loaded"
 
 
 def _prefect(profile: Profile) -> str:

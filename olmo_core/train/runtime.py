@@ -8,7 +8,6 @@ import ctypes
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from torch._functorch import config as partitioner
 
 from olmo_core.artifact.job import Placement
+from olmo_core.train.compiler import compiler_trouble
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +106,8 @@ def device_of(placement: Placement) -> torch.device:
 
 
 def can_compile(placement: Placement) -> bool:
-    """Return whether to compile: the placement asks for it and a C++ compiler is there; one logged line where not."""
-    compiler = os.environ.get("CXX", "g++")
-    if placement.compile and shutil.which(compiler) is None:
-        log.warning("training without torch.compile: no C++ compiler %r on the path (CXX names another)", compiler)
+    """Return whether to compile: the placement asks for it and a C++ compiler works; one logged line where not."""
+    if placement.compile and (trouble := compiler_trouble()):
+        log.warning("training without torch.compile: %s", trouble)
         return False
     return placement.compile

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 import socket
 import threading
@@ -18,6 +19,7 @@ from infra import doctor
 from infra.doctor import Finding, before_a_release, examine, room
 from olmo_core.artifact.objects import LocalObjects
 from olmo_core.recipe.profile import Profile
+from olmo_core.train import compiler
 
 USER, PASSWORD = "olmo", "a-password"
 
@@ -60,6 +62,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(compiler, "compiler_trouble", lambda: "")
     monkeypatch.setenv("OLMO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -85,6 +88,15 @@ def finding(what: str, found: Profile) -> Finding:
 def test_an_empty_machine_is_fine(home: Path) -> None:
     assert [each for each in examine(profile()) if not each.fine] == []
     assert not home.exists(), "looking makes nothing"
+
+
+def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "compiler_trouble", lambda: "the C++ compiler fails: Python.h; install the headers")
+    found = finding("compiler", profile())
+    assert found.seen == "training goes without torch.compile: the C++ compiler fails: Python.h"
+    assert found.remedy == "install the headers"
+    away = {"ray": {"address": "head:6379"}}
+    assert [each for each in examine(profile(**away)) if each.what == "compiler"] == [], "it compiles elsewhere"
 
 
 def test_a_full_disk_is_told_with_what_is_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +129,7 @@ def test_a_port_in_use_is_named() -> None:
         taken.listen()
         port = taken.getsockname()[1]
         found = finding("ports", profile(services={"mlflow_port": port, "prefect_port": free_port()}))
-    assert f"{port} of mlflow_port is in use" in found.seen
+    assert f"port {port} (services.mlflow_port) is in use by process {os.getpid()} (" in found.seen
     assert "`services`" in found.remedy
 
 
