@@ -3,6 +3,7 @@
 What each server is, is said by `programs`; that they stay alive is left to `supervisor`.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -174,7 +175,8 @@ def _link_ray_logs(profile: Profile, group: Group) -> None:
     """Let the logs of Ray's own processes, which lie beside its sockets, be found where all others are."""
     group.logs.mkdir(parents=True, exist_ok=True)
     _ray_logs(group).unlink(missing_ok=True)
-    _ray_logs(group).symlink_to(ray_folder(profile) / "ray" / "session_latest" / "logs")
+    with contextlib.suppress(OSError):  # some file systems have no links
+        _ray_logs(group).symlink_to(ray_folder(profile) / "ray" / "session_latest" / "logs")
 
 
 def taken_ports(profile: Profile) -> list[str]:
