@@ -1,8 +1,10 @@
 """Every finding with the thing it is about, whole and broken: real servers that answer, files, ports."""
 
 import base64
+import errno
 import json
 import os
+import re
 import shutil
 import socket
 import threading
@@ -121,6 +123,57 @@ def test_room_is_wanted_where_artifacts_go(tmp_path: Path, monkeypatch: pytest.M
     assert room(profile(), 10**10).fine
     assert room(profile(artifacts=str(store)), 10**10).seen == f"1.0 GB free in {store}"
     assert room(profile(artifacts="s3://bucket/releases"), 10**15).fine, "a store elsewhere has a size of its own"
+
+
+class OldStore(ThreadingHTTPServer):
+    """An S3 store that knows no checksums."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # the client waits for 100 Continue
+
+            def answer(self, status: int) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(400 if any("checksum" in name.lower() for name in self.headers) else 200)
+
+            def do_GET(self) -> None:
+                self.answer(404)
+
+            do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815
+
+            def log_message(self, *args: Any) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+def test_a_store_that_refuses_checksums_is_told_from_wrong_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.delenv(doctor.CHECKSUMS, raising=False)
+    with OldStore() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_address[1]}")
+        found = finding("artifacts", profile(artifacts="s3://bucket/olmo"))
+        server.shutdown()
+    assert found.remedy.startswith("set AWS_REQUEST_CHECKSUM_CALCULATION=when_required: ")
+    assert doctor.CHECKSUMS not in os.environ
+
+
+def test_a_folder_that_cannot_be_used_is_named_with_its_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(LocalObjects, "create", create)
+    found = finding("artifacts", profile(artifacts=str(tmp_path)))
+    assert re.fullmatch(rf"{tmp_path} \(\w+\): .*not permitted", found.seen)
+    assert found.remedy.startswith("take a folder on another file system")
 
 
 def test_a_port_in_use_is_named() -> None:
