@@ -164,7 +164,7 @@ def down(profile: ProfileOption = "laptop") -> None:
     """Stop what `olmo up` started; what is in the store, in Prefect and in MLflow stays."""
     from flows.operating import down as take_down
 
-    print("services stopped" if take_down(profile) else "no services were up")
+    print("services stopped" if take_down(profile, Console(stderr=True)) else "no services were up")
 
 
 def _overrides(context: typer.Context) -> list[str]:

@@ -3,13 +3,16 @@
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from infra.patience import Lines, Show
 from olmo_core.recipe.quantity import show_count
 from tasks.board import Report
 from tasks.session import Session
@@ -46,6 +49,16 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def waiting(console: Console) -> Iterator[Show]:
+    """Yield what shows a wait: a live line on a terminal, a line every few seconds in a log."""
+    if not console.is_terminal:
+        yield Lines(partial(console.print, highlight=False, markup=False, soft_wrap=True))
+        return
+    with console.status("waiting") as status:
+        yield status.update
 
 
 class Watch:

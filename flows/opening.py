@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from flows.inputs import check_inputs
 from flows.tracking import Tracking
 from infra.doctor import Finding, before_a_release, room
+from infra.patience import Show
 from infra.services.errors import ServiceError
-from infra.services.group import connected
+from infra.services.group import await_services, connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.estimate import estimate
@@ -44,12 +45,13 @@ def open_store(profile: Profile) -> Store:
     return Store(profile.store_root, scratch=profile.folder / "scratch")
 
 
-def check(profile: Profile) -> None:
-    """Look at the databases and every address of a profile before anything starts.
+def check(profile: Profile, show: Show | None = None) -> None:
+    """Look at the databases and every address of a profile before anything starts; wait for servers of `olmo up`.
 
     Raises:
         ServiceError: one is not there or does not let us in; names it and the remedy.
     """
+    await_services(profile, show)
     for finding in before_a_release(profile):
         _refuse(finding)
 

@@ -2,7 +2,7 @@
 
 from rich.console import Console
 
-from flows.display import print_table
+from flows.display import print_table, waiting
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.services.group import bring_up, environment_file, states, take_down
@@ -21,7 +21,8 @@ def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, lis
     def tell(name: str, seconds: float) -> None:
         console.print(f"{name} ready after {seconds:.1f} s", highlight=False)
 
-    started = bring_up(loaded, profile, recipes, tell)
+    with waiting(console) as show:
+        started = bring_up(loaded, profile, recipes, tell, show)
     now = states(loaded)
     return loaded, [
         {"service": each.program.name, "state": now.get(each.program.name, "GONE"), "address": each.address}
@@ -48,6 +49,7 @@ def examined(recipe: str, profile: str) -> list[Finding]:
     return list(examine(loaded, needed))
 
 
-def down(profile: str) -> bool:
+def down(profile: str, console: Console) -> bool:
     """Stop the servers of a profile; return whether any was up."""
-    return take_down(load_profile(profile))
+    with waiting(console) as show:
+        return take_down(load_profile(profile), show)

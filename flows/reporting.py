@@ -15,7 +15,7 @@ def write_report(recipe: str, profile: str, overrides: list[str], out: Path | No
         ConfigError: recipe or profile is not known, or the file cannot be written; nothing is left half written.
     """
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
-    path = out or loaded.folder / "report" / f"{plan.recipe.name}.html"
+    path = out.expanduser() if out is not None else loaded.folder / "report" / f"{plan.recipe.name}.html"
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; give the name of a file")
     page = render(plan, open_store(loaded), loaded)

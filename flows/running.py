@@ -5,13 +5,16 @@ Services start while Prefect is still being imported, because both take seconds.
 
 import os
 import time
+from contextlib import ExitStack
 
 from rich.console import Console
 
-from flows.display import Watch, print_json, print_table, turned
+from flows.display import Watch, print_json, print_table, turned, waiting
 from flows.inputs import check_inputs
 from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
+from flows.tracking import unused_address
 from infra.doctor import room
+from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
@@ -34,11 +37,15 @@ def run_release(
         ConfigError: recipe, profile or part is not known.
     """
     began = time.monotonic()
-    loaded = connected(load_profile(profile))
-    check(loaded)
+    console = Console(stderr=as_json)
+    given = load_profile(profile)
+    if unused := unused_address(given):
+        console.print(unused, highlight=False, markup=False, soft_wrap=True)
+    loaded = connected(given)
+    with waiting(console) as show:
+        check(loaded, show)
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
-    console = Console(stderr=as_json)
     store = open_store(loaded)
     check_inputs(plan, store, parts)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
@@ -75,16 +82,20 @@ def _run_flow(
     console: Console,
     arguments: tuple[str, str, tuple[str, ...], tuple[str, ...]],
 ) -> None:
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    with ExitStack() as settings:
+        with without_files_of_prefect(session.profile.folder):
+            from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.release import release
+            from flows.release import release
 
-    if server is not None:
-        server.wait()
-    # Leaving a flow waits a second for its heartbeat thread; without a long-lived server nobody listens to it.
-    quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if server is not None else {}
-    with temporary_settings(updates=quiet), Watch(console, session):
-        release(*arguments)
+            # Leaving a flow waits a second for its heartbeat thread; without a long-lived server nobody listens to it.
+            quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if server is not None else {}
+            settings.enter_context(temporary_settings(updates=quiet))
+        if server is not None:
+            with waiting(console) as show:
+                server.wait(show)
+        with Watch(console, session):
+            release(*arguments)
 
 
 def _has_to_be_made(step: Step, store: Store) -> bool:

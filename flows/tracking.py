@@ -1,12 +1,31 @@
 """What MLflow is told during a release: the outbox, and the process that ships it."""
 
+import os
+
+from infra.ports import HOST
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from tasks.inbox import Inbox
 from tasks.outbox import Outbox, SilentOutbox
-from tasks.shipper import start_shipper
+from tasks.shipper import hide_credentials, start_shipper
 
 DRAIN_SECONDS = 60.0
+
+
+def unused_address(profile: Profile) -> str:
+    """Return a line where MLFLOW_TRACKING_URI names another MLflow than a release will use; '' where it does not."""
+    named, used = os.environ.get("MLFLOW_TRACKING_URI"), _address(profile)
+    own = f"http://{HOST}:{profile.services.mlflow_port}"  # of `olmo up`, which may keep the same database
+    if named in (None, "", used) or (named == own and profile.mlflow is None):
+        return ""
+    hide = hide_credentials(named)
+    return (
+        f"MLflow: {used}; MLFLOW_TRACKING_URI={hide(named)} is not used, `mlflow` in the profile names another server"
+    )
+
+
+def _address(profile: Profile) -> str:
+    return profile.mlflow or f"sqlite:///{profile.folder / 'mlflow.db'}"
 
 
 class Tracking:
@@ -16,7 +35,7 @@ class Tracking:
     """
 
     def __init__(self, profile: Profile, plan: Plan, idle: bool) -> None:
-        folder, address = profile.folder / "outbox", profile.mlflow or f"sqlite:///{profile.folder / 'mlflow.db'}"
+        folder, address = profile.folder / "outbox", _address(profile)
         self._told = folder / f"{plan.id}.told"
         quiet = idle and self._told.exists() and not Inbox(folder, address).left()
         self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)

@@ -11,13 +11,16 @@ PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 GRACE_SECONDS = 3
 
 
-def start_child(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start a process whose output goes to `log`; it gets SIGTERM when the thread that started it ends (Linux)."""
+def start_child(
+    command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """Start a process in `folder`, its output in `log`; SIGTERM ends it with the thread that started it (Linux)."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
             env=dict(environment),
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

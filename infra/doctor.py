@@ -13,18 +13,24 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from infra.ports import HOST
 from infra.schema import SchemaError, databases
-from infra.services.group import connected, services_up, taken_ports
+from infra.services.errors import ServiceError
+from infra.services.group import connected, services_up, taken_ports, unhealthy
 from olmo_core.artifact.objects import open_objects
 from olmo_core.recipe.profile import Profile
 
 SPARE_BYTES = 500_000_000  # beside artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
-WAIT_SECONDS = 5
+CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"  # of botocore since 2025, which older stores answer with an error
+WAIT_SECONDS = 30  # a busy machine takes seconds to answer
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def examine(profile: Profile, needed: int = 0) -> Iterator[Finding]:
     found = connected(profile)
     checks: list[tuple[str, Check]] = [("disk", partial(_disk, needed=needed)), ("ports", _ports), ("records", _schema)]
     checks += [("artifacts", _artifacts)]
+    checks += [("compiler", _compiler)] if _compiles_here(found) else []
     checks += [("prefect", _prefect)] if found.prefect is not None else []
     checks += [("mlflow", _mlflow)] if (found.mlflow or "").startswith("http") else []
     checks += [("ray", _ray)] if found.ray.address is not None else []
@@ -115,10 +122,16 @@ def _disk(profile: Profile, needed: int) -> str:
 
 def _ports(profile: Profile) -> str:
     if services_up(profile):
+        try:
+            found = unhealthy(profile)
+        except ServiceError as error:
+            raise _WrongError(str(error), "only then can they be asked") from error
+        if found:
+            raise _WrongError("; ".join(found), "stop what is in its way, or `olmo down` and `olmo up`")
         return "services are up"
     if taken := taken_ports(profile):
         raise _WrongError(
-            ", ".join(f"{port} of {name} is in use" for name, port in taken.items()),
+            ", ".join(taken),
             "stop what uses them, or give others in the profile's `services`; only `olmo up` needs them",
         )
     return "free for `olmo up`"
@@ -152,13 +165,64 @@ def _artifacts(profile: Profile) -> str:
         read = objects.read(key)
         objects.delete(key)
     except OSError as error:
-        raise _WrongError(
-            f"{root}: {_first_line(error)}",
-            "check address, bucket and credentials (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)",
-        ) from error
+        raise _WrongError(f"{root}{_file_system(root)}: {_first_line(error)}", _remedy(root)) from error
     if read != b"1":
         raise _WrongError(f"{root} does not return what was written", "take another store")
     return f"{root} can be written"
+
+
+def _file_system(root: str) -> str:
+    """Return the kind of file system a folder is on, in parentheses; '' for an address."""
+    if "://" in root:
+        return ""
+    mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
+    folder = Path(root).resolve()
+    return next((f" ({mounts[each]})" for each in (folder, *folder.parents) if each in mounts), "")
+
+
+def _remedy(root: str) -> str:
+    """Return what to do about a store that cannot be written."""
+    if "://" not in root:
+        return "take a folder on another file system: OLMO_HOME, or `home` or `artifacts` in the profile"
+    if root.startswith("s3://") and _takes_without_checksums(root):
+        return f"set {CHECKSUMS}=when_required: this store refuses the checksums that newer S3 clients send"
+    return "check address, bucket and credentials (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
+
+
+def _takes_without_checksums(root: str) -> bool:
+    """Whether a store takes an object without a checksum, having refused one with it."""
+    from s3fs import S3FileSystem
+
+    if CHECKSUMS in os.environ:
+        return False
+    os.environ[CHECKSUMS] = "when_required"
+    S3FileSystem.clear_instance_cache()
+    try:
+        objects, key = open_objects(root), f"doctor/{uuid.uuid4().hex}"
+        objects.write(key, b"1")
+        with suppress(OSError):
+            objects.delete(key)
+        return True
+    except OSError:
+        return False
+    finally:
+        del os.environ[CHECKSUMS]
+        S3FileSystem.clear_instance_cache()
+
+
+def _compiles_here(profile: Profile) -> bool:
+    workers = (profile.training.single, profile.training.seeds)
+    here = profile.ray.address is None or profile.ray.address.startswith((HOST, "localhost"))
+    return here and any(each.placement.compile for each in workers)
+
+
+def _compiler(_: Profile) -> str:
+    from olmo_core.train.compiler import compiler_trouble
+
+    if trouble := compiler_trouble():
+        seen, _, remedy = trouble.rpartition("; ")
+        raise _WrongError(f"training goes without torch.compile: {seen}", remedy)
+    return "compiles, and what it compiled can be loaded"
 
 
 def _prefect(profile: Profile) -> str:

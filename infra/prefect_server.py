@@ -5,7 +5,6 @@ cannot outlive us. Where a profile names a Prefect API, that one is used and not
 """
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -15,8 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from infra.child import start_child, stop_child
-
-START_SECONDS = 90  # a fresh database is migrated first: 15 s on two busy cores
+from infra.environment import forget
+from infra.patience import Lines, Patience, Show, work_of
+from infra.ports import free_port
 
 QUIET = {
     "DO_NOT_TRACK": "1",
@@ -32,29 +32,34 @@ class PrefectServer:
     def __init__(self, home: Path) -> None:
         """Start it below `home`; returns at once."""
         self.log = home / "logs" / "prefect-server.log"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}/api"
-        (home / "prefect").mkdir(parents=True, exist_ok=True)
+        self._home = home / "prefect"
+        self._home.mkdir(parents=True, exist_ok=True)
         own = {"PREFECT_API_URL": self.url, "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false"}  # it asks for no such token
+        forget("PREFECT_", "UVICORN_")
         os.environ.update(client_environment(home) | own)
-        self.process: subprocess.Popen[bytes] = start_child(self._command(), self._environment(), self.log)
+        # Prefect reads settings from files of the folder it starts in, too.
+        self.process: subprocess.Popen[bytes] = start_child(
+            self._command(), self._environment(), self.log, folder=self._home
+        )
 
-    def wait(self) -> None:
-        """Return when it answers.
+    def wait(self, show: Show | None = None) -> None:
+        """Return when it answers; a fresh database is migrated first, 15 s on two busy cores.
 
         Raises:
-            RuntimeError: it ended or was not ready in time; names its log.
+            RuntimeError: it ended, or does nothing any more; names its log.
         """
-        deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline:
+        patience = Patience(show or Lines())
+        while patience.lasts("the Prefect server", lambda: work_of(self.process.pid, self.log)):
             if self.process.poll() is not None:
                 raise RuntimeError(f"the Prefect server ended with code {self.process.returncode}; see {self.log}")
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=5):
+                with urllib.request.urlopen(f"{self.url}/health", timeout=30):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
-        raise RuntimeError(f"the Prefect server was not ready within {START_SECONDS} s; see {self.log}")
+        raise RuntimeError(f"the Prefect server came to a standstill while it started; see {self.log}")
 
     def stop(self) -> None:
         """End it."""
@@ -69,7 +74,7 @@ class PrefectServer:
     def _environment(self) -> Mapping[str, str]:
         # The names Prefect gives its own temporary server: no UI, no background services that need a long life.
         temporary = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-        return {**os.environ, **temporary}
+        return {**os.environ, **temporary, "PREFECT_SERVER_DATABASE_CONNECTION_URL": database_url(self._home.parent)}
 
 
 def client_environment(home: Path) -> dict[str, str]:
@@ -77,7 +82,6 @@ def client_environment(home: Path) -> dict[str, str]:
     return {"PREFECT_HOME": str(home / "prefect"), **QUIET}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def database_url(home: Path) -> str:
+    """Return the address of Prefect's SQLite database below `home`."""
+    return f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}"

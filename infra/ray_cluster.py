@@ -4,8 +4,17 @@ import contextlib
 import logging
 import os
 import shutil
+import socket
 import tempfile
+import time
 from pathlib import Path
+
+from infra.environment import RAY_CLUSTER, forget, standing_in
+from infra.patience import Lines
+from infra.ports import free_port
+from infra.sockets import own_folder
+
+log = logging.getLogger(__name__)
 
 QUIET = {
     "RAY_worker_niceness": "0",  # 15 by default, which would leave training little ahead of what runs beside it
@@ -15,13 +24,21 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more for each run, for notices that no laptop gets
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "300",  # 60 s by default, too short for two cores that are busy
+    # Limits that a busy machine passes without being broken: 60 s, 60 s, 30 s, 60 s, and 5 times 10 s by default.
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
+    "RAY_worker_register_timeout_seconds": "600",
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
+    "RAY_health_check_timeout_ms": "60000",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # 2 s by default: a finished run would be noticed that much later
 }
 # Ray takes 127.0.0.1 for the address others reach this machine by, and listens there and on every other, unless told
 # that there are no clusters of several machines; the variable is called after the systems where that is the default.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-START_TRIES = 3
+START_TRIES = 5  # a busy machine may need a second one: Ray itself gives a node no more than 30 s
+SOCKET_BYTES = 70  # of `/ray/session_2026-11-27_09-03-10_123456_4194304/sockets/plasma_store` with a number
+CONNECT_SECONDS = 1800.0  # a cluster that is down for maintenance is back in minutes
+PAUSE_SECONDS = 2.0
 
 
 class Cluster:
@@ -35,8 +52,9 @@ class Cluster:
 
         self._folder: Path | None = None
         # Workers import from the folder their driver stands in, and a user's may hold packages called as ours are.
-        with contextlib.chdir(Path(__file__).parents[1]):
+        with standing_in(Path(__file__).parents[1]):
             if address is not None:
+                _await_answer(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
             else:
                 self._start(cpus)
@@ -44,15 +62,18 @@ class Cluster:
     def _start(self, cpus: int | None) -> None:
         import ray
 
+        forget(*RAY_CLUSTER)
+        name = "olmo-ray-"
+        short = own_folder(len(f"/{name}12345678") + SOCKET_BYTES)
         for tries_left in reversed(range(START_TRIES)):
-            # Short, because Unix socket paths below it may have 107 characters.
-            self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
+            self._folder = Path(tempfile.mkdtemp(prefix=name, dir=short))
             os.environ["RAY_TMPDIR"] = str(self._folder)
             try:
                 ray.init(
                     num_cpus=cpus,
                     include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
                     dashboard_host="127.0.0.1",
+                    dashboard_port=free_port(),  # its default is that of `olmo up`
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
@@ -64,6 +85,7 @@ class Cluster:
                 self.stop()
                 if not tries_left:
                     raise ConnectionError(f"Ray did not start on this machine: {error}") from error
+                log.warning("Ray did not start (%s); trying again", str(error).strip().splitlines()[0])
 
     def stop(self) -> None:
         """Disconnect, and end what was started here."""
@@ -74,3 +96,25 @@ class Cluster:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
             del os.environ["RAY_TMPDIR"]
+
+
+def _await_answer(address: str) -> None:
+    """Return when a cluster at `host:port` answers; other forms of address are left to Ray.
+
+    Raises:
+        ConnectionError: it did not within half an hour.
+    """
+    host, _, port = address.rpartition(":")
+    if "://" in address or not port.isdigit():
+        return
+    show, began = Lines(), time.monotonic()
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=30).close()
+            return
+        except OSError as error:
+            waited = time.monotonic() - began
+            if waited > CONNECT_SECONDS:
+                raise ConnectionError(f"no Ray cluster answers at {address} ({error}); start it") from error
+            show(f"waiting for the Ray cluster at {address} ({error}), {waited:.0f} s")
+        time.sleep(PAUSE_SECONDS)

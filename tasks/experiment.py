@@ -4,7 +4,6 @@ Every call may have happened although its answer never came, so each looks befor
 to `lineage`. Only the shipper's process imports this.
 """
 
-import fcntl
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +20,8 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+
+from olmo_core.artifact.lock import locked
 
 ARTIFACT = "olmo.artifact_id"
 RELEASE = "olmo.release_id"
@@ -49,9 +50,7 @@ def _migration_lock(uri: str) -> Any:
             yield
         return
     database = Path(uri.removeprefix("sqlite:///"))
-    database.parent.mkdir(parents=True, exist_ok=True)
-    with database.with_name(f"{database.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with locked(database.with_name(f"{database.name}.lock")):
         yield
 
 

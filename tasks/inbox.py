@@ -4,7 +4,6 @@ How far is kept per address, so that another tracking server gets everything fro
 `outbox`, sending them to `shipper`.
 """
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
@@ -13,6 +12,8 @@ from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+
+from olmo_core.artifact.lock import locked
 
 ENVELOPE = {"event", "recipe", "release", "time"}  # What every event has.
 READ_BYTES = 4 << 20  # Of one file at a time.
@@ -45,9 +46,7 @@ class Inbox:
     @contextmanager
     def only_reader(self) -> Iterator[None]:
         """Wait for the right to ship to this address and hold it; a dead holder loses it at once."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self._lock):
             yield
 
     def read(self) -> list[Letter]:

@@ -3,28 +3,29 @@
 What each server is, is said by `programs`; that they stay alive is left to `supervisor`.
 """
 
+import contextlib
 import os
 import shutil
-import socket
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from infra.environment import RAY_CLUSTER, SERVERS, forget, loopback_directly
+from infra.patience import Lines, Show
+from infra.ports import HOST, holder
 from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
-from infra.services.programs import HOST, Service, client_settings, ray_folder, server_environment, services
+from infra.services.health import Tell, await_health, trouble, works
+from infra.services.programs import Service, client_settings, ray_folder, server_environment, services
 from infra.services.supervisor import Group
 from infra.services.tokens import Tokens, as_exports, tokens, write_private
 from olmo_core.recipe.profile import Profile
 
-HEALTHY_SECONDS = 120.0  # a fresh PostgreSQL is migrated twice first
 FOLDER = "services"
 
 
-Tell = Callable[[str, float], None]
-
-
-def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) -> list[Service]:
+def bring_up(
+    profile: Profile, source: str, recipes: Sequence[str], tell: Tell, show: Show | None = None
+) -> list[Service]:
     """Start the servers of a profile, register the deployments of `recipes`; return when all are healthy.
 
     Where they are up already, the deployments are registered once more, and what is down is waited for.
@@ -34,12 +35,17 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
         source: name or file the profile was read from, for the deployments.
         recipes: built-in recipes or paths of YAML files.
         tell: called with the name of each server and its seconds, when it is healthy.
+        show: called with what is waited for, every second or so; a log gets a line of it now and then by default.
 
     Raises:
         ServiceError: a port is taken, a database is of another version, or a server does not become healthy; names it,
             its log and the remedy.
     """
+    loopback_directly()
+    forget(*SERVERS, *RAY_CLUSTER)
+    show = show or Lines()
     group, secret = _group(profile), _tokens(profile)
+    _refuse_deaf(group)
     try:
         found = services(profile, secret, source, recipes)
     except RuntimeError as error:
@@ -49,23 +55,23 @@ def bring_up(profile: Profile, source: str, recipes: Sequence[str], tell: Tell) 
         _refuse_taken_ports(profile)
         ray_folder(profile).mkdir(mode=0o700, exist_ok=True)
         _link_ray_logs(profile, group)
-        group.start([each.program for each in found], server_environment(profile, secret))
+        group.start([each.program for each in found], server_environment(profile, secret), show)
     write_private(environment_file(profile), as_exports(client_settings(profile, secret)))
-    began = time.monotonic()
     for wave in sorted({each.wave for each in found}):
         due = [each for each in found if each.wave == wave]
         for each in due:
             group.launch(each.program.name)
-        _await(group, due, began, tell)
+        await_health(group, due, show, tell)
+    await_health(group, found, show)  # one may have ended while the others started
     return found
 
 
-def take_down(profile: Profile) -> bool:
+def take_down(profile: Profile, show: Show | None = None) -> bool:
     """Stop every server of a profile; return whether any was up."""
     group = _group(profile)
     if not group.running:
         return False
-    group.stop()
+    group.stop(show)
     shutil.rmtree(ray_folder(profile), ignore_errors=True)
     _ray_logs(group).unlink(missing_ok=True)
     environment_file(profile).unlink(missing_ok=True)
@@ -75,18 +81,30 @@ def take_down(profile: Profile) -> bool:
 def connected(profile: Profile) -> Profile:
     """Return the profile with the addresses of the servers that are up below its home; as it is where none are.
 
-    What clients need, tokens among it, is then in the environment of this process.
+    What clients need, tokens among it, is then in the environment of this process, in place of what others need. For
+    an address of the profile that is none of these servers', the environment stays as it is.
     """
+    loopback_directly()
     if not _group(profile).running:
         return profile
     settings = client_settings(profile, _tokens(profile))
-    os.environ.update(settings)
-    ray = profile.ray.model_copy(update={"address": profile.ray.address or f"{HOST}:{profile.services.ray_port}"})
+    prefect, mlflow = settings["PREFECT_API_URL"], settings["MLFLOW_TRACKING_URI"]
+    ray_address = f"{HOST}:{profile.services.ray_port}"
+    for beginning, named, own, others in (
+        ("PREFECT_", profile.prefect, prefect, ("PREFECT_",)),
+        ("MLFLOW_", profile.mlflow, mlflow, ("MLFLOW_",)),
+        ("RAY_", profile.ray.address, ray_address, RAY_CLUSTER),
+    ):
+        if named in (None, own):
+            forget(*others)
+            os.environ.update({name: value for name, value in settings.items() if name.startswith(beginning)})
+    os.environ["OLMO_HOME"] = settings["OLMO_HOME"]
+    ray = profile.ray.model_copy(update={"address": profile.ray.address or ray_address})
     # Without PostgreSQL, MLflow's server and this process share one SQLite file, so there is nothing to redirect.
-    tracking = settings["MLFLOW_TRACKING_URI"] if profile.services.postgres_port is not None else None
+    tracking = mlflow if profile.services.postgres_port is not None else None
     return profile.model_copy(
         update={
-            "prefect": profile.prefect or settings["PREFECT_API_URL"],
+            "prefect": profile.prefect or prefect,
             "mlflow": profile.mlflow or tracking,
             "ray": ray,
         }
@@ -96,6 +114,39 @@ def connected(profile: Profile) -> Profile:
 def services_up(profile: Profile) -> bool:
     """Whether the servers of a profile were started and not stopped since."""
     return _group(profile).running
+
+
+def await_services(profile: Profile, show: Show | None = None) -> None:
+    """Return when all servers that `olmo up` started for a profile do their work; at once where none were.
+
+    Raises:
+        ServiceError: one is started again and again, or stands still; names it, its log and who holds its port.
+    """
+    group = _group(profile)
+    if group.running:
+        _refuse_deaf(group)
+        await_health(group, _started(profile), show or Lines())
+
+
+def unhealthy(profile: Profile) -> list[str]:
+    """Return what keeps servers that `olmo up` started from their work, a line for each."""
+    group = _group(profile)
+    _refuse_deaf(group)
+    states = group.states()
+    found = [(each, states.get(each.program.name)) for each in _started(profile)]
+    return [trouble(group, each, state) for each, state in found if not works(each, state)]
+
+
+def _started(profile: Profile) -> list[Service]:
+    return [each for each in services(profile, _tokens(profile), profile.name, ()) if not each.program.once]
+
+
+def _refuse_deaf(group: Group) -> None:
+    if group.running and not group.answers:
+        raise ServiceError(
+            f"the services of {group.folder} run, but the socket of their supervisord was removed, as whatever sweeps "
+            "temporary folders does; `olmo down` ends them, `olmo up` starts them again"
+        )
 
 
 def states(profile: Profile) -> dict[str, str]:
@@ -124,47 +175,19 @@ def _link_ray_logs(profile: Profile, group: Group) -> None:
     """Let the logs of Ray's own processes, which lie beside its sockets, be found where all others are."""
     group.logs.mkdir(parents=True, exist_ok=True)
     _ray_logs(group).unlink(missing_ok=True)
-    _ray_logs(group).symlink_to(ray_folder(profile) / "ray" / "session_latest" / "logs")
+    with contextlib.suppress(OSError):  # some file systems have no links
+        _ray_logs(group).symlink_to(ray_folder(profile) / "ray" / "session_latest" / "logs")
 
 
-def _await(group: Group, due: Sequence[Service], began: float, tell: Tell) -> None:
-    """Return when these servers are healthy."""
-    waiting = list(due)
-    deadline = time.monotonic() + HEALTHY_SECONDS
-    while waiting:
-        states = group.states()
-        for each in list(waiting):
-            state = states.get(each.program.name)
-            if state is None or state.name == "FATAL":
-                raise ServiceError(_said(group, each, "does not start"))
-            if state.name == "EXITED" and state.exit_code != 0:
-                raise ServiceError(_said(group, each, f"ended with code {state.exit_code}"))
-            ready = state.done if each.program.once else state.name == "RUNNING"
-            if ready and (each.healthy is None or each.healthy()):
-                waiting.remove(each)
-                tell(each.program.name, time.monotonic() - began)
-        if waiting and time.monotonic() > deadline:
-            raise ServiceError(_said(group, waiting[0], f"is not healthy after {HEALTHY_SECONDS:.0f} s"))
-        time.sleep(0.1)
-
-
-def _said(group: Group, service: Service, what: str) -> str:
-    log = group.log(service.program.name)
-    lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    return f"{service.program.name} {what}: {lines[-1] if lines else 'it said nothing'}; all it said is in {log}"
-
-
-def taken_ports(profile: Profile) -> dict[str, int]:
-    """Return the ports `olmo up` would need that somebody listens on, by their fields in the profile's `services`."""
-    ports = profile.services.model_dump()
-    return {name: port for name, port in ports.items() if port is not None and _taken(port)}
+def taken_ports(profile: Profile) -> list[str]:
+    """Return who listens on a port that `olmo up` would need, a line for each."""
+    ports = {name: port for name, port in profile.services.model_dump().items() if port is not None}
+    return [f"port {port} (services.{name}) is in use by {by}" for name, port in ports.items() if (by := holder(port))]
 
 
 def _refuse_taken_ports(profile: Profile) -> None:
-    for name, port in taken_ports(profile).items():
-        raise ServiceError(
-            f"port {port} (services.{name} of the profile) is in use; stop what uses it, or give another one"
-        )
+    for line in taken_ports(profile):
+        raise ServiceError(f"{line}; stop it, or give another port in the profile")
 
 
 def _refuse_other_schemas(profile: Profile) -> None:
@@ -174,13 +197,3 @@ def _refuse_other_schemas(profile: Profile) -> None:
             each.check()
     except SchemaError as error:
         raise ServiceError("; ".join(error.args)) from error
-
-
-def _taken(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: the past owner's state is no owner
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return True
-        return False

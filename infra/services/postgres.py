@@ -44,7 +44,7 @@ def prepare(folder: Path, tokens: Tokens, port: int) -> Program:
             raise RuntimeError(f"initdb failed in {data}: {done.stderr.strip().splitlines()[-1]}")
     address = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *address]
-    return Program("postgres", command, user=user, signal="INT")  # at TERM it would wait for clients to leave
+    return Program("postgres", command, user=user, signal="INT", grace=60)  # at TERM it would wait for clients to leave
 
 
 def create_databases(port: int, password: str) -> None:

@@ -7,20 +7,21 @@ import os
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.prefect_server import client_environment
-from infra.ray_cluster import LOOPBACK, QUIET
+from infra.ports import HOST
+from infra.prefect_server import client_environment, database_url
+from infra.ray_cluster import LOOPBACK, QUIET, SOCKET_BYTES
 from infra.services import postgres
 from infra.services.supervisor import Program, short_path
 from infra.services.tokens import USER, Tokens
 from olmo_core.recipe.profile import Profile
 
-HOST = "127.0.0.1"
 POOL = "olmo"
 AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # told to end, Ray waits 30 s for other nodes to take its work
+FOLDER_BYTES = 33  # of the name of Ray's folder, with a user's number
 PASSWORD_SECONDS = 60  # MLflow remembers a right password; to check one takes 70 ms of CPU, at every request by default
 POLL_SECONDS = 2  # of the worker, for runs that are due; Prefect's own default is 10
 
@@ -33,12 +34,14 @@ class Service:
         program: its process.
         wave: it starts when all services of earlier waves are healthy.
         address: what people open or clients are given, '' where there is nothing to open.
+        ports: that it listens on, by their fields in the profile's `services`.
         healthy: whether it does its work; None where running, or having ended well, is all there is to it.
     """
 
     program: Program
     wave: int
     address: str = ""
+    ports: Mapping[str, int] = field(default_factory=dict)
     healthy: Callable[[], bool] | None = None
 
 
@@ -50,15 +53,18 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     found: list[Service] = []
     if ports.postgres_port is not None:
         program = postgres.prepare(home / "postgres", tokens, ports.postgres_port)
-        found.append(Service(program, 0, healthy=_databases(ports.postgres_port, tokens)))
+        listens = {"postgres_port": ports.postgres_port}
+        found.append(Service(program, 0, ports=listens, healthy=_databases(ports.postgres_port, tokens)))
     uvicorn = [python, "-m", "uvicorn", "--factory", "infra.prefect_app:create_app", "--host", HOST]
     server = [*uvicorn, "--port", str(ports.prefect_port), "--log-level", "warning", "--timeout-keep-alive", "5"]
     shown = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
-    found.append(Service(Program("prefect", server, shown), 1, prefect, _answers(f"{prefect}/api/health")))
+    listens = {"prefect_port": ports.prefect_port}
+    found.append(Service(Program("prefect", server, shown), 1, prefect, listens, _answers(f"{prefect}/api/health")))
     tracking = [python, "-m", "infra.mlflow_server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
     tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
     jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes more, to judge and optimise prompts
-    found.append(Service(Program("mlflow", tracking, jobs), 1, mlflow, _answers(f"{mlflow}/health")))
+    listens = {"mlflow_port": ports.mlflow_port}
+    found.append(Service(Program("mlflow", tracking, jobs), 1, mlflow, listens, _answers(f"{mlflow}/health")))
     dashboard = f"http://{HOST}:{ports.dashboard_port}"
     head = [python, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
     head += ["--node-ip-address", HOST, "--port", str(ports.ray_port), "--dashboard-host", HOST]
@@ -70,6 +76,7 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
             Program("ray", head, {**QUIET, **LOOPBACK, **AT_ONCE}),
             1,
             dashboard,
+            {name: getattr(ports, name) for name in ("ray_port", "ray_client_port", "dashboard_port")},
             _answers(f"{dashboard}/api/gcs_healthz", {"Authorization": f"Bearer {tokens['ray']}"}),
         )
     )
@@ -85,7 +92,7 @@ def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
     home, port = profile.folder, profile.services.postgres_port
     accounts = home / "services" / "mlflow-accounts.ini"
     databases = {
-        "prefect": f"sqlite+aiosqlite:///{home / 'prefect' / 'prefect.db'}",
+        "prefect": database_url(home),
         "mlflow": f"sqlite:///{home / 'mlflow.db'}",
         "mlflow_accounts": f"sqlite:///{home / 'mlflow-accounts.db'}",
     }
@@ -136,7 +143,7 @@ def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
 
 def ray_folder(profile: Profile) -> Path:
     """Return where the Ray cluster of a home folder keeps its sockets and logs."""
-    return short_path(profile.folder, "-ray")
+    return short_path(profile.folder, "-ray", FOLDER_BYTES + SOCKET_BYTES)
 
 
 def _absolute(name: str) -> str:
@@ -147,7 +154,7 @@ def _absolute(name: str) -> str:
 def _answers(url: str, headers: dict[str, str] | None = None) -> Callable[[], bool]:
     def answers() -> bool:
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=5) as response:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=headers or {}), timeout=30) as response:
                 return bool(response.status == 200)
         except (urllib.error.URLError, OSError):
             return False

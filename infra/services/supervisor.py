@@ -10,7 +10,6 @@ import os
 import shlex
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +18,13 @@ from pathlib import Path
 from typing import Any
 from xmlrpc.client import Fault, ServerProxy
 
-START_SECONDS = 20.0
-STOP_SECONDS = 30.0
+import psutil
+
+from infra.patience import Lines, Patience, Show, work_of
+from infra.services.errors import ServiceError
+from infra.sockets import shared_folder
+
+NAME_BYTES = 44  # of a socket below its folder, with a user's number and the pid that supervisord adds while it binds
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Program:
         user: whom it runs as; whoever starts the group when not given.
         once: it ends when its work is done, and is not started again.
         signal: what asks it to end.
+        grace: seconds it has for that before it is killed.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Program:
     user: str | None = None
     once: bool = False
     signal: str = "TERM"
+    grace: int = 5
 
 
 @dataclass(frozen=True)
@@ -65,37 +71,42 @@ class Group:
         """Know a group by its folder; nothing is started."""
         self.folder = folder
         self.logs = folder / "logs"
-        self._socket = short_path(folder, ".sock")
+        self._socket = short_path(folder, ".sock", NAME_BYTES)
 
     @property
     def running(self) -> bool:
-        """Whether the group's supervisord answers, be it that it is on its way out."""
-        try:
-            return self._socket.exists() and self._answer("getState") is not None
-        except Fault:
-            return True
+        """Whether the group's supervisord lives, be it that it is on its way out or that its socket was removed."""
+        return self._supervisor is not None
 
-    def start(self, programs: Sequence[Program], environment: Mapping[str, str]) -> None:
+    def start(self, programs: Sequence[Program], environment: Mapping[str, str], show: Show | None = None) -> None:
         """Start the supervisor; programs wait for `launch`.
 
         Args:
             programs: what it looks after.
             environment: of every program, secrets among it; it is in no file and on no command line.
+            show: called with what is waited for.
 
         Raises:
-            RuntimeError: it did not start; names its log.
+            ServiceError: it did not start; names its log.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
-        configuration = self.folder / "supervisord.conf"
-        configuration.write_text(self._configuration(programs))
-        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(configuration)]
+        self._configured.write_text(self._configuration(programs))
+        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(self._configured)]
+        patience = Patience(show or Lines())
         done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, cwd=self.folder)
-        deadline = time.monotonic() + START_SECONDS
-        while done.returncode == 0 and not self.running and time.monotonic() < deadline:
+        while done.returncode == 0 and self._states() is None:
+            # It returns once it has bound its socket and left a process that is about to write its pid.
+            if not patience.lasts("supervisord", self._work):
+                break
             time.sleep(0.05)
-        if not self.running:
+        if self._states() is None:
             said = (done.stderr or done.stdout).strip().splitlines()
-            raise RuntimeError(f"supervisord did not start: {said[-1] if said else f'see {self._log}'}")
+            raise ServiceError(f"supervisord did not start: {said[-1] if said else f'see {self._log}'}")
+
+    @property
+    def answers(self) -> bool:
+        """Whether the supervisor can be asked: whatever clears temporary folders may have removed its socket."""
+        return self._states() is not None
 
     def launch(self, name: str) -> None:
         """Start a program, unless it runs."""
@@ -104,37 +115,67 @@ class Group:
 
     def states(self) -> dict[str, State]:
         """Return the state of every program by name; none where the group is not up."""
-        found: list[dict[str, Any]] = self._answer("getAllProcessInfo") or []
-        return {each["name"]: State(each["statename"], each["pid"], each["exitstatus"]) for each in found}
+        return self._states() or {}
 
     def log(self, name: str) -> Path:
         """Return where a program's output goes."""
         return self.logs / f"{name}.log"
 
-    def stop(self) -> None:
+    def stop(self, show: Show | None = None) -> None:
         """End every program and the supervisor.
 
         Raises:
-            RuntimeError: something of it is still there; names its log.
+            ServiceError: it stands still; names its log.
         """
-        with contextlib.suppress(Fault):  # it is on its way out already
-            self._answer("shutdown")
-        deadline = time.monotonic() + STOP_SECONDS
+        patience = Patience(show or Lines())
+        if (supervisor := self._supervisor) is not None:
+            try:
+                supervisor.terminate()  # needs no socket, and ends all programs before it goes
+            except psutil.AccessDenied:
+                owner = supervisor.username()
+                raise ServiceError(
+                    f"the services of {self.folder} were started by {owner}, who can stop them"
+                ) from None
+            except psutil.NoSuchProcess:
+                pass
         while self.running:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"the services did not end within {STOP_SECONDS:.0f} s; see {self._log}")
+            if not patience.lasts("the services to end", self._work):
+                raise ServiceError(f"the services do not end; see {self._log}")
             time.sleep(0.05)
 
     @property
     def _log(self) -> Path:
         return self.logs / "supervisord.log"
 
-    def _answer(self, method: str) -> Any:
-        """Call a method of supervisord; None where nobody answers."""
+    @property
+    def _pid(self) -> Path:
+        return self.folder / "supervisord.pid"
+
+    @property
+    def _configured(self) -> Path:
+        return self.folder / "supervisord.conf"
+
+    @property
+    def _supervisor(self) -> psutil.Process | None:
+        """The process whose pid lies in the folder, if it is still this group's supervisord."""
         try:
-            return self._call(method)
-        except (OSError, HTTPException):
+            process = psutil.Process(int(self._pid.read_text()))
+            ours = str(self._configured) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, psutil.Error):
             return None
+        return process if ours else None
+
+    def _work(self) -> object:
+        supervisor = self._supervisor
+        return supervisor and work_of(supervisor.pid, self._log)
+
+    def _states(self) -> dict[str, State] | None:
+        """Return the states of all programs, None where nobody answers."""
+        try:
+            found = self._call("getAllProcessInfo")
+        except (OSError, HTTPException, Fault):
+            return None
+        return {each["name"]: State(each["statename"], each["pid"], each["exitstatus"]) for each in found}
 
     def _call(self, method: str, *arguments: Any) -> Any:
         from supervisor.xmlrpc import SupervisorTransport
@@ -149,7 +190,7 @@ class Group:
     def _head(self) -> Iterator[str]:
         yield "[supervisord]"
         yield f"logfile = {_plain(self._log)}"
-        yield f"pidfile = {_plain(self.folder / 'supervisord.pid')}"
+        yield f"pidfile = {_plain(self._pid)}"
         yield f"childlogdir = {_plain(self.logs)}"
         yield from ["user = root"] if os.getuid() == 0 else []  # it asks root to say so
         yield "[unix_http_server]"
@@ -171,20 +212,21 @@ class Group:
         yield f"stopsignal = {program.signal}"
         yield "stopasgroup = true"
         yield "killasgroup = true"
-        yield "stopwaitsecs = 5"
+        yield f"stopwaitsecs = {program.grace}"
         yield "redirect_stderr = true"
         yield f"stdout_logfile = {_plain(self.log(program.name))}"
         yield "stdout_logfile_maxbytes = 10MB"
         yield "stdout_logfile_backups = 1"
 
 
-def short_path(folder: Path, ending: str) -> Path:
-    """Return a path of the temporary folder that belongs to `folder` and this user.
+def short_path(folder: Path, ending: str, room: int) -> Path:
+    """Return a path that belongs to `folder` and this user, short enough for sockets that go on for `room` bytes.
 
-    For sockets, whose paths may have 107 characters, while a home folder may lie anywhere.
+    Raises:
+        ServiceError: there is no such path; names TMPDIR.
     """
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    return Path(tempfile.gettempdir()) / f"olmo-{os.getuid()}-{name}{ending}"
+    return shared_folder(room) / f"olmo-{os.getuid()}-{name}{ending}"
 
 
 def _plain(value: object) -> str:

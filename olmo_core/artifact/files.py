@@ -3,6 +3,7 @@
 Nothing here knows about records, leases or remote roots.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -83,6 +84,9 @@ def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL or not path.is_dir():  # SMB knows that of files only
+            raise
     finally:
         os.close(handle)
 

@@ -49,7 +49,7 @@ class Objects(Protocol):
 
 
 class LocalObjects:
-    """A folder of this machine or of a shared file system with hard links."""
+    """A folder of this machine or of a shared file system."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,11 +63,19 @@ class LocalObjects:
             return None
 
     def create(self, key: str, data: bytes) -> None:
-        """See `Objects.create`: a durable temporary file is linked under its name, so no reader sees a torn one."""
+        """See `Objects.create`: a durable temporary file is linked under its name, so no reader sees a torn one.
+
+        On a file system without hard links (exFAT, SMB, some of FUSE) the file is made in place. A reader may then see
+        it half written for a moment; a lease log looks at such an entry again.
+        """
         target = self.folder / key
         temporary = self._durable(target, data)
         try:
             os.link(temporary, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            _make(target, data)
         finally:
             temporary.unlink(missing_ok=True)
         sync(target.parent)
@@ -106,11 +114,20 @@ class LocalObjects:
     def _durable(self, target: Path, data: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        with temporary.open("xb") as file:
+        _make(temporary, data)
+        return temporary
+
+
+def _make(target: Path, data: bytes) -> None:
+    """Create a file that must not exist yet and make it durable; nothing is left of one that could not be written."""
+    with target.open("xb") as file:
+        try:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        return temporary
+        except BaseException:
+            target.unlink()
+            raise
 
 
 class RemoteObjects:

@@ -5,14 +5,15 @@
 The commit id is the sha1 of the file list, so equal files give an equal id in every folder.
 """
 
-import fcntl
 import hashlib
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync
+from olmo_core.artifact.lock import locked
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
 from olmo_core.hub.target import PublishError, Revision
@@ -44,13 +45,7 @@ class LocalCache:
             snapshot.mkdir(parents=True, exist_ok=True)
             for entry in revision.files:
                 self._store(revision.folder / entry.path, entry)
-                link = snapshot / safe_path(entry.path)
-                link.parent.mkdir(parents=True, exist_ok=True)
-                goal = Path(os.path.relpath(self._blob(entry), link.parent))
-                if not link.is_symlink() or link.readlink() != goal:
-                    link.unlink(missing_ok=True)
-                    link.symlink_to(goal)
-                    sync(link.parent)
+                self._link(snapshot / safe_path(entry.path), entry)
             sync(snapshot.parent)
         return commit
 
@@ -79,6 +74,20 @@ class LocalCache:
 
     def _blob(self, entry: FileEntry) -> Path:
         return self.root / "blobs" / entry.sha256
+
+    def _link(self, link: Path, entry: FileEntry) -> None:
+        """Let a path of a snapshot be a blob: a link to it, a copy on file systems without links."""
+        link.parent.mkdir(parents=True, exist_ok=True)
+        goal = Path(os.path.relpath(self._blob(entry), link.parent))
+        if link.is_symlink() and link.readlink() == goal:
+            return
+        link.unlink(missing_ok=True)
+        try:
+            link.symlink_to(goal)
+        except OSError:
+            shutil.copyfile(self._blob(entry), link)
+            sync(link)
+        sync(link.parent)
 
     def _store(self, source: Path, entry: FileEntry) -> None:
         blob = self._blob(entry)
@@ -115,9 +124,7 @@ class LocalCache:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        self.root.mkdir(parents=True, exist_ok=True)
-        with (self.root / ".lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self.root / ".lock"):
             yield
 
 

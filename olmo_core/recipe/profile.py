@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from olmo_core.artifact.job import Placement
 from olmo_core.hub.names import REPOSITORY
 from olmo_core.recipe.carbon import kilograms_per_kwh
-from olmo_core.recipe.overrides import apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.overrides import ConfigError, apply_overrides, find_yaml, read_yaml, validate
 from olmo_core.recipe.quantity import Count
 
 BUILTIN = Path(__file__).parent / "profiles"
@@ -129,13 +129,23 @@ class Profile(_Section):
 
     @property
     def store_root(self) -> str:
-        """Root of the artifact store."""
-        return self.artifacts or str(self.folder / "artifacts")
+        """Root of the artifact store: an address, or an absolute path."""
+        if not self.artifacts:
+            return str(self.folder / "artifacts")
+        return self.artifacts if "://" in self.artifacts else str(_absolute(self.artifacts, "artifacts"))
 
     @property
     def folder(self) -> Path:
         """Absolute home folder; `OLMO_HOME` in the environment comes first."""
-        return Path(os.environ.get("OLMO_HOME") or self.home).absolute()
+        given = os.environ.get("OLMO_HOME")
+        return _absolute(given, "OLMO_HOME") if given else _absolute(self.home, "home")
+
+
+def _absolute(path: str | Path, field: str) -> Path:
+    try:
+        return Path(path).expanduser().absolute()
+    except RuntimeError as error:
+        raise ConfigError(f"{field} (value '{path}'): there is no such user; give the path of the folder") from error
 
 
 def load_profile(name: str, overrides: list[str] | None = None) -> Profile:

@@ -8,7 +8,6 @@ import ctypes
 import logging
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +16,7 @@ import torch.distributed as dist
 from torch._functorch import config as partitioner
 
 from olmo_core.artifact.job import Placement
+from olmo_core.train.compiler import compiler_trouble
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +107,8 @@ def device_of(placement: Placement) -> torch.device:
 
 
 def can_compile() -> bool:
-    """Return whether there is a C++ compiler; one logged line where there is none."""
-    compiler = os.environ.get("CXX", "g++")
-    if shutil.which(compiler) is None:
-        log.warning("training without torch.compile: no C++ compiler %r on the path (CXX names another)", compiler)
+    """Return whether there is a C++ compiler that works; one logged line where there is none."""
+    if trouble := compiler_trouble():
+        log.warning("training without torch.compile: %s", trouble)
         return False
     return True

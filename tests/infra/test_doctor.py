@@ -1,7 +1,10 @@
 """Every finding with the thing it is about, whole and broken: real servers that answer, files, ports."""
 
 import base64
+import errno
 import json
+import os
+import re
 import shutil
 import socket
 import threading
@@ -18,6 +21,7 @@ from infra import doctor
 from infra.doctor import Finding, before_a_release, examine, room
 from olmo_core.artifact.objects import LocalObjects
 from olmo_core.recipe.profile import Profile
+from olmo_core.train import compiler
 
 USER, PASSWORD = "olmo", "a-password"
 
@@ -60,6 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "no-token"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(compiler, "compiler_trouble", lambda: "")
     monkeypatch.setenv("OLMO_HOME", str(tmp_path / "home"))
     return tmp_path / "home"
 
@@ -87,6 +92,15 @@ def test_an_empty_machine_is_fine(home: Path) -> None:
     assert not home.exists(), "looking makes nothing"
 
 
+def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiler, "compiler_trouble", lambda: "the C++ compiler fails: Python.h; install the headers")
+    found = finding("compiler", profile())
+    assert found.seen == "training goes without torch.compile: the C++ compiler fails: Python.h"
+    assert found.remedy == "install the headers"
+    away = {"ray": {"address": "head:6379"}}
+    assert [each for each in examine(profile(**away)) if each.what == "compiler"] == [], "it compiles elsewhere"
+
+
 def test_a_full_disk_is_told_with_what_is_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=3_000_000_000))
@@ -111,13 +125,64 @@ def test_room_is_wanted_where_artifacts_go(tmp_path: Path, monkeypatch: pytest.M
     assert room(profile(artifacts="s3://bucket/releases"), 10**15).fine, "a store elsewhere has a size of its own"
 
 
+class OldStore(ThreadingHTTPServer):
+    """An S3 store that knows no checksums."""
+
+    def __init__(self) -> None:
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"  # the client waits for 100 Continue
+
+            def answer(self, status: int) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def do_PUT(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer(400 if any("checksum" in name.lower() for name in self.headers) else 200)
+
+            def do_GET(self) -> None:
+                self.answer(404)
+
+            do_HEAD = do_POST = do_DELETE = do_GET  # noqa: N815
+
+            def log_message(self, *args: Any) -> None: ...
+
+        super().__init__(("127.0.0.1", 0), Handler)
+
+
+def test_a_store_that_refuses_checksums_is_told_from_wrong_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
+        monkeypatch.setenv(f"AWS_{name}", value)
+    monkeypatch.delenv(doctor.CHECKSUMS, raising=False)
+    with OldStore() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_address[1]}")
+        found = finding("artifacts", profile(artifacts="s3://bucket/olmo"))
+        server.shutdown()
+    assert found.remedy.startswith("set AWS_REQUEST_CHECKSUM_CALCULATION=when_required: ")
+    assert doctor.CHECKSUMS not in os.environ
+
+
+def test_a_folder_that_cannot_be_used_is_named_with_its_file_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def create(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(LocalObjects, "create", create)
+    found = finding("artifacts", profile(artifacts=str(tmp_path)))
+    assert re.fullmatch(rf"{tmp_path} \(\w+\): .*not permitted", found.seen)
+    assert found.remedy.startswith("take a folder on another file system")
+
+
 def test_a_port_in_use_is_named() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
         found = finding("ports", profile(services={"mlflow_port": port, "prefect_port": free_port()}))
-    assert f"{port} of mlflow_port is in use" in found.seen
+    assert f"port {port} (services.mlflow_port) is in use by process {os.getpid()} (" in found.seen
     assert "`services`" in found.remedy
 
 

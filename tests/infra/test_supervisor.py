@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.services.supervisor import Group, Program
+from infra.services.supervisor import NAME_BYTES, Group, Program, short_path
 
 DEADLINE_SECONDS = 30
 SLEEPER = [sys.executable, "-c", "import os, time; print('here is', os.environ['MARK'], flush=True); time.sleep(600)"]
@@ -93,6 +94,27 @@ def test_a_program_that_fails_is_not_done(group: Group) -> None:
     start(group, Program("bad", [sys.executable, "-c", "raise SystemExit('no such recipe')"], once=True))
     wait_until(lambda: "no such recipe" in (group.log("bad").read_text() if group.log("bad").exists() else ""))
     assert not group.states()["bad"].done
+
+
+def test_a_group_whose_socket_was_swept_is_still_found_and_ends(
+    group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(group, Program("one", SLEEPER, {"MARK": "x"}))
+    wait_until(lambda: group.states()["one"].name == "RUNNING")
+    process = psutil.Process(group.states()["one"].pid)
+    short_path(group.folder, ".sock", NAME_BYTES).unlink()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    found = Group(group.folder)
+    assert found.running and not found.answers
+    found.stop()
+    assert not found.running
+    wait_until(lambda: not process.is_running())
+
+
+def test_a_pid_that_went_to_another_process_is_no_group(group: Group) -> None:
+    group.folder.mkdir()
+    (group.folder / "supervisord.pid").write_text(str(os.getpid()))
+    assert not group.running
 
 
 def test_groups_of_two_folders_do_not_meet(tmp_path: Path, group: Group) -> None:

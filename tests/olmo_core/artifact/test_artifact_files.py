@@ -1,10 +1,11 @@
+import errno
 import hashlib
 import os
 from pathlib import Path
 
 import pytest
 
-from olmo_core.artifact.files import UnsafePathError, list_files, safe_path, sha256_files, sync_tree
+from olmo_core.artifact.files import UnsafePathError, list_files, safe_path, sha256_files, sync, sync_tree
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,16 @@ def test_digests_come_in_order(tmp_path: Path, size: int) -> None:
         paths.append(tmp_path / str(number))
         paths[-1].write_bytes(content)
     assert list(sha256_files(paths)) == [hashlib.sha256(content).hexdigest() for content in contents]
+
+
+def test_a_folder_whose_names_cannot_be_made_durable_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of_files_only(handle: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", of_files_only)
+    sync(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="Invalid"):
+        sync(tmp_path / "file")

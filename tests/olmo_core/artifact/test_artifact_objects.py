@@ -1,3 +1,5 @@
+import errno
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier
@@ -45,6 +47,29 @@ def test_of_many_that_create_one_object_exactly_one_succeeds(root: str) -> None:
         won = [number for number, success in enumerate(pool.map(create, range(8))) if success]
     assert len(won) == 1
     assert objects.read("lease/000001.json") == str(won[0]).encode()
+
+
+@pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "no links"), OSError(errno.EOPNOTSUPP, "no links")])
+def test_without_hard_links_an_object_is_still_created_once(
+    error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(os, "link", link)
+    test_objects_are_created_once_and_replaced_whole(str(tmp_path / "one"))
+    test_of_many_that_create_one_object_exactly_one_succeeds(str(tmp_path / "two"))
+    assert [path.name for path in (tmp_path / "two" / "lease").iterdir()] == ["000001.json"]
+
+
+def test_an_object_that_could_not_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        open_objects(tmp_path).create("a.json", b"one")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_read_is_one_request_to_s3(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -45,6 +45,16 @@ def test_every_revision_loads_by_name(target, revision, native):
     assert (target.root / "revisions.txt").read_text() == f"{EARLY}\n{LATE}\nmain\n"
 
 
+def test_without_links_a_snapshot_holds_copies(target, revision, native, monkeypatch):
+    def symlink(*_, **__):
+        raise PermissionError("no links")
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    publish(revision("main"), native(), target)
+    assert not any(path.is_symlink() for path in target.root.rglob("*"))
+    assert torch.equal(load(target, "main")[0].lm_head.weight, load_model(native()).head.weight)
+
+
 def test_layout_is_one_the_hub_client_knows(target, revision, native):
     publish(revision("main"), native(), target)
     found = scan_cache_dir(target.folder)

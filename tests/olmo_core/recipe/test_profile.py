@@ -37,6 +37,20 @@ def test_the_environment_names_another_home(monkeypatch: pytest.MonkeyPatch, tmp
     assert load_profile("laptop").folder == tmp_path / "elsewhere"
 
 
+@pytest.mark.parametrize("variable", [None, "~/x"])
+def test_a_tilde_is_the_home_of_the_user(variable: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OLMO_HOME", variable or "")
+    laptop = load_profile("laptop", ["--home=~/x", "--artifacts=~/store"])
+    assert (laptop.folder, laptop.store_root) == (tmp_path / "x", str(tmp_path / "store"))
+
+
+def test_a_tilde_of_nobody_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLMO_HOME", "~nobody-of-that-name/x")
+    with pytest.raises(ConfigError, match=r"^OLMO_HOME .value '~nobody-of-that-name/x'.: there is no such user"):
+        _ = load_profile("laptop").folder
+
+
 def test_a_store_may_lie_anywhere() -> None:
     assert load_profile("laptop", ["--artifacts=s3://bucket/olmo"]).store_root == "s3://bucket/olmo"
 

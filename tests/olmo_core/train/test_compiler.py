@@ -1,0 +1,64 @@
+"""Compilers and folders that do not do: each is told with its remedy, and what does is told by nothing."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from torch._inductor import config
+from torch._inductor.codecache import CppPythonBindingsCodeCache
+
+from olmo_core.train.compiler import compiler_trouble
+
+
+@pytest.fixture(autouse=True)
+def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
+    compiler_trouble.cache_clear()
+    yield
+    compiler_trouble.cache_clear()
+
+
+def stand_in(folder: Path, script: str) -> str:
+    """Return a compiler that says it is g++, then runs this script."""
+    path = folder / "g++"
+    path.write_text(f'#!/bin/sh\ncase "$1" in --version|-v) exec {shutil.which("g++")} "$1";; esac\n{script}\n')
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'x.cpp:4:10: fatal error: Python.h: No such file or directory' >&2; exit 1", "fails: Python.h: No such"),
+        ("echo 'x.cpp:4:10: fatal error: omp.h: No such file or directory' >&2; exit 1", "fails: omp.h: No such"),
+        ("echo 'Illegal instruction' >&2; exit 4", "fails: Illegal instruction"),
+        ('while [ "$1" != -o ]; do shift; done; echo no library > "$2"', "cannot hold what is compiled ("),
+    ],
+    ids=["no headers of Python", "no OpenMP", "broken", "what it wrote cannot be loaded"],
+)
+def test_a_compiler_that_fails_is_told_with_the_reason(script: str, said: str, tmp_path: Path) -> None:
+    with config.patch({"cpp.cxx": (None, stand_in(tmp_path, script)), "cpp_cache_precompile_headers": False}):
+        assert said in compiler_trouble()
+
+
+@pytest.mark.parametrize("name", ["/bin/false", "no-such-compiler"])
+def test_what_is_no_compiler_is_named(name: str) -> None:
+    with config.patch({"cpp.cxx": (None, name)}):
+        assert compiler_trouble().startswith(f"{name!r} is no C++ compiler that works; install g++")
+
+
+def test_a_folder_from_which_nothing_may_run_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object) -> None:
+        raise ImportError(f"{tmp_path}/c/x.main.so: failed to map segment from shared object")
+
+    monkeypatch.setattr(CppPythonBindingsCodeCache, "load_pybinding", load)
+    said = compiler_trouble()
+    assert said.startswith(f"{tmp_path / 'cache'} cannot hold what is compiled (") and "noexec" in said
+    assert "set TORCHINDUCTOR_CACHE_DIR" in said
+
+
+def test_a_folder_that_cannot_be_made_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    assert "Not a directory" in compiler_trouble()
