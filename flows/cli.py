@@ -38,14 +38,17 @@ def plan(
     profile: ProfileOption = "laptop",
     as_json: JsonOption = False,
     strict_code: StrictOption = False,
+    steps: Annotated[bool, typer.Option("--steps", help="List every step with its reason.")] = False,
 ) -> None:
     """Show what would run, what is reused and why, and what it would cost; exit code 3 above the profile's budget."""
     from flows.display import print_json
-    from flows.planning import print_plan, survey
+    from flows.planning import print_plan, print_steps, survey
 
-    found = survey(recipe, profile, _overrides(context), strict_code)
+    found = survey(recipe, profile, _overrides(context), strict_code, Console(stderr=True))
     if as_json:
         print_json(found)
+    elif steps:
+        print_steps(Console(), found)
     else:
         print_plan(Console(), found)
     if found["over_budget"]:
@@ -94,15 +97,14 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """List what is in the store, step by step, and what is published."""
-    from flows.display import print_json, print_table
-    from flows.planning import state
+    from flows.display import print_json
+    from flows.planning import print_state, state
 
     found = state(recipe, profile)
     if as_json:
         print_json(found)
-        return
-    for title, rows in found.items():
-        print_table(Console(), title, rows)
+    else:
+        print_state(Console(), found)
 
 
 @app.command(context_settings=FREE)

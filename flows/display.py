@@ -1,4 +1,4 @@
-"""What a person sees of a release: bars with rate and ETA on a terminal, plain lines in a log, tables at the end."""
+"""What a person sees of a release: how far each step is, lines in a log, tables."""
 
 import json
 import threading
@@ -9,29 +9,55 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import Progress, TextColumn
 
 from infra.patience import Lines, Show
-from olmo_core.recipe.quantity import show_count
+from olmo_core.recipe.quantity import show_bytes, show_count, show_duration
 from tasks.board import Report
 from tasks.session import Session
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15.0
+GAP = "  "  # between columns
 
 Rows = list[dict[str, Any]]
 
 
 def print_table(console: Console, title: str, rows: Rows) -> None:
-    """Print rows as a table; numbers to four significant digits."""
+    """Print rows as a table no wider than the console; numbers to four significant digits.
+
+    Nothing is broken or cut: columns that do not fit follow below, beside the first one again.
+    """
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    table = Table(title=title, title_justify="left")
-    for place, column in enumerate(columns):
-        table.add_column(column, overflow="fold", no_wrap=place == 0)
-    for row in rows:
-        table.add_row(*(_cell(row.get(column)) for column in columns))
-    console.print(table)
+    cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
+    widths = {column: max(len(each) for each in (column, *cells[column])) for column in columns}
+    lines = [title]
+    for page in _pages(widths, console.width):
+        if len(lines) > 1:
+            lines.append("")
+        shown = [_column(column, cells[column], widths[column]) for column in page]
+        lines += [GAP.join(row).rstrip() for row in zip(*shown, strict=True)]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _pages(widths: dict[str, int], most: int) -> list[list[str]]:
+    """Return the columns of every page: the first one, and as many others as fit."""
+    first, *others = widths or {"": 0}
+    pages, used = [[first]], widths.get(first, 0)
+    for column in others:
+        if len(pages[-1]) > 1 and used + len(GAP) + widths[column] > most:
+            pages.append([first])
+            used = widths[first]
+        pages[-1].append(column)
+        used += len(GAP) + widths[column]
+    return pages if widths else []
+
+
+def _column(head: str, cells: list[str], width: int) -> list[str]:
+    """Return head, rule and cells of a column at its width, to the right where all are numbers or have units."""
+    numbers = all(cell[:1].isdigit() or cell[:1] in {"", "-", "+"} for cell in cells)
+    pad = str.rjust if numbers and any(cells) else str.ljust
+    return [pad(head, width), "─" * width, *(pad(cell, width) for cell in cells)]
 
 
 def turned(rows: Rows, head: str) -> Rows:
@@ -48,6 +74,8 @@ def print_json(value: object) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -90,19 +118,17 @@ class Watch:
                 self._tell()
                 self._print_lines(self._reports())
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[shown]}"))
-        with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=self._console) as bars:
+        with Progress(TextColumn("{task.description}"), console=self._console) as lines:
             tasks: dict[str, Any] = {}
             while not self._done.wait(POLL_SECONDS):
                 self._tell()
                 reports = self._reports()
                 for label in [each for each in tasks if each not in reports]:
-                    bars.remove_task(tasks.pop(label))
+                    lines.remove_task(tasks.pop(label))
                 for label, report in reports.items():
                     if label not in tasks:
-                        tasks[label] = bars.add_task(label, shown="")
-                    shown = self._text(label, report)
-                    bars.update(tasks[label], completed=report.done, total=report.total or None, shown=shown)
+                        tasks[label] = lines.add_task("", total=None)
+                    lines.update(tasks[label], description=f"{label}: {self._text(label, report)}")
 
     def _reports(self) -> Mapping[str, Report]:
         try:
@@ -121,14 +147,21 @@ class Watch:
         for label, report in reports.items():
             if now - self._lines.setdefault(label, now) >= LINE_SECONDS:
                 self._lines[label] = now
-                self._console.print(f"{label}: {self._text(label, report)}", highlight=False)
+                self._console.print(f"{label}: {self._text(label, report)}", highlight=False, soft_wrap=True)
 
     def _text(self, label: str, report: Report) -> str:
+        """How much of how much, how fast, how long still, and the loss; all else that is measured goes to MLflow."""
         first = self._first.setdefault(label, report)
-        passed = report.time - first.time
-        rate = (report.done - first.done) / passed if passed > 0 else 0.0
-        text = f"{show_count(report.done)}/{show_count(report.total)} {report.unit}"
-        if rate > 0:
-            left = (report.total - report.done) / rate
-            text += f", {show_count(rate)}/s, {left // 60:.0f}:{left % 60:02.0f} left"
-        return text + "".join(f", {name} {value:.4g}" for name, value in report.shown.items())
+        if report.done < first.done:  # it went on from an earlier checkpoint
+            first = self._first[label] = report
+        show = show_bytes if report.unit == "bytes" else show_count
+        unit = "" if report.unit == "bytes" else f" {report.unit}"
+        passed, done = report.time - first.time, report.done - first.done
+        text = f"{show(report.done)} of {show(report.total)}{unit}"
+        if report.total <= report.done:  # a stream that says no end
+            text = f"{show(report.done)}{unit}"
+        if passed > 0 and done > 0:
+            text += f", {show(done / passed)}/s"
+            if report.total > report.done:
+                text += f", {show_duration((report.total - report.done) * passed / done)} left"
+        return text + (f", loss {report.shown['loss']:.3f}" if "loss" in report.shown else "")

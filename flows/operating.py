@@ -5,8 +5,10 @@ from rich.console import Console
 from flows.display import print_table, waiting
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
+from infra.machine import cores, has_bf16, measured_machine, processor
 from infra.services.group import bring_up, environment_file, states, take_down
 from olmo_core.recipe.profile import Profile, load_profile
+from olmo_core.recipe.recipe import Recipe
 
 
 def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, list[dict[str, str]]]:
@@ -46,7 +48,17 @@ def examined(recipe: str, profile: str) -> list[Finding]:
     plan, loaded = read_plan(recipe, []), load_profile(profile)
     # A store elsewhere takes no room here, and what it holds is known when it answers.
     needed = 0 if "://" in loaded.store_root else bytes_to_write(plan, open_store(loaded), plan.steps, loaded)
-    return list(examine(loaded, needed))
+    return [_machine(plan.recipe, loaded), *examine(loaded, needed)]
+
+
+def _machine(recipe: Recipe, profile: Profile) -> Finding:
+    """Return what the machine is, and what it makes of the products of a recipe."""
+    seen = f"{processor()}, {cores()} cores, {'with' if has_bf16() else 'without'} bf16 instructions"
+    machine = measured_machine(recipe, profile.folder)
+    if machine is None:
+        return Finding("machine", seen, "torch cannot be run: install what requirements.lock says")
+    rates = ", ".join(f"{rate / 1e9:.3g} GFLOP/s in {name}" for name, rate in sorted(machine.rates.items()))
+    return Finding("machine", f"{seen}; products of {recipe.name} on one thread: {rates}")
 
 
 def down(profile: str, console: Console) -> bool:

@@ -1,53 +1,145 @@
 """What `olmo plan`, `why` and `status` answer: read from the recipe and the store, nothing is started."""
 
-from collections import Counter
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 from flows.display import print_table
 from flows.opening import open_store, read_plan
+from infra.machine import known_machine, measured_machine
 from olmo_core.artifact.record import Record
+from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import why
 from olmo_core.hub.names import in_order
-from olmo_core.recipe.estimate import Estimate, estimate
-from olmo_core.recipe.profile import load_profile
-from olmo_core.recipe.quantity import show_count
+from olmo_core.recipe.estimate import Estimate, uses_gpu
+from olmo_core.recipe.machine import Machine
+from olmo_core.recipe.plan import Plan
+from olmo_core.recipe.profile import Profile, load_profile
+from olmo_core.recipe.quantity import show_bytes, show_count, show_duration, show_energy, show_flops
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
-from olmo_core.report.tables import plan_rows
+from olmo_core.report.summary import summary
+from olmo_core.report.tables import verdict_rows, verdicts
+from olmo_core.report.words import duration, some
 from tasks.session import target_of
 
 
-def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool) -> dict[str, Any]:
+def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, console: Console) -> dict[str, Any]:
     """Return what would run and what it would cost."""
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
-    store = open_store(loaded)
-    rows = plan_rows(plan, store, strict_code)
-    todo = [step for step, row in zip(plan.steps, rows, strict=True) if row["action"] == "run"]
-    cost = estimate(plan, todo, store.records(), loaded)
+    return survey_plan(plan, open_store(loaded), loaded, console, strict_code=strict_code)
+
+
+def survey_plan(
+    plan: Plan, store: Store, profile: Profile, console: Console, parts: Sequence[str] = (), strict_code: bool = False
+) -> dict[str, Any]:
+    """Return what running some parts of a plan (all, where none is named) does and costs."""
+    found = verdicts(plan, store, strict_code)
+    todo = any(not each.hit for each in found.values())
+    machine = machine_of(plan, profile, console) if todo else None
+    came = summary(plan, found, list(store.records()) if todo else [], profile, machine, parts)
     return {
         "recipe": plan.recipe.name,
         "release": plan.id,
-        "profile": loaded.name,
-        "steps": rows,
-        "predicted": asdict(cost),
-        "over_budget": cost.over(loaded.budget),
+        "profile": profile.name,
+        "steps": verdict_rows(plan, found),
+        "over_budget": Estimate(**came["predicted"]).over(profile.budget),
+        **came,
     }
 
 
+def machine_of(plan: Plan, profile: Profile, console: Console) -> Machine | None:
+    """Return what this machine does with the products of a recipe; None where none of its work is on a CPU."""
+    if uses_gpu(profile.training.single) and uses_gpu(profile.training.seeds) and profile.placement.device == "cuda":
+        return None
+    if (known := known_machine(plan.recipe, profile.folder)) is not None:
+        return known
+    with console.status("measuring how fast this machine is, once"):
+        return measured_machine(plan.recipe, profile.folder)
+
+
+FIRST_PARTS, LAST_PARTS, MOST_REASONS = 8, 4, 6  # those shown of many; 40 lines of 80 columns hold them
+
+
 def print_plan(console: Console, found: dict[str, Any]) -> None:
-    """Print a survey for people."""
-    print_table(console, f"plan of {found['recipe']} ({found['release'][:12]})", found["steps"])
-    counts = Counter(row["action"] for row in found["steps"])
-    cost = Estimate(**found["predicted"])
-    console.print(
-        f"{counts['run']} steps to run, {counts['reuse']} reused; predicted: {show_count(cost.tokens)} tokens, "
-        f"{cost.flops:.3g} FLOPs, {cost.minutes:.1f} min, {cost.kwh:.2g} kWh, {show_count(cost.bytes)} bytes of disk",
-        highlight=False,
-    )
-    for line in found["over_budget"]:
-        console.print(f"over budget: {line}", style="red", highlight=False)
+    """Print a survey for people: a row for each part of the release, and why its steps run, each reason once."""
+    run, reused = (sum(row[action] for row in found["parts"]) for action in ("run", "reused"))
+    what = f"{found['recipe']} ({found['release'][:12]}), profile {found['profile']}"
+    if run:
+        rows = [*_folded(found["parts"]), {"part": "total", "run": run, "reused": reused, **found["predicted"]}]
+        print_table(console, what, [_shown(row) for row in rows])
+        console.print()
+    lines = [*_reasons(found), *_times(found), *(f"over budget: {each}" for each in found["over_budget"])]
+    for line in lines if run else [f"{what}: nothing to run, {reused:,} steps reused", *lines]:
+        console.print(line, highlight=False, markup=False, style="red" if line.startswith("over budget") else None)
+
+
+def print_steps(console: Console, found: dict[str, Any]) -> None:
+    """Print a line for every step: what happens to it, and why."""
+    for row in found["steps"]:
+        console.print(f"{row['action']:5}  {row['step']}: {row['why']}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _folded(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of parts, with the stages in the middle of many as one."""
+    more = len(parts) - FIRST_PARTS - LAST_PARTS
+    if more <= 1:
+        return parts
+    middle = parts[FIRST_PARTS:-LAST_PARTS]
+    row: dict[str, Any] = {"part": f"{more} stages"}
+    for name in ("run", "reused", "tokens", "flops", "bytes"):
+        row[name] = sum(each.get(name, 0) for each in middle)
+    for name in ("minutes", "kwh"):
+        values = [each.get(name, 0.0) for each in middle]
+        row[name] = None if None in values else sum(values)
+    return [*parts[:FIRST_PARTS], row, *parts[-LAST_PARTS:]]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of a plan as people read it; a part that has nothing to run costs nothing."""
+    minutes, kwh = row.get("minutes"), row.get("kwh")
+    costs = row["run"] > 0
+    time = show_duration(60 * minutes) if minutes is not None else "not known"
+    bounded = minutes is not None and not time.startswith("over")
+    return {
+        "part": row["part"],
+        "run": row["run"],
+        "reused": row["reused"],
+        "tokens": show_count(row["tokens"]) if row.get("tokens") else "",
+        "FLOPs": show_flops(row["flops"]) if row.get("flops") else "",
+        "time": time if costs else "",
+        "energy": (show_energy(kwh) if kwh is not None and bounded else "-") if costs else "",
+        "disk": show_bytes(row["bytes"]) if costs else "",
+    }
+
+
+def _reasons(found: dict[str, Any]) -> list[str]:
+    names = [row["part"] for row in found["parts"] if row["run"] or row["reused"]]
+    lines = []
+    for reason in found["reasons"][:MOST_REASONS]:
+        began = f" ({some(reason['origins'])})" if reason["origins"] else ""
+        parts = "" if reason["parts"] == names else f" of {some(reason['parts'])}"
+        steps = f"{reason['steps']:,} {'step' if reason['steps'] == 1 else 'steps'}{parts}"
+        reused = " reused; `--strict-code` makes them again" if reason["action"] == "reuse" else ""
+        lines.append(f"{reason['text']}{began}: {steps}{reused}")
+    if (more := len(found["reasons"]) - MOST_REASONS) > 0:
+        lines.append(f"and {more:,} more reasons: `olmo plan {found['recipe']} --steps` has that of every step")
+    return lines
+
+
+def _times(found: dict[str, Any]) -> list[str]:
+    """Say what the times were judged by, or why there are none."""
+    predicted = found["predicted"]
+    if predicted["unknown"]:
+        return [f"time: {predicted['unknown']}"]
+    bases: dict[str, list[str]] = {}
+    for row in found["parts"]:
+        if row.get("basis"):
+            bases.setdefault(row["basis"], []).append(row["part"])
+    lines = [f"time of {some(parts)}: {basis}" for basis, parts in bases.items()]
+    if show_duration(60 * predicted["minutes"]).startswith("over"):
+        lines.append("this is work for GPUs: give a profile that has some, with `speed: {flops_per_second: ...}`")
+    return lines
 
 
 def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:
@@ -90,6 +182,30 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
         shown = target.published()
         revisions += [{"repository": target.repo, "revision": each, "commit": shown[each]} for each in in_order(shown)]
     return {"runs": runs, "steps": steps, "revisions": revisions}
+
+
+def print_state(console: Console, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Print what `state` found, for people: fewer columns, times and commits short, a table for each repository."""
+    runs = [
+        {"run": row["run"], "id": row["id"], "tokens": show_count(row["tokens"]), **_made(row)} for row in found["runs"]
+    ]
+    print_table(console, f"{len(runs)} runs", runs)
+    console.print()
+    print_table(
+        console, f"{len(found['steps']):,} steps", [{"step": row["step"], **_made(row)} for row in found["steps"]]
+    )
+    for repo in dict.fromkeys(row["repository"] for row in found["revisions"]):
+        rows = [row for row in found["revisions"] if row["repository"] == repo]
+        console.print()
+        print_table(
+            console,
+            f"{len(rows)} revisions of {repo}",
+            [{"revision": row["revision"], "commit": row["commit"][:12]} for row in rows],
+        )
+
+
+def _made(row: dict[str, Any]) -> dict[str, str]:
+    return {"digest": row["digest"], "time": duration(row["seconds"])}
 
 
 def _summary(noun: str, record: Record, name: str) -> dict[str, Any]:

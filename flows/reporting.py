@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from flows.opening import open_store, read_plan
+from infra.machine import known_machine
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.profile import load_profile
 from olmo_core.report.page import render
@@ -18,7 +19,7 @@ def write_report(recipe: str, profile: str, overrides: list[str], out: Path | No
     path = out.expanduser() if out is not None else loaded.folder / "report" / f"{plan.recipe.name}.html"
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; give the name of a file")
-    page = render(plan, open_store(loaded), loaded)
+    page = render(plan, open_store(loaded), loaded, known_machine(plan.recipe, loaded.folder))
     part = path.with_name(f".{path.name}.incomplete")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from rich.console import Console
 from flows.display import Watch, print_json, print_table, turned, waiting
 from flows.inputs import check_inputs
 from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
+from flows.planning import print_plan, survey_plan
 from flows.tracking import unused_address
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
@@ -23,7 +24,8 @@ from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
-from olmo_core.report.tables import decision, evaluation_rows, stage_rows
+from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows
+from olmo_core.report.words import duration
 from tasks.failures import StepsFailedError, root_message
 from tasks.session import Session
 
@@ -50,6 +52,7 @@ def run_release(
     check_inputs(plan, store, parts)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
     check_room(loaded, bytes_to_write(plan, store, todo, loaded))
+    print_plan(console, survey_plan(plan, store, loaded, console, parts))
     server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:
@@ -100,7 +103,7 @@ def _run_flow(
 
 def _has_to_be_made(step: Step, store: Store) -> bool:
     record = store.peek(step)
-    return record is None or bool(stale_inputs(record, step, store))
+    return record is None or bool(stale_inputs(record, step, store.peek))
 
 
 def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:
@@ -133,7 +136,11 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         )
         return
     if rows:
-        print_table(console, "bits per byte of held-out text, and tasks", turned(rows, "model"))
+        shown = turned(end_rows(plan, rows), "model")
+        print_table(console, "bits per byte of held-out text, and tasks", shown)
+        if (others := len(rows) - len(shown[0]) + 1) > 0:
+            console.print(f"{others} other checkpoints: `olmo report {plan.recipe.name}`, or --json", highlight=False)
+        console.print()
     for row in stage_rows(plan, store):
         change = f", {row['change']:+.1%} from {row['before']:.4f}" if row["change"] is not None else ""
         console.print(
@@ -143,9 +150,10 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         console.print(f"main is {found['main']}: {found['reason']}", highlight=False)
     repo, cache = session.target.repo, _cache_arguments(session)
     console.print(
-        f"{len(session.made)} steps made, {len(session.reused)} reused, {seconds:.1f} s; load any revision with\n"
+        f"{len(session.made)} steps made, {len(session.reused)} reused, {duration(seconds)}; load any revision with\n"
         f'  AutoModelForCausalLM.from_pretrained("{repo}", revision="main"{cache})',
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -7,7 +7,7 @@ runs (hosts, workers, threads, folders) is no part of it. Storing what a step ma
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -100,8 +100,14 @@ class Step:
 
     def closure(self) -> Iterator["Step"]:
         """Yield every step this one rests on, inputs first, itself last, each id once."""
-        seen: set[str] = set()
-        yield from _closure(self, seen)
+        return closure([self])
+
+
+def closure(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield these steps and all that they need, inputs first, each id once."""
+    seen: set[str] = set()
+    for step in steps:
+        yield from _closure(step, seen)
 
 
 def _closure(step: Step, seen: set[str]) -> Iterator[Step]:

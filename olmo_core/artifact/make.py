@@ -76,12 +76,18 @@ def make(
                 return Made(_work(attempt, inputs, placement, progress, metrics, meter), reused=False)
 
 
-def stale_inputs(record: Record, step: Step, store: Store) -> list[str]:
-    """Return the roles whose artifact was made again since with other content; what was made from it is stale."""
+def stale_inputs(record: Record, step: Step, peek: Callable[[Step], Record | None]) -> list[str]:
+    """Return the roles whose artifact was made again since with other content; what was made from it is stale.
+
+    Args:
+        record: of the step's artifact.
+        step: whose inputs are looked at.
+        peek: returns the record of a complete artifact, as `Store.peek` does.
+    """
     stale = []
     for role, source in step.inputs.items():
         read = record.inputs[role].digest
-        now = store.peek(source) if read is not None else None
+        now = peek(source) if read is not None else None
         if now is not None and now.digest != read:
             stale.append(role)
     return sorted(stale)
@@ -92,7 +98,7 @@ def reusable(step: Step, store: Store, strict_code: bool = False) -> Artifact | 
     found = store.find(step)
     if found is None:
         return None
-    if roles := stale_inputs(found.record, step, store):
+    if roles := stale_inputs(found.record, step, store.peek):
         reason = f"its input {', '.join(roles)} was made again with other content"
     elif strict_code and step.work and (changed := found.record.source.changed(source_of(step.work))):
         reason = f"code changed since in {', '.join(changed)}"

@@ -1,16 +1,21 @@
 """Why a step would be reused or made: on a miss, the exact declared fields that differ and the step they belong to."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import islice
 from typing import Any
 
-from olmo_core.artifact.identity import Step
+from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.source import source_of
 from olmo_core.artifact.store import Store
 
 ABSENT = "(absent)"
+LOOKED_AT = (
+    32  # records of other names a step is compared with: OLMo 2 1B has 1,980 checkpoints, each with its own name
+)
 
 
 @dataclass(frozen=True)
@@ -45,21 +50,24 @@ def why(step: Step, store: Store, strict_code: bool = False) -> Why:
 
 
 class Explainer:
-    """Answers `why` for many steps of one plan; lists the records of a kind once. Reads only, changes nothing."""
+    """Answers `why` for many steps of one plan; reads every record once. Reads only, changes nothing."""
 
     def __init__(self, store: Store, strict_code: bool = False) -> None:
         self.store = store
         self.strict_code = strict_code
-        self._kinds: dict[str, list[Record]] = {}
+        self._peeked: dict[str, Record | None] = {}
+        self._kinds: dict[str, _Kind] = {}
+        self._began: dict[tuple[str, str], dict[tuple[str, str], Difference]] = {}
+        self._source = cache(source_of)
 
     def why(self, step: Step) -> Why:
         """See the function `why`."""
-        record = self.store.peek(step)
+        record = self._peek(step)
         if record is not None:
             return self._present(record, step)
         if problem := self.store.problem(step):
             return Why(False, f"it was complete once, but {problem}")
-        nearest = self._nearest(step)
+        nearest = self._of_kind(step.kind).nearest(step)
         if nearest is None:
             return Why(False, f"no {step.kind} was ever made in this store")
         differences = list(self._causes(nearest, step).values())
@@ -67,41 +75,74 @@ class Explainer:
         return Why(False, reason, differences, nearest=nearest.folder)
 
     def _present(self, record: Record, step: Step) -> Why:
-        changed = record.source.changed(source_of(step.work)) if step.work else []
-        if roles := stale_inputs(record, step, self.store):
+        changed = record.source.changed(self._source(step.work)) if step.work else []
+        if roles := stale_inputs(record, step, self._peek):
             return Why(False, f"its input {', '.join(roles)} was made again with other content", code_changed=changed)
         if changed:
             reason = f"complete; code changed since in {', '.join(changed)}"
             return Why(not self.strict_code, reason, code_changed=changed)
         return Why(True, "complete")
 
-    def _nearest(self, step: Step) -> Record | None:
-        """Return the record of the same kind that differs least: the same name first, then the fewest leaves."""
-
-        def distance(record: Record) -> tuple[bool, int, str]:
-            return record.name != step.name, len(_differing(record.payload, step.payload)), record.id
-
-        return min(self._records(step.kind), key=distance, default=None)
+    def _peek(self, step: Step) -> Record | None:
+        if step.id not in self._peeked:
+            self._peeked[step.id] = self.store.peek(step)
+        return self._peeked[step.id]
 
     def _causes(self, record: Record, step: Step) -> dict[tuple[str, str], Difference]:
         """Return what differs, by step and path; an input that differs is followed to the step where that began."""
+        key = (record.id, step.id)
+        if key not in self._began:
+            self._began[key] = self._follow(record, step)
+        return self._began[key]
+
+    def _follow(self, record: Record, step: Step) -> dict[tuple[str, str], Difference]:
         found: dict[tuple[str, str], Difference] = {}
         for path, (recorded, wanted) in _differing(record.payload, step.payload).items():
             causes = {(step.label, path): Difference(step.label, path, recorded, wanted)}
             role = path.removeprefix("inputs.")
             if path.startswith("inputs.") and role in step.inputs and role in record.inputs:
                 old = record.inputs[role]
-                before = next((other for other in self._records(old.kind) if other.id == old.id), None)
+                before = self._of_kind(old.kind).by_id.get(old.id)
                 if before is not None and old.kind == step.inputs[role].kind:
                     causes = self._causes(before, step.inputs[role])
-            for key, cause in causes.items():
-                found.setdefault(key, cause)
+            for each, cause in causes.items():
+                found.setdefault(each, cause)
         return found
 
-    def _records(self, kind: str) -> list[Record]:
+    def _of_kind(self, kind: str) -> "_Kind":
         if kind not in self._kinds:
-            self._kinds[kind] = list(self.store.records(kind))
+            self._kinds[kind] = _Kind(self.store.records(kind))
         return self._kinds[kind]
+
+
+class _Kind:
+    """The records of one kind."""
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self.by_id = {record.id: record for record in records}
+        self._by_name: dict[str, list[Record]] = {}
+        for record in self.by_id.values():
+            self._by_name.setdefault(record.name, []).append(record)
+        self._values: dict[str, frozenset[tuple[str, Any]]] = {}
+
+    def nearest(self, step: Step) -> Record | None:
+        """Return the record that differs least: the same name first, then the fewest leaves."""
+        own = self._by_name.get(step.name)
+        wanted = _values(step.payload)
+
+        def distance(record: Record) -> tuple[int, str]:
+            if record.id not in self._values:
+                self._values[record.id] = _values(record.payload)
+            return len({path for path, _ in self._values[record.id] ^ wanted}), record.id
+
+        return min(own or islice(self.by_id.values(), LOOKED_AT), key=distance, default=None)
+
+
+def _values(payload: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    """Return (dotted path, value) of every leaf, to be compared as a whole."""
+    return frozenset(
+        (path, canonical(value) if isinstance(value, list | Mapping) else value) for path, value in _leaves(payload)
+    )
 
 
 def _differing(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

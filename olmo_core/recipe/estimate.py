@@ -1,126 +1,306 @@
 """What a release would cost before it runs: tokens, FLOPs, minutes, kWh and bytes of the steps that have to run.
 
-Times and sizes come from the records of the same or the nearest step where there are any, else from the profile's
-figures for the machine and from the size of the model. A prediction changes nothing and bears no identity.
+Times come from records of the same model where there are any, else from the rate of the profile or of the machine. A
+prediction changes nothing and bears no identity.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
+from olmo_core.recipe.machine import Machine
+from olmo_core.recipe.past import Past
 from olmo_core.recipe.plan import Plan, Run
-from olmo_core.recipe.profile import Budget, Profile
+from olmo_core.recipe.profile import Budget, Profile, Workers
+from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
+from olmo_core.recipe.size import scoring_flops, token_file_bytes
 
-# Seconds of a step of the embedded recipes on two cores, for kinds that no record tells about yet.
-DEFAULT_SECONDS = {
-    "package": 3.0,
+# Seconds on the machine of reference (see `machine`), on top of what grows with bytes and FLOPs.
+START_SECONDS = 25.0  # services and workers, once, when anything has to run
+STAGE_SECONDS = 60.0  # Ray Train, imports and compilation of one stage
+KIND_SECONDS = {
+    "package": 4.0,
     "corpus": 4.0,
-    "tokenizer": 8.0,
-    "tokens": 2.0,
+    "tokenizer": 1.5,
+    "tokens": 3.0,
     "mix": 1.0,
     "suite": 3.0,
     "pretrained": 10.0,
+    "checkpoint": 0.0,  # its run makes it
     "soup": 2.0,
-    "result": 12.0,
+    "result": 2.0,
     "decision": 1.0,
-    "export": 1.0,
+    "export": 1.5,
     "revision": 1.0,
 }
-# Bytes of a step of `tiny`, likewise, for what does not grow with the model.
-DEFAULT_BYTES = {"package": 50e6, "corpus": 3e6, "tokens": 4e6}
+TOKENIZER_SECONDS = 1.3e-6  # for a byte of text that a tokenizer learns from
+DISK_BYTES = 300e6  # written and hashed in a second
+NETWORK_BYTES = 100e6  # fetched in a second
+# FLOP/s of a compiled training step over those of its products: fp32 0.72 (60M), bf16 0.69 (5M) and 0.75 (60M).
+TRAINING_SHARE = 0.7
+SCORING_SHARE = 0.5  # of an evaluation, which is not compiled
+# Bytes of a step of `tiny`, for what grows neither with the model nor with the tokens.
+KIND_BYTES = {"package": 50e6, "corpus": 3e6, "tokens": 4e6}
 OTHER_BYTES = 1e6
 WEIGHT_BYTES = 4  # fp32
 MOMENTS = 2  # of Adam, fp32 beside each weight of a checkpoint
-START_SECONDS = 25.0  # starting services and workers, once, when anything has to run
+
+BESIDE = ("evaluate", "publish")  # parts that go on beside training
+GPU_RATE = "not known for a GPU that is not here; give `speed: {flops_per_second: ...}` in the profile"
+CPU_RATE = "not known, for this machine could not be measured; give `speed: {flops_per_second: ...}` in the profile"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Predicted cost of the steps that have to run: tokens trained on, training FLOPs, minutes, kWh, bytes of disk."""
+    """Predicted cost of the steps that have to run.
 
-    steps: int
-    tokens: int
-    flops: float
-    minutes: float
-    kwh: float
-    bytes: int
+    Attributes:
+        steps: how many there are.
+        tokens: trained on.
+        flops: floating point operations of training.
+        minutes: wall-clock time; None where `unknown` says why.
+        kwh: energy; None where minutes are, and for GPUs, whose power the profile does not say.
+        bytes: of disk.
+        basis: what the time of training was judged by.
+        unknown: why there is no time, and what would give one.
+    """
+
+    steps: int = 0
+    tokens: int = 0
+    flops: float = 0.0
+    minutes: float | None = 0.0
+    kwh: float | None = 0.0
+    bytes: int = 0
+    basis: str = ""
+    unknown: str = ""
 
     def over(self, budget: Budget) -> list[str]:
         """Return a sentence for every limit of a budget that is exceeded."""
-        limits = budget.model_dump()
+        shown: dict[str, Callable[[float], str]] = {
+            "minutes": lambda minutes: show_duration(60 * minutes),
+            "kwh": show_energy,
+            "flops": show_flops,
+        }
         cost = asdict(self)
         return [
-            f"{name} {cost[name]:.3g} is above the profile's budget of {limit:.3g}"
-            for name, limit in limits.items()
-            if limit is not None and cost[name] > limit
+            f"{name}: {shown[name](cost[name])}, the profile's budget is {shown[name](limit)}"
+            for name, limit in budget.model_dump().items()
+            if limit is not None and cost[name] is not None and cost[name] > limit
         ]
 
 
-def estimate(plan: Plan, steps: Iterable[Step], records: Iterable[Record], profile: Profile) -> Estimate:
-    """Return the predicted cost of making `steps`, judged by `records`."""
-    todo = {step.id: step for step in steps}
-    known: dict[str, list[Record]] = {}
-    for record in records:
-        known.setdefault(record.kind, []).append(record)
-    runs = [run for stage in plan.runs.values() for run in stage if run.step.id in todo]
-    shape = plan.recipe.shape
-    tokens = sum(run.config.tokens for run in runs)
-    flops = sum(run.config.tokens * shape.flops_per_token(run.config.sequence_length) for run in runs)
-    seconds = START_SECONDS if todo else 0.0
-    for stage in plan.runs.values():
-        seconds += max((_run_seconds(plan, run, known, profile) for run in stage if run.step.id in todo), default=0.0)
-    for step in todo.values():
-        if step.kind not in {"run", "checkpoint"}:
-            lanes = profile.beside if step.kind in {"result", "export", "revision"} else 1
-            seconds += _seconds(step, known.get(step.kind, [])) / lanes
-    disk = sum(_bytes(plan, step, known.get(step.kind, []), profile) for step in todo.values())
-    return Estimate(len(todo), tokens, flops, seconds / 60, seconds * profile.speed.watts / 3.6e6, int(disk))
+def estimate(
+    plan: Plan, steps: Iterable[Step], records: Iterable[Record], profile: Profile, machine: Machine | None = None
+) -> Estimate:
+    """Return the predicted cost of making `steps`; see `estimate_parts`."""
+    return whole(estimate_parts(plan, steps, records, profile, machine), plan, profile, machine)
 
 
-def _run_seconds(plan: Plan, run: Run, known: dict[str, list[Record]], profile: Profile) -> float:
-    """Seconds of a run: by tokens per second of a recorded run of the same model, else by the profile's FLOP/s.
+def estimate_parts(
+    plan: Plan, steps: Iterable[Step], records: Iterable[Record], profile: Profile, machine: Machine | None = None
+) -> dict[str, Estimate]:
+    """Return the predicted cost of making `steps`, by the parts that have some of them.
 
-    Runs of one stage share the machine: side by side they take as long as one after the other where cores are few.
+    Args:
+        plan: has all of the steps.
+        steps: what has to be made.
+        records: of what was made before.
+        profile: says where it runs.
+        machine: what this machine does; times on its CPU are not known without it.
     """
-    model = run.step.fields["model"]
-    rates: list[float] = [
-        record.payload["fields"]["tokens"] / record.seconds
-        for record in known.get("run", [])
-        if record.payload["fields"].get("model") == model and record.seconds > 0
-    ]
-    if rates:
-        return run.config.tokens / max(rates)
-    work = run.config.tokens * plan.recipe.shape.flops_per_token(run.config.sequence_length)
-    return work * len(plan.runs[run.stage]) / profile.speed.flops_per_second
+    todo = {step.id for step in steps}
+    prediction = _Prediction(plan, Past(records), profile, machine)
+    parts = {}
+    for part in plan.parts:
+        if own := [step for step in plan.steps_of(part) if step.id in todo]:
+            runs = [run for run in plan.runs.get(part, []) if run.step.id in todo]
+            parts[part] = prediction.stage(runs, own) if runs else prediction.steps(part, own)
+    return parts
 
 
-def _bytes(plan: Plan, step: Step, records: list[Record], profile: Profile) -> float:
-    """Bytes on this machine's disk: by the model for what holds weights, else as of records, else as in `tiny`."""
-    weights = plan.recipe.shape.parameters * WEIGHT_BYTES
-    exported = weights * (0.5 if plan.recipe.release.dtype == "bfloat16" else 1)
-    by_model = {
-        "checkpoint": weights * (1 + MOMENTS),
-        "soup": weights,
-        "pretrained": weights,
-        "export": exported,
-        "revision": exported if profile.hub.endpoint is None else 0.0,  # linked in the store, copied into a local hub
-    }
-    if step.kind in by_model:
-        return by_model[step.kind]
-    return _mean([float(sum(entry.size for entry in each.files)) for each in _nearest(step, records)]) or (
-        DEFAULT_BYTES.get(step.kind, OTHER_BYTES)
+def whole(parts: Mapping[str, Estimate], plan: Plan, profile: Profile, machine: Machine | None) -> Estimate:
+    """Return the cost of a release from that of its parts.
+
+    Evaluation and publishing go on beside training, so they take time of their own only where it leaves no core free.
+    """
+    if not parts:
+        return Estimate()
+    unknown = next((each.unknown for each in parts.values() if each.unknown), "")
+    minutes = kwh = None
+    if not unknown:
+        taken = {part: each.minutes or 0.0 for part, each in parts.items()}
+        beside = sum(taken.get(part, 0.0) for part in BESIDE)
+        hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, profile, machine))
+        minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(beside, hidden)
+        kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, profile)
+    return Estimate(
+        sum(each.steps for each in parts.values()),
+        sum(each.tokens for each in parts.values()),
+        sum(each.flops for each in parts.values()),
+        minutes,
+        kwh,
+        sum(each.bytes for each in parts.values()),
+        unknown=unknown,
     )
 
 
-def _seconds(step: Step, records: list[Record]) -> float:
-    return _mean([record.seconds for record in _nearest(step, records)]) or DEFAULT_SECONDS[step.kind]
+@dataclass(frozen=True)
+class _Prediction:
+    """Costs of the parts of one plan."""
+
+    plan: Plan
+    past: Past
+    profile: Profile
+    machine: Machine | None
+
+    def stage(self, runs: list[Run], steps: list[Step]) -> Estimate:
+        """Return the cost of the runs of a stage, with their checkpoints."""
+        shape = self.plan.recipe.shape
+        work = float(sum(run.config.tokens * shape.flops_per_token(run.config.sequence_length) for run in runs))
+        seconds, basis = self._recorded(runs), "records of this model"
+        if seconds is None:
+            rate, basis = self._training_rate(runs)
+            seconds = None if rate is None else STAGE_SECONDS * _pace(self.machine) + work / rate
+        on_gpu = uses_gpu(self.plan.workers(runs[0].step, self.profile))
+        return Estimate(
+            len(steps),
+            sum(run.config.tokens for run in runs),
+            work,
+            None if seconds is None else seconds / 60,
+            None if seconds is None or on_gpu else _kwh(seconds / 60, self.profile),
+            int(sum(self._bytes(step) for step in steps)),
+            "" if seconds is None else basis,
+            (GPU_RATE if on_gpu else CPU_RATE) if seconds is None else "",
+        )
+
+    def steps(self, part: str, steps: list[Step]) -> Estimate:
+        """Return the cost of the steps of a part that trains nothing."""
+        cores = self.machine.cores if self.machine is not None else self.profile.beside
+        lanes = {"data": min(cores, self.profile.ray.cpus or cores), "soup": 1}.get(
+            part, min(cores, self.profile.beside)
+        )
+        each = [self._seconds(step) for step in steps]
+        found = [seconds for seconds in each if seconds is not None]
+        minutes = None if len(found) < len(each) else sum(found) / lanes / 60
+        if minutes is not None:
+            minutes += sum(self._fetched(step) for step in steps) / NETWORK_BYTES / 60
+        return Estimate(
+            len(steps),
+            minutes=minutes,
+            kwh=None if minutes is None else _kwh(minutes, self.profile),
+            bytes=int(sum(self._bytes(step) for step in steps)),
+            unknown="" if minutes is not None else GPU_RATE if self.profile.placement.device == "cuda" else CPU_RATE,
+        )
+
+    def _recorded(self, runs: list[Run]) -> float | None:
+        """Seconds by the rates of recorded runs of the same model; None where one has no such record."""
+        seconds = []
+        for run in runs:
+            rates = self.past.training_rates(run.step)
+            if not rates:
+                return None
+            seconds.append(run.config.tokens / max(rates))
+        return max(seconds)
+
+    def _training_rate(self, runs: list[Run]) -> tuple[float | None, str]:
+        """FLOP/s of all runs of a stage together, and whose rate it is; runs on this machine share it."""
+        workers, speed = self.plan.workers(runs[0].step, self.profile), self.profile.speed.flops_per_second
+        at_once = side_by_side(self.profile, workers, len(runs))
+        if speed is not None and uses_gpu(workers):
+            return (
+                speed * workers.count * at_once,
+                f"{max(1, workers.gpus) * workers.count * at_once:g} GPUs by the profile",
+            )
+        if speed is not None:
+            here = self.profile.ray.address is None
+            return speed * (1 if here else workers.count * at_once), "the rate of the profile"
+        if uses_gpu(workers) or self.machine is None:
+            return None, ""
+        threads = at_once * workers.count * workers.placement.threads
+        rate = self.machine.rate(runs[0].config.precision, threads)
+        if rate is None:
+            return None, ""
+        return TRAINING_SHARE * rate, f"{show_count(TRAINING_SHARE * rate / 1e9)} GFLOP/s of this machine, as measured"
+
+    def _seconds(self, step: Step) -> float | None:
+        """Seconds of a step beside what it fetches, None where they are not known."""
+        if (recorded := self.past.seconds(step)) is not None:
+            return recorded
+        seconds = KIND_SECONDS[step.kind]
+        if step.kind == "tokenizer":
+            seconds += TOKENIZER_SECONDS * step.fields.get("sample_bytes", 0)
+        if step.kind in {"soup", "export", "revision"}:
+            seconds += self._bytes(step) / DISK_BYTES
+        seconds *= _pace(self.machine)
+        if step.kind == "result":
+            rate = self._scoring_rate()
+            return None if rate is None else seconds + scoring_flops(self.plan.recipe) / rate
+        return seconds
+
+    def _scoring_rate(self) -> float | None:
+        """FLOP/s of one evaluation."""
+        placement, speed = self.profile.placement, self.profile.speed.flops_per_second
+        if placement.device == "cuda":
+            return speed
+        if self.machine is None:
+            return None if speed is None else SCORING_SHARE * speed
+        rate = self.machine.rate(self.plan.recipe.evaluation.scoring.precision, placement.threads)
+        return None if rate is None else SCORING_SHARE * rate
+
+    def _fetched(self, step: Step) -> float:
+        """Bytes of published token files."""
+        corpus = step.name.rpartition("-")[0]
+        return self._bytes(step) if step.kind == "tokens" and corpus in self.plan.recipe.token_files else 0.0
+
+    def _bytes(self, step: Step) -> float:
+        """Bytes on disk: by the model for weights, by the tokens for published token files, else as recorded."""
+        recipe = self.plan.recipe
+        weights = recipe.shape.parameters * WEIGHT_BYTES
+        exported = weights * (0.5 if recipe.release.dtype == "bfloat16" else 1)
+        by_model = {
+            "checkpoint": weights * (1 + MOMENTS),
+            "soup": weights,
+            "pretrained": weights,
+            "export": exported,
+            "revision": exported
+            if self.profile.hub.endpoint is None
+            else 0.0,  # linked in the store, copied into a local hub
+        }
+        if step.kind in by_model:
+            return by_model[step.kind]
+        if (recorded := self.past.bytes(step)) is not None:
+            return recorded
+        corpus = step.name.rpartition("-")[0]
+        if step.kind == "tokens" and corpus in recipe.token_files:
+            return token_file_bytes(recipe, corpus)
+        return KIND_BYTES.get(step.kind, OTHER_BYTES)
 
 
-def _nearest(step: Step, records: list[Record]) -> list[Record]:
-    """Return the records of this name, else all of the kind."""
-    return [record for record in records if record.name == step.name] or records
+def uses_gpu(workers: Workers) -> bool:
+    """Return whether workers train on GPUs."""
+    return workers.gpus > 0 or workers.placement.device == "cuda"
 
 
-def _mean(values: list[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def side_by_side(profile: Profile, workers: Workers, runs: int) -> int:
+    """Return how many of the runs of a stage train at once."""
+    if profile.ray.cpus is None:
+        return runs
+    return max(1, min(runs, int(profile.ray.cpus / (workers.cpus * workers.count))))
+
+
+def _leaves_room(plan: Plan, stage: str, profile: Profile, machine: Machine | None) -> bool:
+    """Whether a stage leaves a core free on the machine that evaluates."""
+    workers = plan.workers(plan.runs[stage][0].step, profile)
+    if uses_gpu(workers) or profile.ray.address is not None or machine is None:
+        return True
+    at_once = side_by_side(profile, workers, len(plan.runs[stage]))
+    return at_once * workers.count * workers.placement.threads < machine.cores
+
+
+def _pace(machine: Machine | None) -> float:
+    return machine.pace if machine is not None else 1.0
+
+
+def _kwh(minutes: float, profile: Profile) -> float:
+    return minutes * 60 * profile.speed.watts / 3.6e6

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from olmo_core.artifact.identity import Step, canonical
+from olmo_core.artifact.identity import Step, canonical, closure
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup
 from olmo_core.train.config import TrainingConfig
@@ -85,12 +85,8 @@ class Plan:
     @cached_property
     def steps(self) -> list[Step]:
         """Every step once, inputs before what is made from them."""
-        found: dict[str, Step] = {}
         ends = [self.decision, *(each.step for each in self.revisions), *self.results.values()]
-        for last in [*ends, *self.published.values()]:
-            for step in last.closure():
-                found.setdefault(step.id, step)
-        return list(found.values())
+        return list(closure([*ends, *self.published.values()]))
 
     @cached_property
     def _by_label(self) -> dict[str, Step]:

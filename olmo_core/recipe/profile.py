@@ -68,8 +68,10 @@ class Budget(_Section):
 class Speed(_Section):
     """What this machine is expected to do, until records of its own tell better."""
 
-    flops_per_second: Count = Field(
-        200_000_000_000, gt=0, description="Training FLOP/s of one worker, where no record tells."
+    flops_per_second: Count | None = Field(
+        None,
+        gt=0,
+        description="Training FLOP/s of one worker, where there is no record; measured where not given, for a CPU.",
     )
     watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
 

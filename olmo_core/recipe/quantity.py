@@ -1,4 +1,4 @@
-"""Counts as people write them: `2M`, `1.5T`, `2e6`, `1_048_576` all read as a whole number of tokens."""
+"""Quantities as people write them: `2M`, `1.5T`, `2e6`, `1_048_576` read as counts; times and sizes have units."""
 
 import re
 from decimal import Decimal
@@ -31,7 +31,43 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 
 def show_count(value: float) -> str:
     """Return a count for people, at most three significant digits: `2.05M`."""
-    for unit in ("T", "B", "M", "K"):
-        if abs(value) >= UNITS[unit]:
-            return f"{value / UNITS[unit]:.3g}{unit}"
-    return f"{value:.3g}"
+    return _scaled(value, ("", "K", "M", "B", "T"))
+
+
+def show_flops(value: float) -> str:
+    """Return a number of floating point operations: `1.2e23`."""
+    return f"{value:.1e}".replace("e+", "e") if value else "0"
+
+
+def show_bytes(value: float) -> str:
+    """Return a size in decimal units: `13.5 GB`."""
+    return _scaled(value, (" B", " kB", " MB", " GB", " TB", " PB"))
+
+
+def show_energy(kwh: float) -> str:
+    """Return energy with a unit that suits it; less than a milliwatt hour is not told apart."""
+    if 0 < kwh < 0.9995e-6:
+        return "<0.001 Wh"
+    return _scaled(1000 * kwh, (" Wh", " kWh", " MWh", " GWh"))
+
+
+def show_duration(seconds: float) -> str:
+    """Return a predicted time to two digits, in a unit people use: `40 s`, `6 min`, `3.2 h`, `18 days`, `2.4 years`."""
+    if seconds >= 99.5 * _DURATIONS["years"]:
+        return "over 100 years"
+    unit = next(name for name, least in _LEAST.items() if seconds >= least)
+    count = seconds / _DURATIONS[unit]
+    shown = f"{count:.1f}".removesuffix(".0") if count < 9.95 and unit not in {"s", "min"} else f"{count:.0f}"
+    return f"{shown} {unit}"
+
+
+_DURATIONS = {"s": 1, "min": 60, "h": 3600, "days": 86400, "years": 365.25 * 86400}
+_LEAST = {"years": 730 * 86400, "days": 36 * 3600, "h": 89.5 * 60, "min": 59.5, "s": 0}  # seconds shown in that unit
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> str:
+    """Return a number in the largest unit that leaves at least one before the point, to three significant digits."""
+    place = 0
+    while abs(value) >= 999.5 and place < len(units) - 1:
+        value, place = value / 1000, place + 1
+    return f"{value:.3g}{units[place]}"

@@ -6,19 +6,21 @@ from datetime import datetime
 from olmo_core.artifact.record import Record
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.estimate import Estimate, estimate
+from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.profile import Profile
-from olmo_core.recipe.quantity import show_count
+from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
 from olmo_core.report.figure import Table
 from olmo_core.report.release import Release
-from olmo_core.report.words import duration, energy, mass
+from olmo_core.report.words import duration, mass
 
 NONE = "-"
 MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # of a record's readings; the rest of its kwh was estimated
 
 
-def cost_table(release: Release, profile: Profile) -> Table:
-    """Return predicted against actual; predicted is what the profile's figures say with nothing made yet."""
-    cost = estimate(release.plan, release.plan.steps, (), profile)
+def cost_table(release: Release, profile: Profile, machine: Machine | None = None) -> Table:
+    """Return predicted against actual; predicted is what profile and machine say with nothing made yet."""
+    cost = estimate(release.plan, release.plan.steps, (), profile, machine)
+    time = NONE if cost.minutes is None else show_duration(60 * cost.minutes)
     shape = release.plan.recipe.shape
     tokens, flops = 0, 0.0
     for run in (run for runs in release.plan.runs.values() for run in runs):
@@ -30,10 +32,10 @@ def cost_table(release: Release, profile: Profile) -> Table:
     worked = sum(record.seconds for record in records)
     rows = [
         ("tokens trained on", show_count(cost.tokens), show_count(tokens)),
-        ("training FLOPs", f"{cost.flops:.3g}", f"{flops:.3g}"),
-        ("time with a step at work", duration(60 * cost.minutes), duration(seconds_at_work(records))),
+        ("training FLOPs", show_flops(cost.flops), show_flops(flops)),
+        ("time with a step at work", time, duration(seconds_at_work(records))),
         ("time of all steps, one after the other", NONE, duration(worked)),
-        ("energy", energy(cost.kwh), _sum(records, "kwh", energy)),
+        ("energy", NONE if cost.kwh is None else show_energy(cost.kwh), _sum(records, "kwh", show_energy)),
         ("of it read from hardware counters", NONE, _measured(records)),
         ("CO2e", _predicted_co2e(cost, profile), _sum(records, "co2e_kg", mass)),
     ]
@@ -47,7 +49,12 @@ def kinds_table(release: Release) -> Table:
         if (record := release.record(step)) is not None:
             kinds.setdefault(step.kind, []).append(record)
     rows = [
-        (kind, f"{len(records)}", duration(sum(record.seconds for record in records)), _sum(records, "kwh", energy))
+        (
+            kind,
+            f"{len(records)}",
+            duration(sum(record.seconds for record in records)),
+            _sum(records, "kwh", show_energy),
+        )
         for kind, records in kinds.items()
     ]
     return Table("Time and energy by kind of step", ("kind", "steps", "time", "energy"), rows)
@@ -67,7 +74,7 @@ def seconds_at_work(records: Iterable[Record]) -> float:
 
 
 def _predicted_co2e(cost: Estimate, profile: Profile) -> str:
-    if profile.country is None:
+    if profile.country is None or cost.kwh is None:
         return NONE
     return mass(cost.kwh * kilograms_per_kwh(profile.country))
 

@@ -76,7 +76,7 @@ def read_release(plan: Plan, store: Store) -> Release:
         record = store.peek(step)
         if record is None:
             problem = store.problem(step)
-        elif roles := stale_inputs(record, step, store):
+        elif roles := stale_inputs(record, step, store.peek):
             problem = f"its input {', '.join(roles)} was made again with other content"
         else:
             records[step.id] = record

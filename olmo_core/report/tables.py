@@ -4,11 +4,12 @@ How they are shown (terminal, Prefect, a page) is left to whoever asks.
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
-from olmo_core.artifact.why import why
+from olmo_core.artifact.why import Explainer, Why
 from olmo_core.recipe.plan import Plan
 
 Row = dict[str, Any]
@@ -16,9 +17,20 @@ Row = dict[str, Any]
 
 def plan_rows(plan: Plan, store: Store, strict_code: bool = False) -> list[Row]:
     """Return what would happen to every step: `reuse` or `run`, and why."""
+    return verdict_rows(plan, verdicts(plan, store, strict_code))
+
+
+def verdicts(plan: Plan, store: Store, strict_code: bool = False) -> dict[str, Why]:
+    """Return, by the ids of all steps, whether each would be reused, and why."""
+    explainer = Explainer(store, strict_code)
+    return {step.id: explainer.why(step) for step in plan.steps}
+
+
+def verdict_rows(plan: Plan, found: Mapping[str, Why]) -> list[Row]:
+    """Return a row a step of what `verdicts` found."""
     rows = []
     for step in plan.steps:
-        verdict = why(step, store, strict_code)
+        verdict = found[step.id]
         action = "reuse" if verdict.hit else "run"
         rows.append({"step": step.label, "id": step.id[:12], "action": action, "why": verdict.reason})
     return rows
@@ -53,6 +65,24 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
                 row[f"{short} bits/byte"] = found["bits_per_byte"]
         rows.append(row)
     return rows
+
+
+def end_rows(plan: Plan, rows: list[Row]) -> list[Row]:
+    """Return, of rows of `evaluation_rows`, the last of every run and the soups, named as a recipe refers to them.
+
+    A checkpoint that is not the end of its run has its training step in its name: `stage2/1@400`.
+    """
+    by_model = {row["model"]: row for row in rows}
+    names: dict[str, str] = {}
+    for stage, runs in plan.runs.items():
+        for run in runs:
+            done = [at for at, step in run.checkpoints.items() if step.name in by_model]
+            if done:
+                name = stage if run.ingredient is None else f"{stage}/{run.ingredient}"
+                ended = max(done) == max(run.checkpoints)
+                names[run.checkpoints[max(done)].name] = name if ended else f"{name}@{max(done)}"
+    names |= {name: name for name in plan.soups if name in by_model}
+    return [by_model[model] | {"model": name} for model, name in names.items()]
 
 
 def stage_rows(plan: Plan, store: Store) -> list[Row]:

@@ -28,13 +28,6 @@ def share(number: float) -> str:
     return f"{100 * number:.1f}%"
 
 
-def energy(kwh: float) -> str:
-    """Return energy in Wh below one kWh; less than a milliwatt hour is not told apart."""
-    if 0 < kwh < 0.9995e-6:
-        return "<0.001 Wh"
-    return f"{1000 * kwh:.3g} Wh" if kwh < 0.9995 else f"{kwh:,.4g} kWh"
-
-
 def mass(kilograms: float) -> str:
     """Return a mass with a unit that suits it."""
     return f"{1000 * kilograms:.3g} g" if kilograms < 0.9995 else f"{kilograms:,.4g} kg"

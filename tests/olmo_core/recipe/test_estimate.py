@@ -5,13 +5,26 @@ from collections.abc import Iterable
 import pytest
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.record import FileEntry, Record, content_digest
+from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
-from olmo_core.recipe.estimate import DEFAULT_BYTES, START_SECONDS, Estimate, estimate
+from olmo_core.recipe.estimate import (
+    KIND_BYTES,
+    KIND_SECONDS,
+    STAGE_SECONDS,
+    START_SECONDS,
+    TRAINING_SHARE,
+    Estimate,
+    estimate,
+    estimate_parts,
+)
 from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Budget, Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
+
+MACHINE = Machine("a CPU", 2, {"bf16": 5e8, "fp32": 5e8})
+GPUS = "{count: 4, gpus: 2, placement: {device: cuda}}"
 
 
 def record(step: Step, seconds: float) -> Record:
@@ -38,6 +51,14 @@ def record(step: Step, seconds: float) -> Record:
     )
 
 
+def linked(step: Step) -> Record:
+    """The record of a step that took 50 s, with its inputs."""
+    inputs = {
+        role: Input(kind=each.kind, name=each.name, id=each.id, digest=None) for role, each in step.inputs.items()
+    }
+    return record(step, 50.0).model_copy(update={"inputs": inputs})
+
+
 @pytest.fixture(scope="module")
 def plan() -> Plan:
     return lay_out(load_recipe("micro"))
@@ -48,12 +69,23 @@ def profile() -> Profile:
     return load_profile("laptop", ["--speed={flops_per_second: 1e9, watts: 36}"])
 
 
-def cost(plan: Plan, steps: Iterable[Step], profile: Profile, records: Iterable[Record] = ()) -> Estimate:
-    return estimate(plan, list(steps), records, profile)
+def cost(
+    plan: Plan,
+    steps: Iterable[Step],
+    profile: Profile,
+    records: Iterable[Record] = (),
+    machine: Machine | None = MACHINE,
+) -> Estimate:
+    return estimate(plan, list(steps), records, profile, machine)
+
+
+def seconds(found: Estimate) -> float:
+    assert found.minutes is not None
+    return found.minutes * 60
 
 
 def test_nothing_to_do_costs_nothing(plan: Plan, profile: Profile) -> None:
-    assert cost(plan, [], profile) == Estimate(0, 0, 0.0, 0.0, 0.0, 0)
+    assert cost(plan, [], profile) == Estimate()
 
 
 def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, profile: Profile) -> None:
@@ -68,17 +100,62 @@ def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, profile: Pro
 
 
 def test_without_records_the_profile_tells(plan: Plan, profile: Profile) -> None:
-    run = plan.step("run/stage1")
-    found = cost(plan, [run], profile)
-    assert found.minutes * 60 == pytest.approx(START_SECONDS + found.flops / 1e9)
-    assert found.kwh == pytest.approx(36 * found.minutes * 60 / 3.6e6)
+    found = cost(plan, [plan.step("run/stage1")], profile)
+    assert seconds(found) == pytest.approx(START_SECONDS + STAGE_SECONDS + found.flops / 1e9)
+    assert found.kwh == pytest.approx(36 * seconds(found) / 3.6e6)
+    both = cost(plan, [run.step for run in plan.runs["stage2"]], profile)
+    assert seconds(both) == pytest.approx(START_SECONDS + STAGE_SECONDS + both.flops / 1e9), (
+        "the runs share the machine"
+    )
 
 
-def test_a_record_of_the_same_model_tells_better(plan: Plan, profile: Profile) -> None:
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, 2)])
+def test_without_a_rate_in_the_profile_the_machine_tells(plan: Plan, cores: int, threads: int) -> None:
+    """A stage of one run has two threads, one of two runs has one for each; two threads are 2 ** 0.8 of one."""
+    machine = Machine("a CPU", cores, {"bf16": 1e9, "fp32": 1e9}, pace=2.0)
+    for stage in ("stage1", "stage2"):
+        found = cost(plan, [run.step for run in plan.runs[stage]], load_profile("laptop"), (), machine)
+        work = found.flops / (TRAINING_SHARE * 1e9 * threads**0.8)
+        assert seconds(found) == pytest.approx(2 * START_SECONDS + 2 * STAGE_SECONDS + work)
+
+
+def test_work_without_products_takes_the_machines_pace(plan: Plan, profile: Profile) -> None:
+    steps = [plan.step("corpus/wisdom"), plan.step("corpus/narrative")]
+    for pace in (1.0, 3.0):
+        machine = Machine("a CPU", 2, {}, pace)
+        expected = pace * (START_SECONDS + 2 * KIND_SECONDS["corpus"] / 2)  # two at once
+        assert seconds(cost(plan, steps, profile, (), machine)) == pytest.approx(expected)
+
+
+def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
+    runs = [run.step for run in plan.runs["stage1"]]
+    cluster = ["ray={address: auto}", f"training={{single: {GPUS}, seeds: {GPUS}}}"]
+    found = cost(plan, [plan.step("corpus/wisdom"), *runs], load_profile("laptop", cluster))
+    assert (found.minutes, found.kwh) == (None, None)
+    assert "GPU that is not here" in found.unknown and "flops_per_second" in found.unknown
+    assert found.over(Budget(minutes=1)) == []
+    known = load_profile("laptop", [*cluster, "speed={flops_per_second: 1e9}"])
+    parts = estimate_parts(plan, [run.step for run in plan.runs["stage2"]], (), known, MACHINE)
+    stage = parts["stage2"]
+    assert seconds(stage) == pytest.approx(STAGE_SECONDS + stage.flops / (2 * 4 * 1e9)), (
+        "two runs at once, four workers each"
+    )
+    assert stage.basis == "16 GPUs by the profile"
+    assert stage.kwh is None, "no profile says the power of a GPU"
+
+
+def test_a_cpu_that_was_not_measured_is_said_to_be(plan: Plan) -> None:
+    found = cost(plan, [plan.step("run/stage1")], load_profile("laptop"), (), None)
+    assert found.minutes is None and "could not be measured" in found.unknown
+
+
+def test_a_record_of_the_same_name_or_model_tells_better(plan: Plan, profile: Profile) -> None:
     """Stage 1 was trained at 640 tokens a second; each run of stage 2 then takes 25 s, side by side."""
     stage1, one, two = (plan.step(f"run/{name}") for name in ("stage1", "stage2-ingredient1", "stage2-ingredient2"))
     found = cost(plan, [one, two], profile, [record(stage1, 100.0)])
-    assert found.minutes * 60 == pytest.approx(START_SECONDS + 25)
+    assert seconds(found) == pytest.approx(START_SECONDS + 25)
+    own = cost(plan, [one, two], profile, [record(stage1, 100.0), record(one, 70.0), record(two, 80.0)])
+    assert seconds(own) == pytest.approx(START_SECONDS + 80)
 
 
 def test_a_record_of_another_model_tells_nothing(plan: Plan, profile: Profile) -> None:
@@ -87,12 +164,23 @@ def test_a_record_of_another_model_tells_nothing(plan: Plan, profile: Profile) -
     assert cost(plan, run, profile, [record(other, 1.0)]) == cost(plan, run, profile)
 
 
-def test_other_steps_take_what_their_like_took(plan: Plan, profile: Profile) -> None:
+def test_other_steps_take_what_the_same_took(plan: Plan, profile: Profile) -> None:
     corpus = plan.step("corpus/wisdom")
     by_name = [record(corpus, 40.0), record(plan.step("corpus/narrative"), 2.0)]
-    assert cost(plan, [corpus], profile, by_name).minutes * 60 == pytest.approx(START_SECONDS + 40)
-    by_kind = [record(plan.step("corpus/narrative"), 2.0)]
-    assert cost(plan, [corpus], profile, by_kind).minutes * 60 == pytest.approx(START_SECONDS + 2)
+    assert seconds(cost(plan, [corpus], profile, by_name)) == pytest.approx(START_SECONDS + 40 / 2)
+    other = [record(plan.step("corpus/narrative"), 400.0)]
+    assert cost(plan, [corpus], profile, other) == cost(plan, [corpus], profile), "another corpus tells nothing"
+
+
+def test_what_holds_a_model_takes_what_models_of_its_shape_took(plan: Plan, profile: Profile) -> None:
+    """Results of two threads of lanes; those of another shape tell nothing."""
+    result = plan.step("result/soup")
+    for recipe, expected in (("micro", START_SECONDS + 50 / 2), ("tiny", None)):
+        other = lay_out(load_recipe(recipe))
+        made = [run.step for run in other.runs["stage1"]] + other.checkpoints()[:1]
+        records = [linked(step) for step in [*made, other.results[made[-1].id]]]
+        found = seconds(cost(plan, [result], profile, records))
+        assert found == pytest.approx(expected or seconds(cost(plan, [result], profile))), recipe
 
 
 def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, profile: Profile) -> None:
@@ -114,15 +202,15 @@ def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, profile: 
 def test_bytes_of_others_are_those_of_their_like(plan: Plan, profile: Profile) -> None:
     corpus, other = plan.step("corpus/wisdom"), plan.step("corpus/narrative")
     files = [FileEntry(path="text", size=700, sha256="0"), FileEntry(path="more", size=50, sha256="0")]
-    told = record(other, 2.0).model_copy(update={"files": files})
-    assert cost(plan, [corpus], profile, [told]).bytes == 750
-    assert cost(plan, [corpus], profile).bytes == DEFAULT_BYTES["corpus"]
+    assert cost(plan, [corpus], profile, [record(corpus, 2.0).model_copy(update={"files": files})]).bytes == 750
+    assert cost(plan, [corpus], profile, [record(other, 2.0)]).bytes == KIND_BYTES["corpus"]
+    assert cost(plan, [corpus], profile).bytes == KIND_BYTES["corpus"]
 
 
 def test_every_kind_of_step_has_a_prediction(profile: Profile) -> None:
     tiny = lay_out(load_recipe("tiny"))
     for step in tiny.steps:
-        assert cost(tiny, [step], profile).minutes > 0
+        assert seconds(cost(tiny, [step], profile)) > 0
 
 
 def test_what_is_above_the_budget_is_said() -> None:
@@ -130,6 +218,15 @@ def test_what_is_above_the_budget_is_said() -> None:
     assert spent.over(Budget()) == []
     assert spent.over(Budget(minutes=90, kwh=0.5, flops=int(2e12))) == []
     assert spent.over(Budget(minutes=60, kwh=1, flops=10**12)) == [
-        "minutes 90 is above the profile's budget of 60",
-        "flops 2e+12 is above the profile's budget of 1e+12",
+        "minutes: 1.5 h, the profile's budget is 60 min",
+        "flops: 2.0e12, the profile's budget is 1.0e12",
     ]
+
+
+def test_published_token_files_take_what_the_mix_needs() -> None:
+    """OLMo 2 7B: 3.9T tokens of four bytes in 187 shards, fetched at 100 MB/s."""
+    plan = lay_out(load_recipe("olmo2-7b"))
+    shards = [step for step in plan.steps_of("data") if step.name.startswith("olmo-mix-1124-")]
+    data = estimate_parts(plan, shards, (), load_profile("laptop"), MACHINE)["data"]
+    assert data.bytes == pytest.approx(4 * 3_895_023_632_384, rel=1e-6)
+    assert seconds(data) == pytest.approx(data.bytes / 100e6 + 187 * KIND_SECONDS["tokens"] / 2)

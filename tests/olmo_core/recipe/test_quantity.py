@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmo_core.recipe.quantity import UNITS, parse_count, show_count
+from olmo_core.recipe.quantity import UNITS, parse_count, show_bytes, show_count, show_duration, show_energy, show_flops
 
 
 @pytest.mark.parametrize(
@@ -56,6 +56,41 @@ def test_shown_counts_are_right_to_three_digits(value: float) -> None:
     assert float(shown.removesuffix(unit)) * UNITS[unit] == pytest.approx(value, rel=5e-3)
 
 
-@pytest.mark.parametrize(("value", "shown"), [(999, "999"), (1000, "1K"), (2_050_000, "2.05M"), (5e12, "5T"), (0, "0")])
+@pytest.mark.parametrize(
+    ("value", "shown"), [(999, "999"), (1000, "1K"), (999_600, "1M"), (2_050_000, "2.05M"), (5e12, "5T"), (0, "0")]
+)
 def test_shown_counts(value: float, shown: str) -> None:
     assert show_count(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (0, "0 s"),
+        (40.2, "40 s"),
+        (59.6, "1 min"),
+        (89 * 60, "89 min"),
+        (90 * 60, "1.5 h"),
+        (11_520, "3.2 h"),
+        (35 * 3600, "35 h"),
+        (2 * 86400, "2 days"),
+        (18.2 * 86400, "18 days"),
+        (900 * 86400, "2.5 years"),
+        (9e11, "over 100 years"),
+    ],
+)
+def test_predicted_times_have_two_digits(seconds: float, shown: str) -> None:
+    assert show_duration(seconds) == shown
+
+
+def test_units_suit_their_numbers() -> None:
+    assert [show_bytes(each) for each in (0, 999, 13.46e9, 999.7e9, 1.57e14)] == [
+        "0 B",
+        "999 B",
+        "13.5 GB",
+        "1 TB",
+        "157 TB",
+    ]
+    assert [show_flops(each) for each in (0, 1.24e23, 6.16e13)] == ["0", "1.2e23", "6.2e13"]
+    assert [show_energy(each) for each in (0.00849, 1.25, 12_345.6)] == ["8.49 Wh", "1.25 kWh", "12.3 MWh"]
+    assert [show_energy(each) for each in (0, 2e-8, 1.04e-6)] == ["0 Wh", "<0.001 Wh", "0.00104 Wh"]

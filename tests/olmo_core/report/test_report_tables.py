@@ -22,9 +22,9 @@ from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
 from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
-from olmo_core.report.tables import evaluation_rows, mix_rows, stage_rows
+from olmo_core.report.tables import end_rows, evaluation_rows, mix_rows, stage_rows
 from olmo_core.report.trend import read_trend, trend_rows
-from olmo_core.report.words import duration, energy, mass, some, thinned
+from olmo_core.report.words import duration, mass, some, thinned
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
 
@@ -145,6 +145,13 @@ def test_what_has_no_documents_is_in_no_table(tmp_path: Path, monkeypatch: pytes
     assert row["checkpoint"] == "stage1-step125"
 
 
+def test_the_end_of_every_run_is_named_as_a_recipe_refers_to_it() -> None:
+    plan = plan_of("micro")
+    rows = [{"model": step.name} for step in [*plan.checkpoints(), *plan.soups.values()]]
+    assert [row["model"] for row in end_rows(plan, rows)] == ["stage1", "stage2/1", "stage2/2", "soup"]
+    assert [row["model"] for row in end_rows(plan, rows[:1])] == ["stage1@75"], "which has not ended yet"
+
+
 def test_a_decision_without_a_soup_compares_nothing() -> None:
     assert comparison_figure({"comparisons": {}}) is None
 
@@ -193,8 +200,6 @@ def test_times_for_people(seconds: float, shown: str) -> None:
 
 
 def test_units_suit_their_numbers() -> None:
-    assert (energy(0.00849), energy(1.25), energy(12_345.6)) == ("8.49 Wh", "1.25 kWh", "1.235e+04 kWh")
-    assert (energy(0), energy(2e-8), energy(1.04e-6)) == ("0 Wh", "<0.001 Wh", "0.00104 Wh")
     assert (mass(0.0035), mass(2)) == ("3.5 g", "2 kg")
 
 

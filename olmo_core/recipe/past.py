@@ -1,0 +1,74 @@
+"""What records say of the steps like one that has still to be made: rates, seconds and bytes."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from olmo_core.artifact.identity import Step, canonical
+from olmo_core.artifact.record import Record
+
+HOLDERS = {"run", "checkpoint", "soup", "export", "result"}  # kinds that are about one model
+
+
+class Past:
+    """Records by what makes them like a step that has still to be made.
+
+    What is about a model: the kind and the shape of the model, and the name where one has that. All else: the kind, the
+    name and the declared fields, for a corpus tells nothing of another one.
+    """
+
+    def __init__(self, records: Iterable[Record]) -> None:
+        self._by_id = {record.id: record for record in records}
+        self._shapes: dict[str, str] = {}
+        self._like: dict[tuple[str, ...], list[Record]] = {}
+        for record in self._by_id.values():
+            for key in _keys(record.kind, record.name, record.payload["fields"], self._shape(record)):
+                self._like.setdefault(key, []).append(record)
+
+    def training_rates(self, run: Step) -> list[float]:
+        """Return tokens a second of the recorded runs of this name with the same model, else of all with that model."""
+        found = self._nearest(run)
+        return [record.payload["fields"]["tokens"] / record.seconds for record in found if record.seconds > 0]
+
+    def seconds(self, step: Step) -> float | None:
+        """Return the mean seconds of what is like the step."""
+        return _mean([record.seconds for record in self._nearest(step)])
+
+    def bytes(self, step: Step) -> float | None:
+        """Return the mean size of what is like the step."""
+        return _mean([float(sum(entry.size for entry in record.files)) for record in self._nearest(step)])
+
+    def _nearest(self, step: Step) -> list[Record]:
+        if not self._by_id:
+            return []
+        keys = _keys(step.kind, step.name, step.payload["fields"], self._shape_of(step))
+        return next((self._like[key] for key in keys if key in self._like), [])
+
+    def _shape(self, record: Record) -> str:
+        """Return the shape of the model that a record is about, '' where it is about none."""
+        if record.id not in self._shapes:
+            if record.kind == "run":
+                self._shapes[record.id] = canonical(record.payload["fields"].get("model"))
+            else:
+                sources = [self._by_id[each.id] for each in record.inputs.values() if each.id in self._by_id]
+                self._shapes[record.id] = next((shape for each in sources if (shape := self._shape(each))), "")
+        return self._shapes[record.id]
+
+    def _shape_of(self, step: Step) -> str:
+        """Return the shape of the model that a step is about, '' where it is about none."""
+        while step.kind != "run":
+            holders = [source for source in step.inputs.values() if source.kind in HOLDERS]
+            if not holders:
+                return ""
+            step = holders[0]
+        if step.id not in self._shapes:
+            self._shapes[step.id] = canonical(step.fields["model"])
+        return self._shapes[step.id]
+
+
+def _keys(kind: str, name: str, fields: Mapping[str, Any], shape: str) -> list[tuple[str, ...]]:
+    """Return what likeness goes by, the nearest first."""
+    return [(kind, shape, name), (kind, shape)] if shape else [(kind, name, canonical(fields))]
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None

@@ -1,0 +1,35 @@
+"""How much work and data follow from a recipe alone, as far as can be said before its files have been read."""
+
+import re
+
+from olmo_core.recipe.recipe import Recipe
+
+# A question with four answers is about this many tokens, each solved one before it about as many more (arc_easy,
+# hellaswag, piqa and sciq by the tokenizer of dolma2); tasks without a limit have 100 (copa) to 10,000 items.
+ITEM_TOKENS, SHOT_TOKENS, ITEMS = 120, 75, 1000
+HELDOUT_BYTES = 1_000_000  # of a source where all is scored
+TOKEN_TEXT = 4  # bytes of text that make a token
+
+
+def scoring_flops(recipe: Recipe) -> float:
+    """Return the floating point operations of one evaluation: a forward pass over all that is scored."""
+    shape, evaluation = recipe.shape, recipe.evaluation
+    sources = evaluation.heldout or tuple(recipe.corpora)
+    tokens = len(sources) * (evaluation.scoring.heldout_bytes or HELDOUT_BYTES) / TOKEN_TEXT
+    for task in evaluation.suite.tasks:
+        shots = re.search(r"(\d+)shot", task.form)
+        tokens += (task.limit or ITEMS) * (ITEM_TOKENS + SHOT_TOKENS * (int(shots[1]) if shots else 0))
+    return tokens * shape.flops_per_token(ITEM_TOKENS) / 3
+
+
+def token_file_bytes(recipe: Recipe, corpus: str) -> float:
+    """Return the bytes of one shard of published token files: one epoch is all there is of them, nearly."""
+    files = recipe.token_files[corpus]
+    if files.in_place:
+        return 0.0
+    tokens = 0.0
+    for stage in recipe.stages.values():
+        for group in stage.all_groups:
+            weights = recipe.mixes[group.mix].weights
+            tokens = max(tokens, group.tokens * weights.get(corpus, 0.0) / sum(weights.values()))
+    return tokens * (2 if recipe.shape.vocab_size <= 2**16 else 4) / files.shards

@@ -1,0 +1,77 @@
+"""What is kept of a machine: measured once for a shape, again for another torch, and never where there is no home."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra import machine
+from infra.machine import FILE, known_machine, measured_machine
+from olmo_core.recipe.machine import REFERENCE_SECONDS
+from olmo_core.recipe.recipe import Recipe, load_recipe
+
+
+class Rates:
+    """Stands for the process that measures; counts how often it is asked, and for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def __call__(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(asked)
+        rates = {name: 1e9 * (number + 1) for number, name in enumerate(asked["precisions"])}
+        return {"rates": rates, "plain_seconds": 2 * REFERENCE_SECONDS}
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> Rates:
+    found = Rates()
+    monkeypatch.setattr(machine, "_measure", found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def recipe() -> Recipe:
+    return load_recipe("micro")
+
+
+def test_a_machine_is_measured_once(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+    assert known_machine(recipe, tmp_path) is None
+    first = measured_machine(recipe, tmp_path)
+    assert first is not None and (first.rates, first.pace) == ({"bf16": 1e9, "fp32": 2e9}, 2.0)
+    assert measured_machine(recipe, tmp_path) == known_machine(recipe, tmp_path) == first
+    assert len(rates.asked) == 1
+    assert (rates.asked[0]["rows"], rates.asked[0]["model"]["d_model"]) == (8 * 64, 64)
+
+
+def test_another_shape_and_another_torch_are_measured_beside_it(
+    rates: Rates, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured_machine(recipe, tmp_path)
+    measured_machine(load_recipe("micro", ["--model.d_model=128"]), tmp_path)
+    monkeypatch.setattr(machine, "version", lambda _: "9.9")
+    measured_machine(recipe, tmp_path)
+    assert len(rates.asked) == 3
+    monkeypatch.undo()
+    assert known_machine(recipe, tmp_path) is not None
+
+
+def test_a_damaged_file_is_measured_again(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+    for text in ("{", "[]", '{"x": 1}'):
+        (tmp_path / FILE).write_text(text)
+        assert measured_machine(recipe, tmp_path) is not None
+        assert known_machine(recipe, tmp_path) is not None
+    assert len(rates.asked) == 3
+
+
+def test_a_home_that_is_not_there_is_not_made(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+    assert measured_machine(recipe, tmp_path / "home") is not None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_machine_that_cannot_be_measured_is_not_known(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.sys, "executable", "/bin/false")
+    assert measured_machine(recipe, tmp_path) is None
+    assert list(tmp_path.iterdir()) == []
