@@ -30,6 +30,7 @@ def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool) -
         "recipe": plan.recipe.name,
         "release": plan.id,
         "profile": loaded.name,
+        "revisions_go_to": str(target_of(loaded, plan.recipe)),
         "steps": rows,
         "predicted": asdict(cost),
         "over_budget": cost.over(loaded.budget),
@@ -46,6 +47,7 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
         f"{cost.flops:.3g} FLOPs, {cost.minutes:.1f} min, {cost.kwh:.2g} kWh, {show_count(cost.bytes)} bytes of disk",
         highlight=False,
     )
+    console.print(f"revisions go to {found['revisions_go_to']}", highlight=False, markup=False)
     for line in found["over_budget"]:
         console.print(f"over budget: {line}", style="red", highlight=False)
 

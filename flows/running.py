@@ -10,7 +10,7 @@ from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned
 from flows.inputs import check_inputs
-from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
+from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
 from infra.doctor import room
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
@@ -42,6 +42,8 @@ def run_release(
     store = open_store(loaded)
     check_inputs(plan, store, parts)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    if "publish" in parts:
+        console.print(f"revisions go to {check_target(plan, loaded)}", highlight=False, markup=False)
     check_room(loaded, bytes_to_write(plan, store, todo, loaded))
     server = _prefect(loaded)
     try:
@@ -118,6 +120,7 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
                 "evaluation": rows,
                 "stages": stage_rows(plan, store),
                 "revisions": session.target.published(),
+                "notes": session.notes,
             }
         )
         return
@@ -130,6 +133,8 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         )
     if found is not None:
         console.print(f"main is {found['main']}: {found['reason']}", highlight=False)
+    for note in session.notes:
+        console.print(note, highlight=False, markup=False)
     repo, cache = session.target.repo, _cache_arguments(session)
     console.print(
         f"{len(session.made)} steps made, {len(session.reused)} reused, {seconds:.1f} s; load any revision with\n"

@@ -3,6 +3,7 @@
 Nothing here knows about records, leases or remote roots.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -29,6 +30,12 @@ def safe_path(path: str) -> str:
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or str(plain) != path or {"\\", "\0"} & set(path):
         raise UnsafePathError(f"{path!r} is no plain relative path below its folder")
     return path
+
+
+def name_full_disk(error: OSError, folder: Path) -> None:
+    """Add the folder to the error of a full disk that names no file; change no other error."""
+    if error.errno == errno.ENOSPC and error.filename is None:
+        error.filename = str(folder)
 
 
 def list_files(folder: Path) -> dict[str, Path]:

@@ -31,6 +31,12 @@ class CardConfig(BaseModel):
     license: str = Field("apache-2.0", description="Licence of the weights, by its identifier on the Hub.")
     languages: tuple[str, ...] = Field(("en",), description="Languages of the text, ISO 639-1.")
     description: str = Field("", description="A paragraph about the release, in Markdown.")
+    # Not in a card, so it bears no identity.
+    public: bool = Field(
+        False,
+        exclude=True,
+        description="Whether everybody can see the repository that is made on the Hub; one that exists stays as it is.",
+    )
 
 
 def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
