@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
@@ -164,3 +165,16 @@ def test_tokenizer_of_another_model_is_refused(native, tokenizer_folder, tmp_pat
     (wide / "special_tokens.json").write_text(json.dumps(special | {"eos_id": 5}))
     with pytest.raises(ConversionError, match="no special token with the eos id 5"):
         write_tokenizer(native(), wide, tmp_path)
+
+
+def test_transformers_4_finds_what_it_goes_by(exported):
+    """4.57 adds `token_type_ids` and warns of a wrong expression unless these fields say otherwise."""
+    folder = exported()
+    assert json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"] == [
+        "input_ids",
+        "attention_mask",
+    ]
+    version = Version(json.loads((folder / "config.json").read_text())["transformers_version"])
+    assert Version("4.56") <= version <= Version("4.57.2"), (
+        "it reads `dtype`, and skips the test of Mistral's tokenizer"
+    )

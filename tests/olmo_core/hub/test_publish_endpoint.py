@@ -1,6 +1,8 @@
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,10 @@ from hub_server import FakeHub
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.publish import publish, published
 from olmo_core.hub.target import PublishError
-from olmo_core.hub.verify import ParityError
+from olmo_core.hub.verify import Parity, ParityError
+from tasks.failures import root_message
+
+PROVEN = Parity(1, 0.0, 1.0)
 
 
 def test_revisions_appear_with_exactly_their_files(hub, target, revision, native):
@@ -95,3 +100,24 @@ def test_transformers_loads_from_the_endpoint(hub, target, revision, native, tmp
     )
     environment = {**os.environ, "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home")}
     subprocess.run([sys.executable, "-c", code, native(0), native(1)], env=environment, check=True, timeout=240)
+
+
+def test_the_copy_that_is_verified_needs_no_room_for_temporary_files(
+    hub, target, revision, native, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+    left = tmp_path / "scratch"
+    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda repo, commit, cache, _: seen.append(cache) or PROVEN)
+    made, seen = revision(LATE), []
+    publish(made, native(), target)
+    assert [cache.parent for cache in seen] == [left] and list(left.iterdir()) == []
+
+
+def test_a_full_disk_is_named(target, revision, native, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(target.api, "snapshot_download", full)
+    with pytest.raises(OSError, match=f"No space left on device: '{tmp_path}/scratch/hub-") as raised:
+        publish(revision(LATE), native(), target)
+    assert str(tmp_path) in root_message(raised.value)
