@@ -94,11 +94,12 @@ def _refuse(finding: Finding) -> None:
 def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
     """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
     tracking = Tracking(profile, plan, idle)
+    session = Session(plan, profile, open_store(profile), tracking.outbox)
     try:
-        with hold(Session(plan, profile, open_store(profile), tracking.outbox)) as session:
+        with hold(session):
             yield session
     finally:
-        tracking.close()
+        session.notes += tracking.close()
 
 
 @contextmanager
