@@ -128,7 +128,7 @@ def _rate(config: TrainingConfig, start: str | None) -> str:
     """The learning rate in words."""
     schedule = config.schedule
     peak = f"the last rate of {start}" if schedule.peak == "inherit" else f"{schedule.peak:.3g}"
-    warmup = f", {_count(schedule.warmup)} tokens of warm-up" if schedule.warmup else ""
+    warmup = f", {_count(schedule.warmup)} {schedule.unit} of warm-up" if schedule.warmup else ""
     end = f"{schedule.final:.0%} of it" if schedule.final else "zero"
     final = "" if schedule.kind == "constant" else f", down to {end}"
     return f"{schedule.kind} from {peak}{warmup}{final}"
