@@ -11,13 +11,14 @@ from infra.services.errors import ServiceError
 from infra.services.group import await_services, connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
+from olmo_core.hub.target import PublishError
 from olmo_core.recipe.estimate import estimate
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
-from tasks.session import Session, hold, opened
+from tasks.session import Session, hold, opened, target_of
 
 
 def read_plan(recipe: str, overrides: list[str]) -> Plan:
@@ -66,6 +67,20 @@ def check_room(profile: Profile, needed: int) -> None:
         _refuse(room(profile, needed))
 
 
+def check_target(plan: Plan, profile: Profile) -> str:
+    """Return where revisions go and who can see them there.
+
+    Raises:
+        ServiceError: a model of others is in the way there, or the Hub does not answer.
+    """
+    from httpx2 import HTTPError
+
+    try:
+        return target_of(profile, plan.recipe).state()
+    except (HTTPError, OSError, PublishError) as error:
+        raise ServiceError(f"hub: {str(error).strip().partition(chr(10))[0]}") from error
+
+
 def bytes_to_write(plan: Plan, store: Store, steps: Iterable[Step], profile: Profile) -> int:
     """Return about how many bytes those of the steps will take that are not in the store."""
     todo = [step for step in steps if store.peek(step) is None]
@@ -81,11 +96,12 @@ def _refuse(finding: Finding) -> None:
 def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
     """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
     tracking = Tracking(profile, plan, idle)
+    session = Session(plan, profile, open_store(profile), tracking.outbox)
     try:
-        with hold(Session(plan, profile, open_store(profile), tracking.outbox)) as session:
+        with hold(session):
             yield session
     finally:
-        tracking.close()
+        session.notes += tracking.close()
 
 
 @contextmanager
@@ -109,5 +125,7 @@ def release_session(
     check_inputs(plan, store, parts)
     steps = [step for part in parts or plan.parts for step in plan.steps_of(part)]
     check_room(loaded, bytes_to_write(plan, store, steps, loaded))
+    if "publish" in (parts or plan.parts):
+        check_target(plan, loaded)
     with open_session(plan, loaded) as session:
         yield session

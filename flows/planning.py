@@ -42,6 +42,7 @@ def survey_plan(
         "recipe": plan.recipe.name,
         "release": plan.id,
         "profile": profile.name,
+        "revisions_go_to": str(target_of(profile, plan.recipe)),
         "steps": verdict_rows(plan, found),
         "over_budget": Estimate(**came["predicted"]).over(profile.budget),
         **came,
@@ -69,7 +70,8 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
         rows = [*_folded(found["parts"]), {"part": "total", "run": run, "reused": reused, **found["predicted"]}]
         print_table(console, what, [_shown(row) for row in rows])
         console.print()
-    lines = [*_reasons(found), *_times(found), *(f"over budget: {each}" for each in found["over_budget"])]
+    goal = f"revisions go to {found['revisions_go_to']}"
+    lines = [*_reasons(found), *_times(found), goal, *(f"over budget: {each}" for each in found["over_budget"])]
     for line in lines if run else [f"{what}: nothing to run, {reused:,} steps reused", *lines]:
         console.print(line, highlight=False, markup=False, style="red" if line.startswith("over budget") else None)
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from flows.display import Watch, print_json, print_table, turned, waiting
 from flows.inputs import check_inputs
-from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
+from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
 from flows.planning import print_plan, survey_plan
 from flows.tracking import unused_address
 from infra.doctor import room
@@ -51,8 +51,9 @@ def run_release(
     store = open_store(loaded)
     check_inputs(plan, store, parts)
     todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
     check_room(loaded, bytes_to_write(plan, store, todo, loaded))
-    print_plan(console, survey_plan(plan, store, loaded, console, parts))
+    print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)
     server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:
@@ -132,6 +133,7 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
                 "evaluation": rows,
                 "stages": stage_rows(plan, store),
                 "revisions": session.target.published(),
+                "notes": session.notes,
             }
         )
         return
@@ -148,6 +150,8 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         )
     if found is not None:
         console.print(f"main is {found['main']}: {found['reason']}", highlight=False)
+    for note in session.notes:
+        console.print(note, highlight=False, markup=False)
     repo, cache = session.target.repo, _cache_arguments(session)
     console.print(
         f"{len(session.made)} steps made, {len(session.reused)} reused, {duration(seconds)}; load any revision with\n"

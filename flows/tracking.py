@@ -40,10 +40,20 @@ class Tracking:
         quiet = idle and self._told.exists() and not Inbox(folder, address).left()
         self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)
         self._shipper = None if quiet else start_shipper(folder, address)
+        self._folder = folder
+        self._refused_before = len(Inbox(folder, address).refused())
 
-    def close(self) -> None:
-        """Ship what is left, as far as the server takes it; the rest stays for the next release."""
-        if self._shipper is not None:
-            if self._shipper.drain(DRAIN_SECONDS) == 0:
-                self._told.touch()
-            self._shipper.stop()
+    def close(self) -> list[str]:
+        """Ship what is left, as far as the server takes it; return what a person should know of the rest."""
+        if self._shipper is None:
+            return []
+        left = self._shipper.drain(DRAIN_SECONDS)
+        if left == 0:
+            self._told.touch()
+        notes = []
+        if left and (trouble := self._shipper.trouble()):
+            notes.append(f"MLflow did not take {left} events: {trouble}; they stay in {self._folder} for the next run")
+        if refused := self._shipper.refused()[self._refused_before :]:
+            notes.append(f"MLflow refused {len(refused)} events for good, the last: {refused[-1]}")
+        self._shipper.stop()
+        return notes

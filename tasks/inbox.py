@@ -41,6 +41,7 @@ class Inbox:
         key = hashlib.sha256(address.encode()).hexdigest()[:12]
         self._shipped = folder / f"shipped-{key}.json"
         self._refused = folder / f"refused-{key}.jsonl"
+        self._note = folder / f"trouble-{key}.txt"
         self._lock = folder / f"shipper-{key}.lock"
 
     @contextmanager
@@ -67,6 +68,19 @@ class Inbox:
         with self._refused.open("a") as file:
             file.write(json.dumps({"file": letter.file, "end": letter.end, "reason": reason}) + "\n")
         self.done(letter)
+
+    def note(self, trouble: str) -> None:
+        """Note why nothing can be shipped at the moment; '' takes the note away."""
+        if trouble:
+            self._note.write_text(trouble)
+        else:
+            self._note.unlink(missing_ok=True)
+
+    def noted(self) -> str:
+        """Return why nothing can be shipped at the moment, '' where it can."""
+        with suppress(FileNotFoundError):
+            return self._note.read_text()
+        return ""
 
     def forget(self) -> None:
         """Start over: every line counts as not shipped, and what was refused gets another chance."""

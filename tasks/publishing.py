@@ -6,10 +6,15 @@ from prefect import State, task
 from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed
 
+from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import MAIN
+from olmo_core.hub.pause import PauseError
+from olmo_core.hub.publish import Publication
 from olmo_core.hub.revision import native_step
-from tasks.session import current
+from tasks.session import Session, current
 from tasks.steps import TASK, raise_failures, submitted
+
+PAUSES = 6  # Of one revision; a Hub that then asks for another is out of order.
 
 
 @task(name="publish", task_run_name="publish {name}", **TASK)
@@ -20,12 +25,29 @@ def publish_revision(name: str) -> State[Any]:
     artifact = session.store.find(revision.step)
     assert artifact is not None, "it was made before this task was started"
     native = native_step(artifact)
-    shown = session.publish(revision.step, native)
+    shown = _shown(session, revision.step, native)
     root, main = session.store.root, name == MAIN
     session.outbox.revision(session.target.repo, name, shown.commit, revision.step, native, root, main)
+    message = f"{name} shows {shown.commit}"
+    if shown.kept:
+        session.notes.append(
+            f"{name} keeps the {', '.join(shown.kept)} that somebody wrote on {session.target.repo}; delete it there "
+            "and run again to show that of this release"
+        )
+        message += f", with {', '.join(shown.kept)} of others"
     if shown.reused:
-        return Completed(name="Cached", message=f"{name} shows {shown.commit}")
-    return Completed(message=f"{name} shows {shown.commit}; logits differ by at most {shown.largest_difference:.1e}")
+        return Completed(name="Cached", message=message)
+    return Completed(message=f"{message}; logits differ by at most {shown.largest_difference:.1e}")
+
+
+def _shown(session: Session, revision: Step, native: Step) -> Publication:
+    """Publish, and wait between tries where a Hub asks for a pause; no worker is held meanwhile."""
+    for _ in range(PAUSES):
+        try:
+            return session.publish(revision, native)
+        except PauseError as pause:
+            session.pause(f"publish {revision.name}", pause.seconds)
+    return session.publish(revision, native)
 
 
 def publish_revisions() -> None:

@@ -36,6 +36,7 @@ class Session:
     outbox: Outbox
     made: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # What a person should read at the end.
     _workers: "Future[Workers] | None" = None
     # Ray's processes die with the thread that started them, so that thread lives as long as the session.
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
@@ -129,6 +130,15 @@ class Session:
 
         return report
 
+    def pause(self, label: str, seconds: float) -> None:
+        """Wait as long as a Hub asks; the progress shows it under `label`."""
+        began = time.monotonic()
+        while (passed := time.monotonic() - began) < seconds:
+            self._own[label] = Report(passed, seconds, "s of the pause the Hub asks for", {}, time.time())
+            with self._changed:
+                self._changed.wait(min(POLL_SECONDS, seconds - passed))
+        self._own.pop(label, None)
+
     def reports(self) -> dict[str, Report]:
         """Return how far every step is that goes on, here or on the cluster."""
         started = self._workers is not None and self._workers.done()
@@ -147,7 +157,8 @@ def target_of(profile: Profile, recipe: Recipe) -> Target:
     """Return where a profile publishes the revisions of a recipe: a local folder of the Hub cache layout, or a Hub."""
     repo = profile.hub.repo or recipe.release.card.repo
     if profile.hub.endpoint is not None:
-        return HubEndpoint(repo, profile.hub.endpoint)
+        public, scratch = recipe.release.card.public, profile.folder / "scratch"
+        return HubEndpoint(repo, profile.hub.endpoint, public=public, scratch=scratch)
     return LocalCache(profile.folder / "hub", repo)
 
 

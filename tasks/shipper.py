@@ -19,6 +19,7 @@ from urllib.parse import unquote
 
 from tasks.inbox import Inbox, Letter, batches, merged
 from tasks.rebuild import retell
+from tasks.trouble import in_words, status
 
 if TYPE_CHECKING:
     from tasks.lineage import Lineage
@@ -49,6 +50,7 @@ class Shipper:
         self._hide = hide
         self._lineage: Lineage | None = None
         self._doubt = False
+        self._limited = False
         self._wake = threading.Event()
         self._ending = threading.Event()
 
@@ -90,10 +92,13 @@ class Shipper:
         tries, wait = 0, FIRST_WAIT
         while (reason := self._problem(batch)) and tries < TRIES:
             self._doubt = True
-            tries += self._is_there(batch[0].recipe)
+            there = self._is_there(batch[0].recipe)
+            tries += there and not self._limited  # A limit of requests says nothing about the event.
+            self._inbox.note("" if there else reason)
             self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT)
         if not reason:
+            self._inbox.note("")
             self._inbox.done(batch[-1])
         elif len(batch) == 1:
             self._inbox.refuse(batch[0], reason)
@@ -112,7 +117,8 @@ class Shipper:
                     self._lineage.settle()
                     self._doubt = False
         except Exception as error:
-            reason = self._hide(f"{type(error).__name__}: {error}")
+            reason = self._hide(in_words(error))
+            self._limited = status(error) == 429
             log.warning("%s up to %d: %s", batch[0].file, batch[-1].end, reason)
             return reason
         return ""
@@ -153,6 +159,10 @@ class Handle:
     def refused(self) -> list[str]:
         """Why events were refused, one line each; none in a healthy release."""
         return [f"{entry['file']}: {entry['reason']}" for entry in self._inbox.refused()]
+
+    def trouble(self) -> str:
+        """Return why the server takes nothing at the moment, '' where it does."""
+        return self._inbox.noted()
 
     def stop(self, deadline_seconds: float = 5.0) -> None:
         """Let it ship what it can and end it, by force when the time is over; either way nothing is lost."""

@@ -37,6 +37,12 @@ def safe_path(path: str) -> str:
     return path
 
 
+def name_full_disk(error: OSError, folder: Path) -> None:
+    """Add the folder to the error of a full disk that names no file; change no other error."""
+    if error.errno == errno.ENOSPC and error.filename is None:
+        error.filename = str(folder)
+
+
 def list_files(folder: Path) -> dict[str, Path]:
     """Return every file below `folder` by its relative POSIX path, sorted.
 

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
+from olmo_core.artifact.answers import explained, no_bucket
 from olmo_core.artifact.files import sync
 
 SCHEMES = ("file", "memory", "s3")
@@ -141,47 +142,59 @@ class RemoteObjects:
         self.prefix = prefix.rstrip("/")
         self.root = root
 
+    @explained
     def read(self, key: str) -> bytes | None:
         """See `Objects.read`."""
         try:
             # These objects are small: s3fs would ask for the size first, and where there is none for a folder too.
             return bytes(self.filesystem.cat_file(self._at(key), max_concurrency=1))
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if no_bucket(error):
+                raise
             return None
 
+    @explained
     def create(self, key: str, data: bytes) -> None:
         """See `Objects.create`."""
         guard = self._memory_lock if self.root.startswith("memory:") else contextlib.nullcontext()
         with guard:
             self.filesystem.pipe_file(self._at(key), data, mode="create")
 
+    @explained
     def write(self, key: str, data: bytes) -> None:
         """See `Objects.write`."""
         self.filesystem.pipe_file(self._at(key), data)
 
+    @explained
     def delete(self, key: str) -> None:
         """See `Objects.delete`."""
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # No bucket, nothing to delete.
             self.filesystem.rm(self._at(key), recursive=True)
 
+    @explained
     def names(self, key: str) -> list[str]:
         """See `Objects.names`."""
         try:
             found = self.filesystem.ls(self._at(key), detail=False)
-        except FileNotFoundError:
+        except FileNotFoundError as error:
+            if no_bucket(error):
+                raise
             return []
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in found})
 
+    @explained
     def sizes(self, key: str) -> dict[str, int]:
         """See `Objects.sizes`."""
         base = self.filesystem._strip_protocol(self._at(key)).rstrip("/") + "/"
         found = self.filesystem.find(base, detail=True)
         return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
 
+    @explained
     def send(self, source: Path, key: str) -> None:
         """Upload a file."""
         self.filesystem.put_file(str(source), self._at(key))
 
+    @explained
     def fetch(self, key: str, target: Path) -> None:
         """Download an object to a local file; FileNotFoundError where there is none."""
         self.filesystem.get_file(self._at(key), str(target))

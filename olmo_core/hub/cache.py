@@ -16,7 +16,7 @@ from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync
 from olmo_core.artifact.lock import locked
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
-from olmo_core.hub.target import PublishError, Revision
+from olmo_core.hub.target import Head, PublishError, Revision
 
 _CHUNK = 1 << 20  # Bytes of one read.
 
@@ -28,6 +28,14 @@ class LocalCache:
         self.repo = repo
         self.folder = folder.absolute()
         self.root = self.folder / f"models--{repo.replace('/', '--')}"
+
+    def __str__(self) -> str:
+        """Name the folder."""
+        return f"the folder {self.root}"
+
+    def state(self) -> str:
+        """Return the folder."""
+        return str(self)
 
     def published(self) -> dict[str, str]:
         """Name -> commit id of every revision that is shown."""
@@ -64,13 +72,13 @@ class LocalCache:
         """The folder itself."""
         yield self.folder
 
-    def show(self, commit: str, revision: Revision) -> str:
+    def show(self, commit: str, revision: Revision) -> Head:
         """Let the name show the commit, and list what is shown in `revisions.txt`."""
         with self._lock():
             if self.published().get(revision.name) != commit:
                 self._replace(self.root / "refs" / revision.name, commit)
             self._replace(self.root / "revisions.txt", "".join(f"{name}\n" for name in in_order(self.published())))
-        return commit
+        return Head(commit)
 
     def _blob(self, entry: FileEntry) -> Path:
         return self.root / "blobs" / entry.sha256

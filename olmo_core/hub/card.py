@@ -31,6 +31,12 @@ class CardConfig(BaseModel):
     license: str = Field("apache-2.0", description="Licence of the weights, by its identifier on the Hub.")
     languages: tuple[str, ...] = Field(("en",), description="Languages of the text, ISO 639-1.")
     description: str = Field("", description="A paragraph about the release, in Markdown.")
+    # Not in a card, so it bears no identity.
+    public: bool = Field(
+        False,
+        exclude=True,
+        description="Whether everybody can see the repository that is made on the Hub; one that exists stays as it is.",
+    )
 
 
 def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
@@ -122,7 +128,7 @@ def _rate(config: TrainingConfig, start: str | None) -> str:
     """The learning rate in words."""
     schedule = config.schedule
     peak = f"the last rate of {start}" if schedule.peak == "inherit" else f"{schedule.peak:.3g}"
-    warmup = f", {_count(schedule.warmup)} tokens of warm-up" if schedule.warmup else ""
+    warmup = f", {_count(schedule.warmup)} {schedule.unit} of warm-up" if schedule.warmup else ""
     end = f"{schedule.final:.0%} of it" if schedule.final else "zero"
     final = "" if schedule.kind == "constant" else f", down to {end}"
     return f"{schedule.kind} from {peak}{warmup}{final}"

@@ -18,6 +18,10 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import CONFIG_FILE, load_config
 from olmo_core.model.transformer import Transformer
 
+# The oldest release that reads this form; the files must not change with the one that is installed. Without a version,
+# 4.57 warns of a wrong regular expression in every vocabulary above 100,000 ids.
+TRANSFORMERS = "4.57.0"
+
 
 class ConversionError(ValueError):
     """A model cannot be said in the other form."""
@@ -57,6 +61,7 @@ def hub_config(config: ModelConfig, dtype: str, eos_id: int, pad_id: int) -> dic
         "eos_token_id": eos_id,
         "pad_token_id": pad_id,
         "dtype": dtype,
+        "transformers_version": TRANSFORMERS,
         "use_cache": True,
     }
 
@@ -89,6 +94,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
         out / "tokenizer_config.json",
         {
             **names,
+            "model_input_names": ["input_ids", "attention_mask"],  # 4.x adds `token_type_ids`, which OLMo refuses.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             "model_max_length": config.context_length,

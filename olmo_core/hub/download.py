@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from olmo_core.artifact.files import sha256_file
+from olmo_core.artifact.files import name_full_disk, sha256_file
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
 from olmo_core.hub.pretrained import PretrainedConfig
@@ -38,9 +38,14 @@ def take_pretrained(job: Job) -> dict[str, Any]:
             raise ConversionError(f"{folder} has the sha256 {digest}, the recipe says {config.sha256}; correct one")
         return _taken(folder, job.out) | {"sha256": digest}
     assert config.repo is not None and config.revision is not None
-    with tempfile.TemporaryDirectory(prefix="pretrained-") as cache:
-        folder = download(config.repo, config.revision, _WANTED, cache, job.placement.hub)
-        return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
+    # Gone before the commit, and swept with the attempt where that is killed; the system's folder may be a small one.
+    with tempfile.TemporaryDirectory(prefix="pretrained-", dir=job.out) as cache:
+        try:
+            folder = download(config.repo, config.revision, _WANTED, cache, job.placement.hub)
+            return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
+        except OSError as error:
+            name_full_disk(error, job.out)
+            raise
 
 
 def folder_digest(folder: Path) -> str:

@@ -5,188 +5,195 @@ branch at the proven commit, or by one commit where the name exists already. Eve
 and no write is repeated before that: the Hub may answer 500 to a commit it has made.
 """
 
-import hashlib
-import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
-from httpx2 import TransportError
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
-from huggingface_hub.hf_api import RepoFile
 
-from olmo_core.artifact.files import safe_path, sha256_file
-from olmo_core.artifact.record import FileEntry
+from olmo_core.artifact.files import name_full_disk, safe_path, sha256_file
+from olmo_core.hub.client import Client
+from olmo_core.hub.foreign import Difference, considerate, exact
 from olmo_core.hub.names import MAIN, check_name
-from olmo_core.hub.target import PublishError, Revision
+from olmo_core.hub.pause import ATTEMPTS, LOST, delay, long_pauses_raise, passing, status
+from olmo_core.hub.refusal import refusal
+from olmo_core.hub.target import Head, PublishError, Revision
 
 STAGING = "staging-"
-ATTEMPTS = 6  # Of one request; with doubling waits about a minute in all, or what Retry-After asks for.
-LONGEST_WAIT = 600.0  # Seconds; a server that asks for more is an outage.
-_OWN_FILES = {".gitattributes"}  # Written by the Hub itself into every repository.
-_XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf_xet raises a ConnectionError that only says it.
-_LOST = (TransportError, ConnectionError, TimeoutError)  # No answer came; hf_xet raises Python's own.
-
-T = TypeVar("T")
 
 
 class HubEndpoint:
     """Publishes into a repository of a Hub."""
 
-    def __init__(self, repo: str, endpoint: str | None = None, wait: Callable[[float], None] = time.sleep) -> None:
-        """Speak to `endpoint` (the client's default when None); `wait` is called with seconds between attempts."""
+    def __init__(
+        self,
+        repo: str,
+        endpoint: str | None = None,
+        *,
+        public: bool = False,
+        scratch: Path | None = None,
+        wait: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Speak to a Hub; nothing is asked yet.
+
+        Args:
+            repo: `organisation/name`.
+            endpoint: address of the Hub, the client's default when None.
+            public: whether everybody can see a repository that is made; one that exists stays as it is.
+            scratch: folder with room for a copy of a revision; needed to publish, not to read.
+            wait: called with seconds between attempts.
+        """
         self.repo = repo
         self.api = HfApi(endpoint=endpoint)
+        self._client = Client(self.api, repo, wait)
+        self._public = public
+        self._scratch = scratch
         self._wait = wait
+
+    def __str__(self) -> str:
+        """Name repository, address and who will see it."""
+        visibility = "public" if self._public else "private"
+        return f"{self._client.where}, {visibility} unless it exists already"
+
+    def state(self) -> str:
+        """Return repository, address and who can see it.
+
+        Raises:
+            PublishError: `main` holds a model that others put there.
+        """
+        try:
+            private = self._client.call(lambda api: api.model_info(self.repo)).private
+        except RepositoryNotFoundError:
+            return f"{self._client.where}, to be made {'public' if self._public else 'private'}"
+        if (head := self._client.branches().get(MAIN)) is not None:
+            self._difference(head, Revision(MAIN, Path(), ()))
+        return f"{self._client.where}, which is {'private' if private else 'public'} and stays so"
 
     def published(self) -> dict[str, str]:
         """Name -> commit id of every revision that is shown; `main` counts once it holds a model."""
         try:
-            branches = self._branches()
+            branches = self._client.branches()
         except RepositoryNotFoundError:
             return {}
         shown = {name: commit for name, commit in branches.items() if not name.startswith(STAGING)}
-        if MAIN in shown and "config.json" not in self._tree(shown[MAIN]):
+        if MAIN in shown and "config.json" not in self._client.tree(shown[MAIN]):
             del shown[MAIN]
         return shown
 
     def upload(self, revision: Revision) -> str:
-        """Bring the files onto a staging branch; return its commit id."""
+        """Bring the files onto a staging branch; return its commit id.
+
+        Raises:
+            PublishError: the name shows files of others that are in the way.
+        """
         check_name(revision.name)
-        self._patiently(lambda: self.api.create_repo(self.repo, exist_ok=True))
+        self._client.call(lambda api: api.create_repo(self.repo, private=not self._public, exist_ok=True))
+        if (shown := self._client.branches().get(revision.name)) is not None:
+            self._difference(shown, revision)  # What others put in the way is refused before anything goes up.
         branch = STAGING + revision.name
-        self._patiently(lambda: self.api.create_branch(self.repo, branch=branch, exist_ok=True))
-        return self._bring(branch, revision)
+        self._client.call(lambda api: api.create_branch(self.repo, branch=branch, exist_ok=True))
+        return self._bring(branch, revision).commit
 
     def holds(self, commit: str, revision: Revision) -> bool:
-        """Whether the commit consists of exactly these files, by the digests the Hub itself computed."""
-        tree = self._tree(commit)
-        return tree.keys() == {entry.path for entry in revision.files} and not self._missing(tree, revision)
+        """Whether the commit holds these files by the digests the Hub computed; files of others may be beside them."""
+        return not self._difference(commit, revision)
 
     @contextmanager
     def cache(self, commit: str, revision: Revision) -> Iterator[Path]:
-        """Download the commit to a temporary folder and check every digest."""
-        with tempfile.TemporaryDirectory(prefix="hub-") as folder:
+        """Download the commit below `scratch` and check every digest; what a killed call left there is removed."""
+        folder = self._room() / f"hub-{commit}"
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
             snapshot = Path(
-                self._patiently(lambda: self.api.snapshot_download(self.repo, revision=commit, cache_dir=folder))
+                self._client.call(lambda api: api.snapshot_download(self.repo, revision=commit, cache_dir=folder))
             )
             for entry in revision.files:
                 if sha256_file(snapshot / safe_path(entry.path)) != entry.sha256:
                     raise PublishError(f"{self.repo} at {commit}: {entry.path} came back with other bytes than went up")
-            yield Path(folder)
+            yield folder
+        except OSError as error:
+            name_full_disk(error, folder)
+            raise
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
-    def show(self, commit: str, revision: Revision) -> str:
+    def show(self, commit: str, revision: Revision) -> Head:
         """Create the name at the commit, or bring an existing name to the same files; remove the staging branch."""
-        if revision.name not in self._branches():
-            self._patiently(
-                lambda: self.api.create_branch(self.repo, branch=revision.name, revision=commit, exist_ok=True)
+        if revision.name not in self._client.branches():
+            self._client.call(
+                lambda api: api.create_branch(self.repo, branch=revision.name, revision=commit, exist_ok=True)
             )
         head = self._bring(revision.name, revision)
         staging = STAGING + revision.name
-        if staging in self._branches():
+        if staging in self._client.branches():
             with suppress(RevisionNotFoundError):  # An attempt whose answer was lost has removed it.
-                self._patiently(lambda: self.api.delete_branch(self.repo, branch=staging))
+                self._client.call(lambda api: api.delete_branch(self.repo, branch=staging))
         return head
 
-    def _bring(self, branch: str, revision: Revision) -> str:
-        """Commit until the branch holds exactly the files; return its head. What is there already stays.
+    def _bring(self, branch: str, revision: Revision) -> Head:
+        """Commit until the branch holds the files; return its head. What is there already stays.
 
         The parent of each commit is the head that was read, so a commit whose answer was lost is seen, not repeated.
         """
         error: BaseException | None = None
         for attempt in range(ATTEMPTS):
             if error is not None:
-                self._wait(_delay(error, attempt))
-            head = self._branches()[branch]
-            tree = self._tree(head)
-            missing = self._missing(tree, revision)
-            extra = sorted(tree.keys() - {entry.path for entry in revision.files})
-            if not missing and not extra:
-                return head
-            adds = [CommitOperationAdd(entry.path, revision.folder / entry.path) for entry in missing]
-            deletes = [CommitOperationDelete(path) for path in extra]
+                self._wait(delay(error, attempt))
+            head = self._client.branches()[branch]
+            alone = branch.startswith(STAGING)
+            difference = exact(self._client.tree(head), revision) if alone else self._difference(head, revision)
+            if not difference:
+                return Head(head, difference.kept)
             try:
-                self.api.create_commit(
-                    self.repo,
-                    [*adds, *deletes],
-                    commit_message=revision.name,
-                    commit_description=f"Made by code at commit {revision.code}" if revision.code else None,
-                    revision=branch,
-                    parent_commit=head,
-                )
+                self._commit(branch, head, difference, revision)
                 error = None
-            except (HfHubHTTPError, RuntimeError, *_LOST) as raised:
+            except PublishError:
+                raise
+            except (HfHubHTTPError, RuntimeError, *LOST) as raised:
                 # The client wraps what broke the upload of a large file into a RuntimeError.
                 error = raised.__cause__ if isinstance(raised, RuntimeError) else raised
-                if "/xet-write-token/" in str(error) and _status(error) == 404:
+                if "/xet-write-token/" in str(error) and status(error) == 404:
                     raise PublishError(
                         f"{self.api.endpoint} takes no large files by xet; set HF_HUB_DISABLE_XET=1 for it"
                     ) from error
-                if not (_transient(error) or _status(error) == 412):
+                if not (passing(error) or status(error)):
                     raise
+            if error is not None and not (passing(error) or status(error) == 412):
+                raise refusal(error, self._client.where)
         raise PublishError(
             f"{self.repo}: branch {branch} does not hold its files after {ATTEMPTS} attempts; last error: {error}"
         ) from error
 
-    def _missing(self, tree: dict[str, RepoFile], revision: Revision) -> list[FileEntry]:
-        return [
-            entry
-            for entry in revision.files
-            if entry.path not in tree or not _same(tree[entry.path], entry, revision.folder / entry.path)
-        ]
+    def _commit(self, branch: str, head: str, difference: Difference, revision: Revision) -> None:
+        adds = [CommitOperationAdd(entry.path, revision.folder / entry.path) for entry in difference.missing]
+        deletes = [CommitOperationDelete(path) for path in difference.extra]
+        with long_pauses_raise():
+            self.api.create_commit(
+                self.repo,
+                [*adds, *deletes],
+                commit_message=revision.name,
+                commit_description=f"Made by code at commit {revision.code}" if revision.code else None,
+                revision=branch,
+                parent_commit=head,
+            )
 
-    def _branches(self) -> dict[str, str]:
-        refs = self._patiently(lambda: self.api.list_repo_refs(self.repo))
-        return {branch.name: branch.target_commit for branch in refs.branches}
+    def _difference(self, commit: str, revision: Revision) -> Difference:
+        """Compare a commit that others may have written to."""
+        where = f"{self.repo}: {revision.name}"
+        return considerate(self._client.tree(commit), revision, lambda path: self._read(commit, path), where)
 
-    def _tree(self, commit: str) -> dict[str, RepoFile]:
-        items = self._patiently(lambda: list(self.api.list_repo_tree(self.repo, recursive=True, revision=commit)))
-        return {item.path: item for item in items if isinstance(item, RepoFile) and item.path not in _OWN_FILES}
+    def _read(self, commit: str, path: str) -> bytes:
+        with tempfile.TemporaryDirectory(prefix="hub-read-", dir=self._room()) as folder:
+            found = self._client.call(
+                lambda api: api.hf_hub_download(self.repo, path, revision=commit, cache_dir=folder)
+            )
+            return Path(found).read_bytes()
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        """Call until it is answered; for calls that may be repeated."""
-        for attempt in range(1, ATTEMPTS):
-            try:
-                return call()
-            except (HfHubHTTPError, *_LOST) as error:
-                if not _transient(error):
-                    raise
-                self._wait(_delay(error, attempt))
-        return call()
-
-
-def _same(found: RepoFile, entry: FileEntry, path: Path) -> bool:
-    if found.size != entry.size:
-        return False
-    if found.lfs is not None:
-        return found.lfs.sha256 == entry.sha256
-    content = path.read_bytes()
-    return found.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
-def _status(error: BaseException | None) -> int | None:
-    if isinstance(error, HfHubHTTPError):
-        return error.response.status_code
-    found = _XET_STATUS.search(str(error)) if isinstance(error, ConnectionError) else None
-    return int(found[1]) if found else None
-
-
-def _transient(error: BaseException | None) -> bool:
-    status = _status(error)
-    if status is None:
-        return isinstance(error, _LOST)
-    return status in (408, 429) or status >= 500
-
-
-def _delay(error: BaseException, attempt: int) -> float:
-    """Seconds to wait: what the server asks for, else doubling from one."""
-    asked = error.response.headers.get("Retry-After", "") if isinstance(error, HfHubHTTPError) else ""
-    if asked.isdecimal():
-        if float(asked) > LONGEST_WAIT:
-            raise PublishError(f"the Hub asks to wait {asked} seconds; publish again later") from error
-        return float(asked)
-    return float(2 ** (attempt - 1))
+    def _room(self) -> Path:
+        assert self._scratch is not None, "a target that is published to has a scratch folder"
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        return self._scratch

@@ -7,7 +7,7 @@ from typing import Literal
 
 from olmo_core.artifact.identity import Step
 
-EXPORT_VERSION = 1
+EXPORT_VERSION = 2
 
 
 def export_step(model: Step, tokenizer: Step, dtype: Literal["float32", "bfloat16"] = "float32") -> Step:

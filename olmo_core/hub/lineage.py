@@ -3,22 +3,24 @@
 One entry a step, inputs first: what it was asked (enough to compute its id again), which bytes came out, by which
 source and in which environment. It holds no time, host, path or commit: the same recipe, source and environment give
 the same bytes, wherever and whenever. The commit is in the record of each step and in the message of a Hub's commit.
+`files` lists every other file of the revision, so a later publication knows which files of a branch are its own.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.record import Record
+from olmo_core.artifact.record import FileEntry, Record
 
 LINEAGE_FILE = "lineage.json"
-FORMAT = 1
+FORMAT = 2
 
 Lineage = dict[str, Any]
 
 
 def lineage(revision: Step, model: Step, records: Mapping[str, Record]) -> Lineage:
-    """Return the lineage of a revision as plain JSON.
+    """Return the lineage of a revision as plain JSON, without `files`: the card, one of them, is made of it.
 
     Args:
         revision: the step that makes it; its own entry has no digest, for the lineage is one of its files.
@@ -51,6 +53,20 @@ def _entry(step: Step, record: Record | None) -> dict[str, Any]:
         "source": record.source.digest,
         "environment": record.environment.digest,
     }
+
+
+def encode(lineage: Lineage, files: Iterable[FileEntry]) -> bytes:
+    """Return the content of `lineage.json` beside these files."""
+    listed = [entry.model_dump(mode="json") for entry in sorted(files, key=lambda entry: entry.path)]
+    return (json.dumps({**lineage, "files": listed}, indent=1, sort_keys=True) + "\n").encode()
+
+
+def listed_files(content: bytes) -> dict[str, str]:
+    """Return path -> sha256 of the files that a `lineage.json` lists; none where it is not one of ours."""
+    try:
+        return {entry.path: entry.sha256 for entry in map(FileEntry.model_validate, json.loads(content)["files"])}
+    except (ValueError, TypeError, KeyError):
+        return {}
 
 
 def steps_of(lineage: Lineage, kind: str) -> list[dict[str, Any]]:

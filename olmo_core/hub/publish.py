@@ -21,12 +21,14 @@ class Publication:
         name: the revision.
         commit: what it shows, 40 hex digits.
         reused: it was shown with these very files already.
+        kept: files of others that it shows in place of its own, such as a model card written by hand.
         largest_difference: of a logit to the native model's; None where nothing was loaded.
     """
 
     name: str
     commit: str
     reused: bool
+    kept: tuple[str, ...] = ()
     largest_difference: float | None = None
 
 
@@ -39,8 +41,9 @@ def publish(revision: Revision, native: Path, target: Target) -> Publication:
         target: where to.
 
     Raises:
-        PublishError: a revision that `revisions.txt` among the files lists is not shown yet, or the target does not
-            hold what it was given.
+        PublishError: a revision that `revisions.txt` among the files lists is not shown yet, files of others are in the
+            way, or the target does not hold what it was given.
+        PauseError: a Hub takes no requests for some time; called again then, it goes on.
         ParityError: the files load, but compute something else than the native model.
     """
     _complete(revision, target.published())
@@ -55,8 +58,8 @@ def publish(revision: Revision, native: Path, target: Target) -> Publication:
 
     with target.cache(commit, revision) as cache:
         parity = verify(target.repo, commit, cache, native)
-    commit = target.show(commit, revision)
-    return Publication(revision.name, commit, reused=False, largest_difference=parity.largest_difference)
+    head = target.show(commit, revision)
+    return Publication(revision.name, head.commit, False, head.kept, parity.largest_difference)
 
 
 def shown(revision: Revision, target: Target) -> Publication | None:
@@ -67,7 +70,8 @@ def shown(revision: Revision, target: Target) -> Publication | None:
     commit = target.published().get(revision.name)
     if commit is None or not target.holds(commit, revision):
         return None
-    return Publication(revision.name, target.show(commit, revision), reused=True)
+    head = target.show(commit, revision)
+    return Publication(revision.name, head.commit, reused=True, kept=head.kept)
 
 
 def published(target: Target) -> list[str]:

@@ -4,7 +4,7 @@
 putting revisions in front of people is left to `publish`.
 """
 
-import json
+import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ from typing import Any
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.artifact.record import Record
+from olmo_core.artifact.record import FileEntry, Record
 from olmo_core.hub.card import CardConfig, render
-from olmo_core.hub.lineage import LINEAGE_FILE, lineage
+from olmo_core.hub.lineage import LINEAGE_FILE, encode, lineage
 from olmo_core.hub.names import MAIN, check_name, in_order
 
-REVISION_VERSION = 1
+REVISION_VERSION = 2
 CARD_FILE = "README.md"
 LIST_FILE = "revisions.txt"
 _WORK = "olmo_core.hub.revision:make_revision"
@@ -88,12 +88,19 @@ def make_revision(job: Job) -> dict[str, Any]:
     for entry in export.record.files:
         _place(export.path / entry.path, job.out / entry.path)
     lines = lineage(job.step, model, _records(job))
-    (job.out / LINEAGE_FILE).write_text(json.dumps(lines, indent=1, sort_keys=True) + "\n")
     card = CardConfig.model_validate(job.fields["card"])
-    (job.out / CARD_FILE).write_text(render(card, candidate, lines), encoding="utf-8")
+    papers = {CARD_FILE: render(card, candidate, lines)}
     if job.fields["revisions"]:
-        (job.out / LIST_FILE).write_text("".join(f"{name}\n" for name in job.fields["revisions"]))
+        papers[LIST_FILE] = "".join(f"{name}\n" for name in job.fields["revisions"])
+    for name, text in papers.items():
+        (job.out / name).write_bytes(text.encode())
+    files = [*export.record.files, *(_entry(name, text.encode()) for name, text in papers.items())]
+    (job.out / LINEAGE_FILE).write_bytes(encode(lines, files))
     return {"revision": job.fields["revision"], "candidate": candidate, "model": model.id}
+
+
+def _entry(path: str, content: bytes) -> FileEntry:
+    return FileEntry(path=path, size=len(content), sha256=hashlib.sha256(content).hexdigest())
 
 
 def _candidate(job: Job) -> str:

@@ -39,10 +39,31 @@ class Revision:
         return cls(artifact.step.fields["revision"], artifact.path, tuple(record.files), record.code.commit)
 
 
+@dataclass(frozen=True)
+class Head:
+    """What a name shows.
+
+    Attributes:
+        commit: 40 hex digits.
+        kept: paths of the revision that hold a file of others, in place of ours.
+    """
+
+    commit: str
+    kept: tuple[str, ...] = ()
+
+
 class Target(Protocol):
     """A place that shows revisions. Every method can be called again after an interruption at any point."""
 
     repo: str
+
+    def state(self) -> str:
+        """Return where revisions go and who can see them there, for people.
+
+        Raises:
+            PublishError: `main` of this place holds a model that others put there.
+        """
+        ...
 
     def published(self) -> dict[str, str]:
         """Name -> commit id of every revision that is shown."""
@@ -53,13 +74,13 @@ class Target(Protocol):
         ...
 
     def holds(self, commit: str, revision: Revision) -> bool:
-        """Whether the commit consists of exactly these files."""
+        """Whether the commit holds these files and no other of ours; files of others may be beside them."""
         ...
 
     def cache(self, commit: str, revision: Revision) -> AbstractContextManager[Path]:
         """A Hub cache folder from which the commit can be loaded; bytes fetched over a network are checked first."""
         ...
 
-    def show(self, commit: str, revision: Revision) -> str:
-        """Let the name show the commit's files in one atomic move; return the commit id it shows."""
+    def show(self, commit: str, revision: Revision) -> Head:
+        """Let the name show the commit's files in one atomic move; files of others that it shows stay."""
         ...

@@ -20,7 +20,7 @@ NAMES = ["stage1-step20-tokens1K", "stage1-step100-tokens2K", "main"]
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    monkeypatch.setattr("olmo_core.hub.endpoint.ATTEMPTS", 1)
+    monkeypatch.setattr("olmo_core.hub.client.ATTEMPTS", 1)
     with FakeHub() as hub:
         repo = hub.repos["org/model"] = Repo()
         for name in [*NAMES, "pull-requests", "staging-stage1-step200-tokens4K"]:

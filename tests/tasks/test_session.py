@@ -1,6 +1,7 @@
 """In which turn a flow submits its steps while other flows make what they read."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -44,3 +45,13 @@ def test_what_another_flow_will_not_make_any_more_is_not_awaited(opened: Session
 
 def test_steps_of_a_flow_that_runs_alone_come_in_their_order(opened: Session) -> None:
     assert list(opened.in_turn([MIX, RUN, SUITE])) == [MIX, RUN, SUITE]
+
+
+def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, seen = iter([0.0, 0.0, 40.0, 120.0]), []
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
+    monkeypatch.setattr(opened._changed, "wait", lambda _: seen.append(opened.reports()["publish main"]))
+    opened.pause("publish main", 120.0)
+    assert [(each.done, each.total) for each in seen] == [(0.0, 120.0), (40.0, 120.0)]
+    assert "pause the Hub asks for" in seen[0].unit
+    assert opened.reports() == {}

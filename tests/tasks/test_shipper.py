@@ -112,6 +112,31 @@ def test_while_the_server_is_away_nothing_is_refused(ship, outbox):
     assert list(inbox.refused()) == []
 
 
+def test_a_limit_of_requests_refuses_no_event(ship, outbox):
+    outbox.finished()
+    calls = iter(range(100))
+
+    def trouble(_event):
+        if next(calls) < 10:
+            raise RuntimeError("Max retries exceeded (Caused by ResponseError('too many 429 error responses'))")
+
+    lineage = FakeLineage(trouble)
+    inbox = ship(lineage)
+    assert len(lineage.told) == 1 and list(inbox.refused()) == []
+
+
+def test_why_the_server_takes_nothing_is_noted_until_it_does(ship, outbox, tmp_path):
+    outbox.finished()
+    seen = []
+
+    def down():
+        seen.append(Inbox(tmp_path, "a").noted())
+        return len(seen) < 5
+
+    assert ship(FakeLineage(lambda event: None, down)).noted() == ""
+    assert "ConnectionError: down" in seen
+
+
 def test_a_line_that_is_no_event_is_refused_at_once(ship, outbox, tmp_path):
     outbox.finished()
     [file] = tmp_path.glob("*.jsonl")

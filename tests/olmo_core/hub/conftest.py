@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"
@@ -11,10 +11,13 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import pytest
 import torch
-from hub_folder import entries
+from hub_folder import REPO, entries
+from hub_server import FakeHub
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from olmo_core.hub.convert import write_hub_model, write_tokenizer
+from olmo_core.hub.endpoint import HubEndpoint
+from olmo_core.hub.lineage import LINEAGE_FILE, encode
 from olmo_core.hub.target import Revision
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import save_model
@@ -73,6 +76,26 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 
 @pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
+    """A Hub on loopback; waits inside the client itself pass at once."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    with FakeHub() as hub:
+        yield hub
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """What `target` was asked to wait, in seconds."""
+    return []
+
+
+@pytest.fixture
+def target(hub: FakeHub, waits: list[float], tmp_path: Path) -> HubEndpoint:
+    """The repository `REPO` of `hub`."""
+    return HubEndpoint(REPO, hub.url, scratch=tmp_path / "scratch", wait=waits.append)
+
+
+@pytest.fixture
 def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path) -> Callable[..., Revision]:
     """Make a revision of the model with some seed, with further files as given."""
 
@@ -84,6 +107,7 @@ def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path
         (folder / "README.md").write_text(f"---\nlicense: apache-2.0\n---\n# {name}\n")
         for path, text in files.items():
             (folder / path.replace("_txt", ".txt")).write_text(text)
+        (folder / LINEAGE_FILE).write_bytes(encode({}, entries(folder)))
         return Revision(name, folder, entries(folder))
 
     return make

@@ -39,6 +39,7 @@ class RefusedError(Exception):
 class Repo:
     commits: dict[str, dict[str, str]] = field(default_factory=dict)  # commit -> path -> blob key
     branches: dict[str, str] = field(default_factory=dict)
+    private: bool = False
 
     def commit(self, files: dict[str, str], parent: str) -> str:
         text = json.dumps([parent, sorted(files.items()), len(self.commits)])
@@ -119,7 +120,7 @@ class FakeHub:
             request.close_connection = True
             request.connection.close()
             return
-        request.send_response(status)
+        request.send_response_only(status)  # Faults send dates of their own.
         for key, value in {"Content-Type": "application/json", "Content-Length": str(len(data)), **headers}.items():
             request.send_header(key, value)
         request.end_headers()
@@ -164,7 +165,7 @@ class FakeHub:
         said = {"url": f"{self.url}/{name}", "id": name}
         if name in self.repos:
             raise RefusedError(409, "Conflict", said)
-        repo = self.repos[name] = Repo()
+        repo = self.repos[name] = Repo(private=asked.get("visibility") == "private")
         repo.branches["main"] = repo.commit({".gitattributes": self.blob(b"*.safetensors filter=lfs\n")}, "")
         return as_json(said)
 
@@ -212,7 +213,8 @@ class FakeHub:
             case ["GET"] | ["GET", "revision", _]:
                 commit = repo.resolve(rest[1] if rest else "main")
                 files = [{"rfilename": path} for path in sorted(repo.commits[commit])]
-                return as_json({"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": files, "tags": []})
+                said = {"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": files, "tags": []}
+                return as_json({**said, "private": repo.private})
         raise RefusedError(404, "NoRoute")
 
     def mode(self, file: dict[str, Any], tree: dict[str, str]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ REPO = "olmo/tiny"
 def test_a_revision_is_the_commit_it_stands_at(revision):
     with FakeHub() as hub:
         endpoint, made = HubEndpoint(REPO, hub.url), revision("stage1-step4")
-        commit = endpoint.show(endpoint.upload(made), made)
+        commit = endpoint.show(endpoint.upload(made), made).commit
         pinned = PretrainedConfig(repo=REPO, revision=commit)
         assert pretrained_at(f"{REPO}@stage1-step4", hub.url) == pinned
         assert pretrained_at(f"{REPO}@{commit}", hub.url) == pinned

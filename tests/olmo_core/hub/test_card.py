@@ -18,10 +18,10 @@ def shard(number, documents):
     return entry("tokens", f"far-away-{number:05d}", fields, result=result)
 
 
-def card(start):
+def card(start, **schedule):
     training = {
         "tokens": 1024, "seed": 1, "batch_size": 8, "sequence_length": 32, "checkpoint_every": 4,
-        "schedule": {"kind": "constant", "peak": 1e-3}, "model": preset("olmo1-1b").model_dump(mode="json"),
+        "schedule": {"kind": "constant", "peak": 1e-3, **schedule}, "model": preset("olmo1-1b").model_dump(mode="json"),
     }  # fmt: skip
     lineage = {
         "revision": "main",
@@ -56,3 +56,9 @@ def test_a_start_from_a_folder_is_told_by_its_digest():
 
 def test_a_start_from_a_checkpoint_is_told_by_its_name():
     assert "| stage1 | stage0-step9 | pretrain |" in card(entry("checkpoint", "stage0-step9", {"step": 9}))
+
+
+def test_a_warm_up_is_told_in_the_unit_of_its_schedule():
+    start = entry("checkpoint", "stage0-step9", {"step": 9})
+    assert "| constant from 0.001, 2 steps of warm-up |" in card(start, warmup=2, unit="steps")
+    assert "| constant from 0.001, 512 tokens of warm-up |" in card(start, warmup=512)

@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from packaging.version import Version
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
@@ -178,3 +179,16 @@ def test_padding_of_a_tokenizer_is_not_handed_on(native, tokenizer_folder, tmp_p
     assert Tokenizer.from_file(str(out / "tokenizer.json")).padding is None
     write_tokenizer(native(), tokenizer_folder, out)
     assert (out / "tokenizer.json").read_bytes() == (tokenizer_folder / "tokenizer.json").read_bytes()
+
+
+def test_transformers_4_finds_what_it_goes_by(exported):
+    """4.57 adds `token_type_ids` and warns of a wrong expression unless these fields say otherwise."""
+    folder = exported()
+    assert json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"] == [
+        "input_ids",
+        "attention_mask",
+    ]
+    version = Version(json.loads((folder / "config.json").read_text())["transformers_version"])
+    assert Version("4.56") <= version <= Version("4.57.2"), (
+        "it reads `dtype`, and skips the test of Mistral's tokenizer"
+    )

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,8 @@ def same_weights(one: Path, other: Path) -> bool:
     return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_commit_of_the_hub_becomes_a_checkpoint(hub, take, revision, native):
+def test_a_commit_of_the_hub_becomes_a_checkpoint(hub, take, revision, native, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))  # What comes may be larger than it.
     made = revision("r")
     commit = HubEndpoint(REPO, hub.url).upload(made)
     out, result = take(hub, repo=REPO, revision=commit)

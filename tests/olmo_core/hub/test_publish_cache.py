@@ -76,7 +76,8 @@ def test_again_does_nothing_and_loads_nothing(target, revision, native, monkeypa
 
 def test_commit_depends_on_content_alone(revision, tmp_path, native):
     one, two = revision("one"), revision("two")
-    (two.folder / "README.md").write_bytes((one.folder / "README.md").read_bytes())
+    for name in ("README.md", "lineage.json"):
+        (two.folder / name).write_bytes((one.folder / name).read_bytes())
     two = replace(two, files=entries(two.folder))
     assert commit_id(one) == commit_id(replace(two, files=tuple(reversed(two.files))))
     assert commit_id(one) != commit_id(revision("one-more"))

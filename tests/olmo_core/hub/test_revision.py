@@ -118,6 +118,9 @@ def test_a_revision_is_its_export_and_its_papers(artifacts):
         "tokenizer_config.json", "special_tokens_map.json",
     }  # fmt: skip
     assert {entry.path for entry in artifacts["main"].record.files} == files | {"revisions.txt"}
+    for artifact in artifacts.values():
+        listed = json.loads(text(artifact, "lineage.json"))["files"]
+        assert listed == [each.model_dump() for each in artifact.record.files if each.path != "lineage.json"]
     assert text(artifacts["main"], "revisions.txt") == f"{STAGE1}\n{ONE}\n{TWO}\nmain\n"
 
 
@@ -253,12 +256,16 @@ def test_text_cannot_break_the_card():
         CardConfig(repo='x/y")\nimport os', title="x")
 
 
-def test_the_whole_release_is_published_and_loads(store, artifacts, tmp_path):
+def test_the_whole_release_is_published_and_loads(store, artifacts, tmp_path, capsys):
     target = LocalCache(tmp_path, REPO)
     for artifact in artifacts.values():
         native = store.find(native_step(artifact)).path
         assert publish(Revision.of(artifact), native, target).largest_difference < 1e-4
     assert published(target) == [STAGE1, ONE, TWO, "main"]
+    (lines,) = re.findall(r"```python\n(.*?)```", text(artifacts["main"], "README.md"), re.S)
+    here = f'revision="main", cache_dir={str(tmp_path)!r}, local_files_only=True'
+    exec(lines.replace('revision="main"', here), {})
+    assert "The history of" in capsys.readouterr().out, "the lines of the card, with what it says of a local folder"
     assert all(publish(Revision.of(a), store.find(native_step(a)).path, target).reused for a in artifacts.values())
 
 

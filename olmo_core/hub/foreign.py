@@ -1,0 +1,116 @@
+"""Which files of a branch others put there: they stay, and where that cannot be, nothing is published.
+
+Ours are `lineage.json` and the files it lists, as long as nobody changed them. A model card that somebody wrote stays
+in place of ours. Anything else in the place of a file of ours, or loaded in its stead, is a conflict.
+"""
+
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from huggingface_hub.hf_api import RepoFile
+
+from olmo_core.artifact.record import FileEntry
+from olmo_core.hub.lineage import LINEAGE_FILE, listed_files
+from olmo_core.hub.revision import CARD_FILE
+from olmo_core.hub.target import PublishError, Revision
+
+# A card of metadata alone: the form that makes a repository on the website writes one.
+_BLANK_CARD = re.compile(rb"\s*(---\r?\n((?!---).*\n)*---\s*)?")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What separates a commit from the files of a revision.
+
+    Attributes:
+        missing: files to write.
+        extra: paths of files of ours to delete.
+        kept: paths of the revision that hold a file of others.
+    """
+
+    missing: tuple[FileEntry, ...]
+    extra: tuple[str, ...]
+    kept: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to write or to delete."""
+        return bool(self.missing or self.extra)
+
+
+def exact(tree: Mapping[str, RepoFile], revision: Revision) -> Difference:
+    """Compare a branch that is ours alone."""
+    extra = tree.keys() - {entry.path for entry in revision.files}
+    return Difference(tuple(_missing(tree, revision)), tuple(sorted(extra)))
+
+
+def considerate(
+    tree: Mapping[str, RepoFile], revision: Revision, read: Callable[[str], bytes], where: str
+) -> Difference:
+    """Compare a branch that others may have written to.
+
+    Args:
+        tree: path -> file of its head.
+        revision: what it is to show.
+        read: returns the content of a path.
+        where: repository and branch, for the message.
+
+    Raises:
+        PublishError: files of others are in the way; names them and the remedy.
+    """
+    difference, ours = exact(tree, revision), _Ours(tree, read)
+    foreign = {entry.path for entry in difference.missing if entry.path in tree and not ours.wrote(entry.path)}
+    left = {path for path in difference.extra if not ours.wrote(path)}
+    if conflicts := sorted((foreign - {CARD_FILE}) | {path for path in left if _is_loaded(path)}):
+        raise PublishError(
+            f"{where} holds {', '.join(conflicts)}, which this project did not write or somebody changed since; move "
+            "or delete what is listed, or publish to another repository (release.card.repo, or hub.repo of the profile)"
+        )
+    return Difference(
+        tuple(entry for entry in difference.missing if entry.path not in foreign),
+        tuple(path for path in difference.extra if path not in left),
+        tuple(sorted(foreign)),
+    )
+
+
+class _Ours:
+    """Whether the last publication wrote a file of a tree as it is now."""
+
+    def __init__(self, tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> None:
+        self._tree = tree
+        self._read = read
+
+    @cached_property
+    def _listed(self) -> dict[str, str]:
+        return listed_files(self._read(LINEAGE_FILE)) if LINEAGE_FILE in self._tree else {}
+
+    def wrote(self, path: str) -> bool:
+        if path == LINEAGE_FILE:
+            return bool(self._listed)
+        if path not in self._listed and path != CARD_FILE:
+            return False
+        if (lfs := self._tree[path].lfs) is not None:
+            return self._listed.get(path) == lfs.sha256
+        content = self._read(path)
+        blank = path == CARD_FILE and _BLANK_CARD.fullmatch(content) is not None
+        return blank or self._listed.get(path) == hashlib.sha256(content).hexdigest()
+
+
+def _is_loaded(path: str) -> bool:
+    """Whether transformers would load a file that a revision does not have, in place of one it has."""
+    return "/" not in path and (path.endswith(".safetensors") or path in {"config.json", "adapter_config.json"})
+
+
+def _missing(tree: Mapping[str, RepoFile], revision: Revision) -> list[FileEntry]:
+    return [entry for entry in revision.files if entry.path not in tree or not _same(tree[entry.path], entry, revision)]
+
+
+def _same(found: RepoFile, entry: FileEntry, revision: Revision) -> bool:
+    if found.size != entry.size:
+        return False
+    if found.lfs is not None:
+        return found.lfs.sha256 == entry.sha256
+    content = (revision.folder / entry.path).read_bytes()
+    return found.blob_id == hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

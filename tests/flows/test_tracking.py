@@ -1,0 +1,33 @@
+"""What a run says at its end of what MLflow did not take."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from flows import tracking
+from flows.tracking import Tracking
+from olmo_core.recipe.profile import Profile
+
+SAID = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
+
+
+@pytest.mark.parametrize(
+    ("left", "trouble", "refused", "notes"),
+    [
+        (0, "", [], []),
+        (3, "", [], []),
+        (3, SAID, [], [f"MLflow did not take 3 events: {SAID}; they stay in HOME/outbox for the next run"]),
+        (0, "", ["a: step -1"], ["MLflow refused 1 events for good, the last: a: step -1"]),
+    ],
+)
+def test_the_end_of_a_run_says_what_was_not_taken(left, trouble, refused, notes, tmp_path, monkeypatch):
+    handle = SimpleNamespace(
+        drain=lambda _: left, trouble=lambda: trouble, refused=lambda: refused, stop=lambda: None
+    )  # fmt: skip
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    monkeypatch.setattr(tracking, "start_shipper", lambda *_: handle)
+    (tmp_path / "outbox").mkdir()
+    plan = SimpleNamespace(id="r1", recipe=SimpleNamespace(name="tiny"))
+    opened = Tracking(Profile(name="here"), plan, idle=False)
+    opened.outbox.close()
+    assert opened.close() == [note.replace("HOME", str(tmp_path)) for note in notes]

@@ -1,0 +1,130 @@
+"""What others put into a repository stays, and nobody sees a repository before its owner says so."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hub_folder import LATE, REPO, content, entries, shows
+from hub_server import Repo
+
+from olmo_core.hub.endpoint import HubEndpoint
+from olmo_core.hub.lineage import LINEAGE_FILE, encode
+from olmo_core.hub.publish import publish, published
+from olmo_core.hub.target import PublishError
+from olmo_core.hub.verify import Parity
+
+OTHERS = {"LICENSE": b"as is", "images/curve.png": b"\x89PNG", "model-Q4.gguf": b"GGUF", "eval.json": b"{}"}
+CARD = b"---\nlicense: mit\n---\n# By hand\n"
+
+
+@pytest.fixture(autouse=True)
+def proven(monkeypatch):
+    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: Parity(1, 0.0, 1.0))
+
+
+def put(hub, files, gone=()):
+    """Somebody commits to `main`."""
+    repo = hub.repos.setdefault(REPO, Repo())
+    tree = dict(repo.commits[repo.branches["main"]]) if "main" in repo.branches else {}
+    tree |= {path: hub.blob(text) for path, text in files.items()}
+    repo.branches["main"] = repo.commit({path: key for path, key in tree.items() if path not in gone}, "")
+
+
+def made_as(revision, name, seed, **files):
+    """Another revision for the same name."""
+    return replace(revision(f"{name}-{seed}", seed=seed, **files), name=name)
+
+
+def test_files_of_others_stay_when_main_is_published_and_published_again(hub, target, revision, native):
+    put(hub, OTHERS)
+    first = made_as(revision, "main", 0, extra_txt="x")
+    assert not publish(first, native(), target).reused
+    assert hub.files(REPO, "main") == content(first) | OTHERS
+    assert publish(first, native(), target).reused
+    second = made_as(revision, "main", 1)
+    publish(second, native(1), target)
+    assert hub.files(REPO, "main") == content(second) | OTHERS, "a file of ours that is not made any more is gone"
+    assert published(target) == ["main"]
+
+
+def test_a_checkpoint_is_exactly_its_files_beside_what_others_put_on_main(hub, target, revision, native):
+    put(hub, OTHERS)
+    made = revision(LATE)
+    publish(made, native(), target)
+    assert shows(hub, LATE, made) and hub.files(REPO, "main") == OTHERS
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["written-first", "edited-later"])
+def test_a_card_written_by_hand_stays_and_is_named(hub, target, revision, native, before):
+    if before:
+        put(hub, {"README.md": CARD})
+    else:
+        publish(made_as(revision, "main", 2), native(2), target)
+        put(hub, {"README.md": CARD})
+    made = made_as(revision, "main", 0)
+    assert publish(made, native(), target).kept == ("README.md",)
+    assert hub.files(REPO, "main") == content(made) | {"README.md": CARD}
+    again = publish(made, native(), target)
+    assert again.reused and again.kept == ("README.md",)
+    put(hub, {}, gone=["README.md"])
+    assert publish(made, native(), target).kept == ()
+    assert shows(hub, "main", made)
+
+
+@pytest.mark.parametrize(
+    "card", [b"", b"---\nlicense: mit\n---\n", b"---\r\nlicense: mit\r\ntags:\r\n- a\r\n---\r\n\n"]
+)
+def test_a_card_without_a_text_is_replaced(hub, target, revision, native, card):
+    put(hub, {"README.md": card})
+    made = revision("main")
+    assert publish(made, native(), target).kept == ()
+    assert shows(hub, "main", made)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "adapter_config.json", "lineage.json"],
+)
+def test_a_model_of_others_is_refused_before_anything_goes_up(hub, target, revision, native, name):
+    put(hub, {name: b"{}"} | OTHERS)
+    commits = hub.repos[REPO].branches.copy()
+    with pytest.raises(PublishError, match=rf"^{REPO}: main holds {name}, which this project did not write"):
+        publish(revision("main"), native(), target)
+    assert hub.files(REPO, "main") == {name: b"{}"} | OTHERS
+    assert hub.repos[REPO].branches == commits
+    if name not in ("model.safetensors", "lineage.json"):  # Those are known as ours or not by a revision alone.
+        with pytest.raises(PublishError, match=name):
+            target.state()
+
+
+def test_a_file_of_ours_that_somebody_changed_is_not_overwritten(hub, target, revision, native):
+    publish(made_as(revision, "main", 0), native(), target)
+    config = json.loads(hub.files(REPO, "main")["config.json"])
+    put(hub, {"config.json": json.dumps(config).encode()})
+    with pytest.raises(PublishError, match=r"main holds config\.json"):
+        publish(made_as(revision, "main", 1), native(1), target)
+
+
+def test_a_lineage_lists_what_it_was_written_with(revision):
+    made = revision("main")
+    listed = json.loads((made.folder / LINEAGE_FILE).read_text())["files"]
+    assert [entry["path"] for entry in listed] == sorted(content(made).keys() - {LINEAGE_FILE})
+    assert encode({}, entries(made.folder)) == encode({}, reversed(entries(made.folder)))
+
+
+@pytest.mark.parametrize("public", [False, True])
+def test_a_repository_is_private_unless_the_recipe_says_public(hub, tmp_path, revision, native, public):
+    target = HubEndpoint(REPO, hub.url, public=public, scratch=tmp_path, wait=lambda seconds: None)
+    assert target.state() == f"{REPO} at {hub.url}, to be made {'public' if public else 'private'}"
+    publish(revision(LATE), native(), target)
+    assert hub.repos[REPO].private is not public
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_repository_that_exists_keeps_its_visibility(hub, tmp_path, revision, native, private):
+    put(hub, OTHERS)
+    hub.repos[REPO].private = private
+    target = HubEndpoint(REPO, hub.url, public=private, scratch=tmp_path, wait=lambda seconds: None)
+    assert target.state() == f"{REPO} at {hub.url}, which is {'private' if private else 'public'} and stays so"
+    publish(revision(LATE), native(), target)
+    assert hub.repos[REPO].private is private
