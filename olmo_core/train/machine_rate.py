@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from olmo_core.model.arithmetic import matmul
 from olmo_core.model.config import ModelConfig
 
 PRODUCT_SECONDS = 0.8  # for all products together
@@ -21,11 +22,6 @@ PLAIN_ITEMS = 20_000
 # Larger matrices are no faster, and those of a head for 100,000 ids take seconds to fill.
 MOST_ROWS, WIDEST, WIDEST_HEAD = 1024, 512, 8192
 _PROBE_ROWS = 16
-
-
-def product(a: Tensor, b: Tensor) -> Tensor:
-    """Multiply as the training step does, in the type of the operands."""
-    return a @ b
 
 
 def measure(model: ModelConfig, rows: int, precisions: Iterable[str]) -> dict[str, Any]:
@@ -37,7 +33,7 @@ def measure(model: ModelConfig, rows: int, precisions: Iterable[str]) -> dict[st
     Args:
         model: whose products are measured.
         rows: tokens of one product: sequences of a forward pass times their length.
-        precisions: `bf16`, `fp32`; `float8` counts as bf16, which a CPU takes in its place.
+        precisions: `bf16`, `fp32`; any but `fp32` is measured in bf16.
     """
     torch.set_num_threads(1)
     names = list(precisions)
@@ -64,13 +60,13 @@ def _passes(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Callable[[int]
     """Return the forward product, the gradient of what it reads and that of its weight, each of the first n rows."""
 
     def forward(n: int) -> Tensor:
-        return product(x[:n], weight.T)
+        return matmul(x[:n], weight.T)
 
     def backward(n: int) -> Tensor:
-        return product(gradient[:n], weight)
+        return matmul(gradient[:n], weight)
 
     def update(n: int) -> Tensor:
-        return product(gradient[:n].T, x[:n])
+        return matmul(gradient[:n].T, x[:n])
 
     return forward, backward, update
 

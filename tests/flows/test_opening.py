@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hub_server import FakeHub, Fault, Repo
+from rich.console import Console
 
 from flows.opening import check_target, read_plan
 from flows.planning import survey
@@ -34,10 +35,10 @@ def test_a_plan_says_where_revisions_go_without_asking(
 ) -> None:
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(f"hub: {{endpoint: '{hub.url}'}}")
-    said = survey("micro", str(tmp_path / "mine.yaml"), override, False)["revisions_go_to"]
+    said = survey("micro", str(tmp_path / "mine.yaml"), override, False, Console())["revisions_go_to"]
     assert said == f"{REPO} at {hub.url}, {'public' if override else 'private'} unless it exists already"
     assert hub.requests == []
-    assert survey("micro", "laptop", [], False)["revisions_go_to"].startswith(f"the folder {tmp_path}/hub/models--")
+    assert survey("micro", "laptop", [], False, Console())["revisions_go_to"].startswith(f"the folder {tmp_path}/hub/models--")
 
 
 def test_a_model_of_others_is_refused_before_anything_starts(hub: FakeHub, tmp_path, monkeypatch) -> None:
