@@ -122,7 +122,7 @@ def _reasons(found: dict[str, Any]) -> list[str]:
         began = f" ({some(reason['origins'])})" if reason["origins"] else ""
         parts = "" if reason["parts"] == names else f" of {some(reason['parts'])}"
         steps = f"{reason['steps']:,} {'step' if reason['steps'] == 1 else 'steps'}{parts}"
-        reused = " reused; `--strict-code` makes them again" if reason["action"] == "reuse" else ""
+        reused = " reused, which `--strict-code` makes again" if reason["action"] == "reuse" else ""
         lines.append(f"{reason['text']}{began}: {steps}{reused}")
     if (more := len(found["reasons"]) - MOST_REASONS) > 0:
         lines.append(f"and {more:,} more reasons: `olmo plan {found['recipe']} --steps` has that of every step")

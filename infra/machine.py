@@ -36,7 +36,7 @@ def known_machine(recipe: Recipe, home: Path) -> Machine | None:
 def measured_machine(recipe: Recipe, home: Path) -> Machine | None:
     """Return what this machine does with the products of a recipe, measured now where that is not known yet.
 
-    It is kept in `home`, unless that folder is not there. None where it cannot be measured.
+    It is kept in `home`, where that can be written. None where it cannot be measured.
     """
     if (known := known_machine(recipe, home)) is not None:
         return known
@@ -48,8 +48,7 @@ def measured_machine(recipe: Recipe, home: Path) -> Machine | None:
     here = kept.setdefault(_key(), {})
     here.setdefault("rates", {})[_shape(asked)] = found["rates"]
     here["plain_seconds"] = min(found["plain_seconds"], here.get("plain_seconds", found["plain_seconds"]))
-    if home.is_dir():
-        _write(home / FILE, kept)
+    _write(home / FILE, kept)
     return Machine(processor(), cores(), found["rates"], here["plain_seconds"] / REFERENCE_SECONDS)
 
 
@@ -117,6 +116,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 def _write(path: Path, known: Mapping[str, Any]) -> None:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with contextlib.suppress(OSError):  # a full or read-only disk is told of by what needs it
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
         part.replace(path)
 

@@ -80,11 +80,11 @@ class Estimate:
         shown: dict[str, Callable[[float], str]] = {
             "minutes": lambda minutes: show_duration(60 * minutes),
             "kwh": show_energy,
-            "flops": show_flops,
+            "flops": lambda flops: f"{show_flops(flops)} FLOPs",
         }
         cost = asdict(self)
         return [
-            f"{name}: {shown[name](cost[name])}, the profile's budget is {shown[name](limit)}"
+            f"{shown[name](cost[name])}, where the profile's budget is {shown[name](limit)}"
             for name, limit in budget.model_dump().items()
             if limit is not None and cost[name] is not None and cost[name] > limit
         ]

@@ -120,24 +120,28 @@ def test_changed_code_is_told_of_what_is_reused() -> None:
     plan = lay_out(load_recipe("micro"))
     text = printed(found(plan, Made(plan.steps, {"olmo_core.other": "0"})))
     assert text.startswith("micro (ab7accd17db2), profile laptop: nothing to run, 32 steps reused\n")
-    assert "code changed since: 28 steps reused; `--strict-code` makes them again" in " ".join(text.split())
+    assert "code changed since: 28 steps reused, which `--strict-code` makes again" in " ".join(text.split())
 
 
-def test_time_on_gpus_is_by_the_profile_or_not_known() -> None:
-    plan = lay_out(load_recipe("olmo2-7b"))
-    unknown = found(plan, Made(), load_profile("laptop", CLUSTER))
+@pytest.fixture(scope="module")
+def large() -> Plan:
+    return lay_out(load_recipe("olmo2-7b"))
+
+
+def test_time_on_gpus_is_by_the_profile_or_not_known(large: Plan) -> None:
+    unknown = found(large, Made(), load_profile("laptop", CLUSTER))
     assert (unknown["predicted"]["minutes"], unknown["predicted"]["kwh"]) == (None, None)
     text = " ".join(printed(unknown).split())
     assert "time: not known for a GPU that is not here; give `speed: {flops_per_second: ...}` in the profile" in text
-    known = printed(found(plan, Made(), load_profile("laptop", [*CLUSTER, "speed={flops_per_second: 4.45e14}"])))
+    known = printed(found(large, Made(), load_profile("laptop", [*CLUSTER, "speed={flops_per_second: 4.45e14}"])))
     assert re.search(r"^stage1 +930 +0 +3\.9T +1\.7e23 +18 days +- ", known, re.M)
     assert "time of stage1: 256 GPUs by the profile" in known
 
 
-def test_a_time_beyond_a_life_is_no_number() -> None:
-    text = printed(found(lay_out(load_recipe("olmo2-7b")), Made()))
+def test_a_time_beyond_a_life_is_no_number(large: Plan) -> None:
+    text = printed(found(large, Made()))
     assert re.search(r"^total .* over 100 years +- ", text, re.M)
-    assert "over budget: minutes: over 100 years, the profile's budget is 60 min" in text
+    assert "over budget: over 100 years, where the profile's budget is 60 min" in text
 
 
 def test_some_parts_alone_are_counted_alone() -> None:

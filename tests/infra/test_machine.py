@@ -1,4 +1,4 @@
-"""What is kept of a machine: measured once for a shape, again for another torch, and never where there is no home."""
+"""What is kept of a machine: measured once for a shape, and again for another torch."""
 
 from pathlib import Path
 from typing import Any
@@ -64,9 +64,12 @@ def test_a_damaged_file_is_measured_again(rates: Rates, recipe: Recipe, tmp_path
     assert len(rates.asked) == 3
 
 
-def test_a_home_that_is_not_there_is_not_made(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
-    assert measured_machine(recipe, tmp_path / "home") is not None
-    assert list(tmp_path.iterdir()) == []
+def test_a_home_that_cannot_be_written_keeps_nothing(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for home, measured in ((tmp_path / "new", 1), (tmp_path / "file" / "home", 1 + 2)):
+        for _ in range(2):
+            assert measured_machine(recipe, home) is not None
+        assert len(rates.asked) == measured
 
 
 def test_a_machine_that_cannot_be_measured_is_not_known(

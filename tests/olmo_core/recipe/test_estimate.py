@@ -218,8 +218,8 @@ def test_what_is_above_the_budget_is_said() -> None:
     assert spent.over(Budget()) == []
     assert spent.over(Budget(minutes=90, kwh=0.5, flops=int(2e12))) == []
     assert spent.over(Budget(minutes=60, kwh=1, flops=10**12)) == [
-        "minutes: 1.5 h, the profile's budget is 60 min",
-        "flops: 2.0e12, the profile's budget is 1.0e12",
+        "1.5 h, where the profile's budget is 60 min",
+        "2.0e12 FLOPs, where the profile's budget is 1.0e12 FLOPs",
     ]
 
 
