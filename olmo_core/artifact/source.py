@@ -169,7 +169,7 @@ def _cpu_capability() -> str:
     if wanted := os.environ.get("ATEN_CPU_CAPABILITY"):
         return wanted.upper()
     try:
-        flags = set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split())
     except OSError:
         return "DEFAULT"
     if {"avx512f", "avx512bw", "avx512vl", "avx512dq", "fma"} <= flags:

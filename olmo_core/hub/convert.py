@@ -67,7 +67,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
     Raises:
         ConversionError: the tokenizer has ids the model has no rows for, or no token of a special id.
     """
-    special = json.loads((tokenizer / "special_tokens.json").read_text())
+    special = json.loads((tokenizer / "special_tokens.json").read_bytes())
     config = load_config(model)
     if special["vocab_size"] > config.padded_vocab_size:
         raise ConversionError(
@@ -76,7 +76,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
         )
     added = {
         token["id"]: token["content"]
-        for token in json.loads((tokenizer / "tokenizer.json").read_text())["added_tokens"]
+        for token in json.loads((tokenizer / "tokenizer.json").read_bytes())["added_tokens"]
     }
     names = {}
     for role in ("eos", "pad"):
@@ -108,7 +108,7 @@ def read_hub_model(folder: Path, out: Path) -> ModelConfig:
     """
     config = read_hub_config(folder)
     copy_weights(folder, out, native_name, native_shapes(config), torch.float32)
-    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return config
 
 
@@ -117,7 +117,7 @@ def read_hub_config(folder: Path) -> ModelConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ConversionError(f"{folder} holds no config.json; give a folder that transformers can load")
-    said = json.loads(path.read_text())
+    said = json.loads(path.read_bytes())
     architectures = {model_type: architecture for architecture, model_type in MODEL_TYPES.items()}
     if said.get("model_type") not in architectures:
         known = " and ".join(repr(model_type) for model_type in architectures)
@@ -142,7 +142,7 @@ def _tokenizer_size(folder: Path) -> int | None:
     path = folder / "tokenizer.json"
     if not path.is_file():
         return None
-    said = json.loads(path.read_text())
+    said = json.loads(path.read_bytes())
     ids = [*said["model"]["vocab"].values(), *(token["id"] for token in said["added_tokens"])]
     return int(max(ids)) + 1
 

@@ -72,7 +72,7 @@ def copy_weights(
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files that hold a model's weights: the one file, or those its index names."""
     if (folder / INDEX).is_file():
-        names = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        names = set(json.loads((folder / INDEX).read_bytes())["weight_map"].values())
         if outside := [name for name in sorted(names) if Path(name).name != name]:
             raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is no file of the same folder")
         return [folder / name for name in sorted(names)]

@@ -152,7 +152,9 @@ def preset(name: str, **changes: object) -> ModelConfig:
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """Return name -> fields of every model preset, as declared in `presets.yaml`."""
-    shapes: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+    shapes: dict[str, dict[str, Any]] = yaml.safe_load(
+        Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
+    )
     return shapes
 
 

@@ -53,7 +53,7 @@ def read_state(folder: Path) -> State:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {STATE_FILE}; only the checkpoint of a run has a rate and moments")
     try:
-        return State(**json.loads(path.read_text()))
+        return State(**json.loads(path.read_bytes()))
     except TypeError as error:
         raise ValueError(f"{path} is not the state of a run: {error}") from error
 

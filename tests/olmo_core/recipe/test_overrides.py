@@ -131,6 +131,21 @@ def test_a_file_that_is_no_mapping_of_fields_is_named(tmp_path: Path, text: str,
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: caf\u00e9\n", encoding=encoding)
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: byte (6 \(0xe9\)|0 \(0xff\)) is not UTF-8; save the file as"):
+        read_yaml(path)
+
+
+def test_only_true_and_false_are_truth_values(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: [no, on, y, true, False]\n")
+    assert read_yaml(path)["a"] == apply_overrides({}, ["--a=[no, on, y, true, False]"])["a"]
+    assert read_yaml(path)["a"] == ["no", "on", "y", True, False]
+
+
 def test_an_ampersand_in_a_text_is_no_alias(tmp_path: Path) -> None:
     path = tmp_path / "recipe.yaml"
     path.write_text('a: "this & that, *all* of it"\n')
