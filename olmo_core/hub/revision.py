@@ -18,7 +18,7 @@ from olmo_core.hub.card import CardConfig, render
 from olmo_core.hub.lineage import LINEAGE_FILE, lineage
 from olmo_core.hub.names import MAIN, check_name, in_order
 
-REVISION_VERSION = 1
+REVISION_VERSION = 2
 CARD_FILE = "README.md"
 LIST_FILE = "revisions.txt"
 _WORK = "olmo_core.hub.revision:make_revision"

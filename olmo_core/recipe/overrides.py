@@ -5,7 +5,7 @@ Knows nothing of what the fields mean: that is said by the pydantic model it is 
 
 import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -79,6 +79,26 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
             raise ConfigError(f"override {override!r}: the value is not YAML; quote it") from error
         _put(result, path.split("."), value, override)
     return result
+
+
+def overrides_of(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line as overrides `--a.b=value`; `--a.b value` is taken too.
+
+    Raises:
+        ConfigError: a word is no override, or has no value.
+    """
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--"):
+            raise ConfigError(f"argument {word!r}: expected an override of a recipe field, --a.b=value")
+        if "=" not in word:
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"argument {word!r}: expected a value after it, {word}=value")
+            word = f"{word}={value}"
+        overrides.append(word)
+    return overrides
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

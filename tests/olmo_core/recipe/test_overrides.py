@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from olmo_core.recipe.overrides import MAX_BYTES, ConfigError, apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.overrides import (
+    MAX_BYTES,
+    ConfigError,
+    apply_overrides,
+    find_yaml,
+    overrides_of,
+    read_yaml,
+    validate,
+)
 
 VALUES = {"name": "x", "stages": {"one": {"tokens": 5, "seeds": [1, 2]}}, "list": [{"a": 1}, {"a": 2}]}
 
@@ -72,6 +80,17 @@ def test_an_override_sets_one_field(override: str, path: tuple[Any, ...], value:
     for key in path:
         found = found[key]
     assert found == value
+
+
+def test_a_value_may_follow_its_field() -> None:
+    assert overrides_of(["--a.b=c", "--a.d", "-1", "--e", "[1, 2]"]) == ["--a.b=c", "--a.d=-1", "--e=[1, 2]"]
+    for words, said in (
+        (["a.b"], "argument 'a.b': expected an override of a recipe field"),
+        (["--a"], "argument '--a': expected a value after it, --a=value"),
+        (["--a", "--b=1"], "argument '--a': expected a value after it"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            overrides_of(words)
 
 
 def test_the_last_override_of_a_field_holds() -> None:
