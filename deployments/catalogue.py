@@ -6,6 +6,7 @@ missing there is named by the run, with the deployment that makes it.
 
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
@@ -22,7 +23,7 @@ from flows.publish import publish
 from flows.release import release
 from flows.soup import soup
 from flows.stage import stage
-from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.overrides import ConfigError, is_path
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
 
@@ -47,7 +48,11 @@ def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployme
         raise ConfigError(
             f"profile {profile}: schedules.{unknown[0]}: no such deployment; there are {', '.join(parts)}"
         )
-    given = {"recipe": recipe, "profile": profile}
+    # Workers stand in another folder than whoever deploys.
+    given = {
+        what: str(Path(name).absolute()) if is_path(name) else name
+        for what, name in (("recipe", recipe), ("profile", profile))
+    }
     own = [_deployment(name, each, found, given, loaded) for name, each in parts.items()]
     return own + [_of_repository(name, pattern, found, given, loaded) for name, pattern in loaded.repositories.items()]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.overrides import overrides_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
@@ -170,14 +170,8 @@ def down(profile: ProfileOption = "laptop") -> None:
 
 
 def _overrides(context: typer.Context) -> list[str]:
-    """Return what is left on the command line, each as `a.b=value`; `--a.b value` is taken too."""
-    left: list[str] = []
-    words = iter(context.args)
-    for word in words:
-        if not word.startswith("--"):
-            raise ConfigError(f"argument {word!r}: expected an override of a recipe field, --a.b=value")
-        left.append(word if "=" in word else f"{word}={next(words, '')}")
-    return left
+    """Return what is left on the command line."""
+    return overrides_of(context.args)
 
 
 if __name__ == "__main__":

@@ -95,7 +95,7 @@ class Inbox:
     def refused(self) -> Sequence[dict[str, Any]]:
         """What was refused: file, where the line ends, reason."""
         with suppress(FileNotFoundError):
-            return [json.loads(line) for line in self._refused.read_text().splitlines()]
+            return [json.loads(line) for line in self._refused.read_text(encoding="utf-8").splitlines()]
         return []
 
     def _files(self) -> list[Path]:
@@ -103,7 +103,7 @@ class Inbox:
 
     def _offsets(self) -> dict[str, int]:
         try:
-            offsets: dict[str, int] = json.loads(self._shipped.read_text())
+            offsets: dict[str, int] = json.loads(self._shipped.read_bytes())
         except (FileNotFoundError, ValueError):  # lost in a power failure: all is sent again, which does no harm
             return {}
         return offsets

@@ -4,6 +4,7 @@ Their descriptions tell units and what is better: the UI shows nothing else besi
 """
 
 import base64
+import re
 from typing import Any
 
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
@@ -15,12 +16,12 @@ def show_table(key: str, rows: list[Row], description: str) -> None:
     """Show rows under a key; every row has the columns of all, numbers are rounded to four digits after the point."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = [{column.replace("_", " "): _cell(row.get(column)) for column in columns} for row in rows]
-    create_table_artifact(key=key, table=table, description=description)
+    create_table_artifact(key=_key(key), table=table, description=description)
 
 
 def show_markdown(key: str, text: str, description: str) -> None:
     """Show a text under a key."""
-    create_markdown_artifact(key=key, markdown=text, description=description)
+    create_markdown_artifact(key=_key(key), markdown=text, description=description)
 
 
 def show_picture(key: str, png: bytes, description: str) -> None:
@@ -29,6 +30,11 @@ def show_picture(key: str, png: bytes, description: str) -> None:
     A text with a picture, because below an artifact of the kind `image` Prefect writes out the picture's address.
     """
     show_markdown(key, f"![{description}](data:image/png;base64,{base64.b64encode(png).decode()})", description)
+
+
+def _key(key: str) -> str:
+    """Return a key as Prefect takes it: small letters, digits and dashes, where a recipe's name may have `_` too."""
+    return re.sub(r"[^a-z0-9]+", "-", key.lower()).strip("-")
 
 
 def _cell(value: Any) -> Any:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from olmo_core.artifact.identity import Step
 
@@ -53,8 +53,15 @@ class Placement(BaseModel):
         "huggingface.co) when not given. A commit is the same wherever it is had.",
     )
     trace: str | None = Field(
-        default=None, description="Folder for a profiler's trace of a few steps of each run; none when not given."
+        default=None,
+        description="Folder for a profiler's trace of a few steps of each run, relative to the user's folder; none "
+        "when not given.",
     )
+
+    @field_validator("trace")
+    @classmethod
+    def _where_the_user_stands(cls, trace: str | None) -> str | None:
+        return None if trace is None else str(Path(trace).expanduser().absolute())
 
 
 @dataclass(frozen=True)

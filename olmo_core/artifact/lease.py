@@ -84,7 +84,7 @@ class Entry(BaseModel):
 @lru_cache(maxsize=1)
 def _system() -> str:
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
         namespace = str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         boot, namespace = "", ""

@@ -175,7 +175,7 @@ def environment() -> Environment:
 
 def _cpu_flags() -> set[str]:
     try:
-        return set(Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split())
+        return set(Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("flags")[2].partition("\n")[0].split())
     except OSError:
         return set()
 

@@ -116,7 +116,7 @@ def make_corpus(job: Job) -> dict[str, Any]:
 
 def read_report(folder: Path) -> dict[str, Any]:
     """The report of a corpus artifact."""
-    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text())
+    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
     return report
 
 

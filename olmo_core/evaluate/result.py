@@ -34,7 +34,7 @@ class Encoder:
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        special = json.loads((folder / "special_tokens.json").read_text())
+        special = json.loads((folder / "special_tokens.json").read_bytes())
         self.eos: int = special["eos_id"]
         self.vocab_size: int = special["vocab_size"]
 
@@ -97,7 +97,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             "documents": selection.left_out_documents,
             "bytes": selection.left_out_bytes,
         }
-    for task, facts in json.loads((job.inputs["suite"].path / SUITE_FILE).read_text()).items():
+    for task, facts in json.loads((job.inputs["suite"].path / SUITE_FILE).read_bytes()).items():
         entry = results["tasks"].setdefault(task, {"documents": 0})
         entry |= {"primary": facts["primary"], "too_long": facts["documents"] - entry["documents"]}
     (job.out / RESULTS_FILE).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")

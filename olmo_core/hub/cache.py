@@ -42,7 +42,7 @@ class LocalCache:
         refs = self.root / "refs"
         if not refs.is_dir():
             return {}
-        return {path.name: path.read_text() for path in sorted(refs.iterdir())}
+        return {path.name: path.read_text(encoding="utf-8") for path in sorted(refs.iterdir())}
 
     def upload(self, revision: Revision) -> str:
         """Copy the files in and link them below their commit, which no name shows yet; return the commit id."""

@@ -4,10 +4,11 @@ This file brings what the lineage holds into rows a reader can take in. Light: j
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from olmo_core.hub.identifiers import check_language, check_licence
 from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN, REPOSITORY
 from olmo_core.model.config import ModelConfig
@@ -28,8 +29,12 @@ class CardConfig(BaseModel):
         pattern=REPOSITORY,
     )
     title: str = Field(description="Name of the model for people.", min_length=1)
-    license: str = Field("apache-2.0", description="Licence of the weights, by its identifier on the Hub.")
-    languages: tuple[str, ...] = Field(("en",), description="Languages of the text, ISO 639-1.")
+    license: Annotated[str, AfterValidator(check_licence)] = Field(
+        "apache-2.0", description="Licence of the weights, by its identifier on the Hub."
+    )
+    languages: tuple[Annotated[str, AfterValidator(check_language)], ...] = Field(
+        ("en",), description="Languages of the text, ISO 639; `code` and `multilingual` are known too."
+    )
     description: str = Field("", description="A paragraph about the release, in Markdown.")
     # Not in a card, so it bears no identity.
     public: bool = Field(

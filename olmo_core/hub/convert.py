@@ -9,12 +9,14 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
+from tokenizers import Tokenizer
 
+from olmo_core.artifact.files import refuse_pointer
 from olmo_core.artifact.job import Job
 from olmo_core.data.tokenizer import without_limits
 from olmo_core.hub.mapping import CLASSES, CONSTANTS, MODEL_TYPES, hub_fields, hub_name, native_fields, native_name
-from olmo_core.hub.weights import copy_weights
-from olmo_core.model.config import ModelConfig
+from olmo_core.hub.weights import copy_weights, read_json
+from olmo_core.model.config import ModelConfig, padded
 from olmo_core.model.load import CONFIG_FILE, load_config
 from olmo_core.model.transformer import Transformer
 
@@ -72,7 +74,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
     Raises:
         ConversionError: the tokenizer has ids the model has no rows for, or no token of a special id.
     """
-    special = json.loads((tokenizer / "special_tokens.json").read_text())
+    special = json.loads((tokenizer / "special_tokens.json").read_bytes())
     config = load_config(model)
     if special["vocab_size"] > config.padded_vocab_size:
         raise ConversionError(
@@ -81,7 +83,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
         )
     added = {
         token["id"]: token["content"]
-        for token in json.loads((tokenizer / "tokenizer.json").read_text())["added_tokens"]
+        for token in json.loads((tokenizer / "tokenizer.json").read_bytes())["added_tokens"]
     }
     names = {}
     for role in ("eos", "pad"):
@@ -106,7 +108,8 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
 def read_hub_model(folder: Path, out: Path) -> ModelConfig:
     """Write `model.json` and `model.safetensors` (fp32) of a folder transformers can load to `out`; return the config.
 
-    The vocabulary is that of tokenizer.json where there is one, else the rows of the embedding.
+    The vocabulary is that of tokenizer.json where there is one, else the rows of the embedding, which stay as they are:
+    rows of zeros would take a share of every softmax.
 
     Raises:
         ConversionError: the model is no `Olmo2ForCausalLM` or `OlmoForCausalLM`, or uses what ours has not, such as
@@ -114,7 +117,7 @@ def read_hub_model(folder: Path, out: Path) -> ModelConfig:
     """
     config = read_hub_config(folder)
     copy_weights(folder, out, native_name, native_shapes(config), torch.float32)
-    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    (out / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return config
 
 
@@ -123,7 +126,7 @@ def read_hub_config(folder: Path) -> ModelConfig:
     path = folder / "config.json"
     if not path.is_file():
         raise ConversionError(f"{folder} holds no config.json; give a folder that transformers can load")
-    said = json.loads(path.read_text())
+    said = read_json(path)
     architectures = {model_type: architecture for architecture, model_type in MODEL_TYPES.items()}
     if said.get("model_type") not in architectures:
         known = " and ".join(repr(model_type) for model_type in architectures)
@@ -135,22 +138,34 @@ def read_hub_config(folder: Path) -> ModelConfig:
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ConversionError(f"{path}: positions are scaled ({rope}), only plain rotary positions can be read")
     try:
+        rows = int(said["vocab_size"])
+        ids = max(token_names(folder / "tokenizer.json")) + 1 if (folder / "tokenizer.json").is_file() else rows
+        if ids > rows:
+            raise ConversionError(
+                f"{path}: vocab_size is {rows}, but its tokenizer has {ids} ids; resize the embedding"
+            )
         return ModelConfig(
             **native_fields(architectures[said["model_type"]], said),
-            vocab_size=_tokenizer_size(folder) or said["vocab_size"],
+            vocab_size=ids,
+            rows=None if rows == padded(ids) else rows,
             rope_theta=rope.get("rope_theta", said.get("rope_theta")),
         )
     except (ValidationError, KeyError) as error:
         raise ConversionError(f"{path} does not describe an OLMo model: {error}") from error
 
 
-def _tokenizer_size(folder: Path) -> int | None:
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    said = json.loads(path.read_text())
-    ids = [*said["model"]["vocab"].values(), *(token["id"] for token in said["added_tokens"])]
-    return int(max(ids)) + 1
+def token_names(path: Path) -> dict[int, str]:
+    """Return id -> token of a tokenizer.json.
+
+    Raises:
+        LfsPointerError, ConversionError: it is a Git LFS pointer, or no tokenizer; names it.
+    """
+    content = path.read_bytes()
+    refuse_pointer(path, content)
+    try:
+        return {number: text for text, number in Tokenizer.from_buffer(content).get_vocab().items()}
+    except Exception as error:  # the library has no class of its own
+        raise ConversionError(f"{path} is no tokenizer that can be read: {error}") from error
 
 
 def native_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from olmo_core.artifact.files import name_full_disk, sha256_file
+from olmo_core.artifact.files import name_full_disk, refuse_pointer, sha256_file
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.hub.snapshot import download
-from olmo_core.hub.weights import INDEX, ONE_FILE, copy_weights, weight_files
+from olmo_core.hub.weights import HEAD_BYTES, INDEX, ONE_FILE, copy_weights, weight_files
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import CONFIG_FILE, load_config
 
@@ -57,6 +57,9 @@ def folder_digest(folder: Path) -> str:
         files = [folder / "config.json", *optional, *weight_files(folder)]
     if missing := [path.name for path in files if not path.is_file()]:
         raise ConversionError(f"{folder} holds no {missing[0]}; give a folder that transformers can load")
+    for path in files:
+        with path.open("rb") as file:
+            refuse_pointer(path, file.read(HEAD_BYTES))
     lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted(files, key=lambda path: path.name)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 

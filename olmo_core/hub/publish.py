@@ -83,7 +83,7 @@ def _complete(revision: Revision, shown: dict[str, str]) -> None:
     path = revision.folder / LIST
     if not any(entry.path == LIST for entry in revision.files):
         return
-    listed = [name for name in path.read_text().split() if name != revision.name]
+    listed = [name for name in path.read_text(encoding="utf-8").split() if name != revision.name]
     if missing := [name for name in listed if name not in shown]:
         raise PublishError(
             f"{revision.name} lists {len(listed)} other revisions, {len(missing)} are not published yet, the first is "

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job
 from olmo_core.data.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
-from olmo_core.hub.convert import ConversionError
+from olmo_core.hub.convert import ConversionError, token_names
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.hub.snapshot import download
 
@@ -44,8 +43,7 @@ def special_tokens(folder: Path) -> SpecialTokens:
     Raises:
         ConversionError: config.json names no end of document of the tokenizer, or several and `<|endoftext|>` is none.
     """
-    tokenizer = Tokenizer.from_buffer((folder / TOKENIZER_FILE).read_bytes())
-    names = {number: text for text, number in tokenizer.get_vocab().items()}
+    names = token_names(folder / TOKENIZER_FILE)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     eos = _end_of_document(config.get("eos_token_id"), names, path)

@@ -62,7 +62,7 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     if left := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
         raise ParityError(f"{repo} at {revision}: tensors do not fit the model: {left}")
     _same_tokens(repo, where, model.config)
-    stored = json.loads(_file(repo, revision, cache, "config.json").read_text())["dtype"]
+    stored = json.loads(_file(repo, revision, cache, "config.json").read_bytes())["dtype"]
     if stored != "float32":
         for parameter in ours.parameters():
             parameter.data = parameter.data.to(getattr(torch, stored)).float()

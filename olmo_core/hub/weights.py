@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+
+from olmo_core.artifact.files import refuse_pointer
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 FILE_BYTES = 20 * 10**9  # The Hub refuses files above 50 GB; transformers reads shards of any size.
+HEAD_BYTES = 64  # Enough to know a Git LFS pointer by.
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
@@ -39,12 +42,12 @@ def copy_weights(
         dtype: float32 or bfloat16.
 
     Raises:
-        WeightsError: a tensor is missing, unknown or of another shape; names it and its file.
+        WeightsError: a tensor is missing, unknown or of another shape, or a file is none; names it and its file.
     """
     with ExitStack() as stack:
         tensors: dict[str, tuple[Any, str]] = {}
         for path in weight_files(source):
-            file = stack.enter_context(safe_open(path, framework="pt"))
+            file = stack.enter_context(_opened(path))
             for name in file.keys():  # noqa: SIM118 - an open file is no mapping
                 tensors[_checked(path, file, name, rename, shapes)] = (file, name)
         if missing := sorted(shapes.keys() - tensors.keys()):
@@ -72,13 +75,37 @@ def copy_weights(
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files that hold a model's weights: the one file, or those its index names."""
     if (folder / INDEX).is_file():
-        names = set(json.loads((folder / INDEX).read_text())["weight_map"].values())
+        names = set(read_json(folder / INDEX)["weight_map"].values())
         if outside := [name for name in sorted(names) if Path(name).name != name]:
             raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is no file of the same folder")
         return [folder / name for name in sorted(names)]
     if not (folder / ONE_FILE).is_file():
         raise WeightsError(f"{folder} holds neither {ONE_FILE} nor {INDEX}")
     return [folder / ONE_FILE]
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a JSON file of a model says.
+
+    Raises:
+        LfsPointerError, WeightsError: it is a Git LFS pointer, or no JSON; names it.
+    """
+    content = path.read_bytes()
+    refuse_pointer(path, content)
+    try:
+        said: dict[str, Any] = json.loads(content)
+    except ValueError as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from error
+    return said
+
+
+def _opened(path: Path) -> Any:
+    with path.open("rb") as file:
+        refuse_pointer(path, file.read(HEAD_BYTES))
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is no safetensors file: {error}") from error
 
 
 def _checked(

@@ -42,6 +42,12 @@ class ModelConfig(BaseModel):
     )
     hidden_size: int = Field(ge=1, description="Width of the SwiGLU feed-forward layer.")
     vocab_size: int = Field(ge=2, description="Number of token ids of the tokenizer, before padding.")
+    rows: int | None = Field(
+        None,
+        exclude_if=unused,
+        description="Rows of the embedding and of the head, where they are not vocab_size rounded up to a multiple of "
+        "128, as in some models trained elsewhere.",
+    )
     context_length: int = Field(ge=2, description="Longest sequence in tokens the model is meant for.")
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
@@ -80,6 +86,14 @@ class ModelConfig(BaseModel):
         return self
 
     @model_validator(mode="after")
+    def _a_row_for_every_id(self) -> Self:
+        if self.rows is not None and self.rows < self.vocab_size:
+            raise ValueError(
+                f"rows={self.rows} are fewer than the {self.vocab_size} ids of vocab_size; give at least that"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _as_the_architecture_has_it(self) -> Self:
         if self.architecture == "olmo2" and self.clip_qkv is not None:
             raise ValueError(f"clip_qkv={self.clip_qkv}: olmo2 norms queries and keys instead; only olmo1 clips them")
@@ -94,8 +108,8 @@ class ModelConfig(BaseModel):
 
     @property
     def padded_vocab_size(self) -> int:
-        """Rows of the embedding and of the head: the vocabulary rounded up to a multiple of 128."""
-        return -(-self.vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
+        """Rows of the embedding and of the head: `rows`, else the vocabulary rounded up to a multiple of 128."""
+        return self.rows or padded(self.vocab_size)
 
     @property
     def parameters(self) -> int:
@@ -120,7 +134,7 @@ class ModelConfig(BaseModel):
         How first weights are drawn, how long a sequence may be and which rows of the vocabulary are padding is no
         part of a network.
         """
-        apart = {"vocab_size", "context_length", "init", "init_std"}
+        apart = {"vocab_size", "rows", "context_length", "init", "init_std"}
         names = [*(name for name in type(self).model_fields if name not in apart), "padded_vocab_size"]
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [f"{name} is {own} and {theirs}" for name, own, theirs in pairs if own != theirs]
@@ -134,6 +148,11 @@ class ModelConfig(BaseModel):
         """
         scores = {"causal": 6, "full": 12}[count] * self.n_layers * self.d_model * sequence_length
         return 6 * (self._block_matrices + self.padded_vocab_size * self.d_model) + scores
+
+
+def padded(vocab_size: int) -> int:
+    """Return how many rows a vocabulary has in our models: rounded up to a multiple of 128."""
+    return -(-vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
 
 def preset(name: str, **changes: object) -> ModelConfig:
@@ -152,7 +171,9 @@ def preset(name: str, **changes: object) -> ModelConfig:
 @cache
 def presets() -> dict[str, dict[str, Any]]:
     """Return name -> fields of every model preset, as declared in `presets.yaml`."""
-    shapes: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("presets.yaml").read_text())
+    shapes: dict[str, dict[str, Any]] = yaml.safe_load(
+        Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
+    )
     return shapes
 
 

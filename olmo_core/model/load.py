@@ -35,7 +35,7 @@ def load_config(folder: Path) -> ModelConfig:
     """Return the config in `model.json`."""
     path = _existing(folder / CONFIG_FILE)
     try:
-        return ModelConfig.model_validate_json(path.read_text())
+        return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise ValueError(f"{path} is not a model config: {error}") from error
 
@@ -58,7 +58,7 @@ def load_weights(folder: Path, config: ModelConfig, device: str = "cpu") -> dict
 
 def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor]) -> None:
     """Write `model.json` and `model.safetensors` into an existing folder; equal weights give equal bytes."""
-    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n")
+    (folder / CONFIG_FILE).write_text(config.model_dump_json(indent=2) + "\n", encoding="utf-8")
     save_file({name: tensor.detach().contiguous() for name, tensor in weights.items()}, folder / WEIGHTS_FILE)
 
 

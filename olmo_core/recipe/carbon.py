@@ -34,6 +34,6 @@ def _table() -> dict[str, float]:
     spec = find_spec("codecarbon")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError("codecarbon is not installed, which knows the energy mixes; install it or give no country")
-    entries = json.loads((Path(spec.submodule_search_locations[0]) / TABLE).read_text())
+    entries = json.loads((Path(spec.submodule_search_locations[0]) / TABLE).read_bytes())
     found = {code: entry.get("carbon_intensity") for code, entry in entries.items()}
     return {code: grams / 1000 for code, grams in found.items() if grams is not None}

@@ -4,7 +4,8 @@ Knows nothing of what the fields mean: that is said by the pydantic model it is 
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -24,7 +25,14 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """Return the mapping in a YAML file of at most 1 MiB, without aliases."""
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a recipe holds settings, not data")
-    text = path.read_text()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{path}: byte {error.start} ({error.object[error.start]:#04x}) is not UTF-8; save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
             raise ConfigError(f"{path}: YAML aliases are not read; write the value out")
@@ -37,7 +45,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that says one key twice, of which YAML would silently keep the last."""
+    """Refuses a mapping that says one key twice, of which YAML would silently keep the last.
+
+    Only `true` and `false` are truth values, as in YAML 1.2: `no` is Norwegian.
+    """
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -45,6 +61,9 @@ class _Loader(yaml.SafeLoader):
         if twice:
             raise yaml.MarkedYAMLError(problem=f"{twice[0]} is given twice; keep one", problem_mark=node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|false)$"), list("tTfF"))
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
@@ -55,11 +74,31 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
         if not equals or not path:
             raise ConfigError(f"override {override!r}: expected --field.subfield=value")
         try:
-            value = yaml.safe_load(text)
+            value = _Loader(text).get_single_data()
         except yaml.YAMLError as error:
             raise ConfigError(f"override {override!r}: the value is not YAML; quote it") from error
         _put(result, path.split("."), value, override)
     return result
+
+
+def overrides_of(words: Iterable[str]) -> list[str]:
+    """Return the words of a command line as overrides `--a.b=value`; `--a.b value` is taken too.
+
+    Raises:
+        ConfigError: a word is no override, or has no value.
+    """
+    overrides: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("--"):
+            raise ConfigError(f"argument {word!r}: expected an override of a recipe field, --a.b=value")
+        if "=" not in word:
+            value = next(rest, "--")
+            if value.startswith("--"):
+                raise ConfigError(f"argument {word!r}: expected a value after it, {word}=value")
+            word = f"{word}={value}"
+        overrides.append(word)
+    return overrides
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,15 +206,21 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
     return [model for argument in get_args(annotation) for model in _models_in(argument)]
 
 
-def find_yaml(name: str, folder: Path, noun: str) -> Path:
-    """Return the file of a built-in by its name, or the path itself where `name` is one.
+def is_path(name: str) -> bool:
+    """Return whether a recipe or profile is named by the path of its file; a built-in is named by a word."""
+    return name.endswith((".yaml", ".yml")) or "/" in name
+
+
+def find_yaml(name: str, folder: Path, noun: str, beside: Path = Path()) -> Path:
+    """Return the file of a built-in by its name, or the path itself, relative to `beside`, where `name` is one.
 
     Raises:
         ConfigError: neither exists; names the nearest built-in.
     """
-    if name.endswith((".yaml", ".yml")) or "/" in name:
-        if Path(name).is_file():
-            return Path(name)
+    if is_path(name):
+        path = beside / Path(name).expanduser()
+        if path.is_file():
+            return path
         raise ConfigError(f"{noun} {name}: no such file")
     path = folder / f"{name}.yaml"
     if not path.is_file():

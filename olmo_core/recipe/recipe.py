@@ -22,6 +22,7 @@ from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate
+from olmo_core.recipe.places import placed
 from olmo_core.recipe.quantity import Count, parse_count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
@@ -240,22 +241,26 @@ def _known(field: str, names: Any, known: Any) -> None:
 def load_recipe(name: str, overrides: list[str] | None = None) -> Recipe:
     """Return a built-in recipe by name, or one from a YAML file by path, with `--a.b=c` laid over it.
 
-    A file may begin with `base: name` and then says only what is different.
+    A file may begin with `base: name`, a built-in or a file (relative to its own), and then says what differs.
+    Relative paths start from the folder of the file that names them, in overrides from the current folder.
 
     Raises:
-        ConfigError: there is no such recipe, or it does not validate.
+        ConfigError: there is no such recipe, its bases form a loop, or it does not validate.
     """
     path = find_yaml(name, BUILTIN, "recipe")
-    values = _read(path)
-    if values.get("name", path.stem) != path.stem:
-        raise ConfigError(f"{path}: name: {values['name']}: a recipe is called as its file; rename the file")
-    values = apply_overrides({**values, "name": path.stem}, overrides or [])
-    return validate(Recipe, values, f"recipe {name}")
+    values = apply_overrides({**_read(path), "name": path.stem}, overrides or [])
+    return validate(Recipe, placed(values, Path.cwd()), f"recipe {name}")
 
 
-def _read(path: Path) -> dict[str, Any]:
-    values = read_yaml(path)
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return the fields of a file laid over those of its base, that of its own base, and so on."""
+    chain = (*above, path.resolve())
+    if chain[-1] in above:
+        raise ConfigError(f"{path}: base: {' is based on '.join(each.name for each in chain)}; end the loop")
+    values = placed(read_yaml(path), path.parent)
+    if (given := values.pop("name", path.stem)) != path.stem:
+        raise ConfigError(f"{path}: name: {given}: a recipe is called as its file; rename the file")
     base = values.pop("base", None)
     if base is None:
         return values
-    return merge(read_yaml(find_yaml(str(base), BUILTIN, f"{path}: base")), values)
+    return merge(_read(find_yaml(str(base), BUILTIN, f"{path}: base", path.parent), chain), values)

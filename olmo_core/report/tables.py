@@ -122,4 +122,4 @@ def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
 def read_json(store: Store, step: Step, file: str) -> Any:
     """Return a JSON file of a step's artifact, None where the artifact is not complete."""
     found = store.find(step) if store.peek(step) is not None else None
-    return json.loads((found.path / file).read_text()) if found is not None else None
+    return json.loads((found.path / file).read_bytes()) if found is not None else None

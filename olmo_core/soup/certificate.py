@@ -58,7 +58,7 @@ def certify(folder: Path, method: str, ingredients: Sequence[Artifact], digests:
         ],
         tensors={name: tensor.mean for name, tensor in digests.items()},
     )
-    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=1) + "\n")
+    (folder / CERTIFICATE_FILE).write_text(certificate.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read_certificate(folder: Path) -> Certificate:

@@ -20,7 +20,7 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.data.ranges import RangeError
 from olmo_core.recipe.layout import lay_out
-from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.overrides import ConfigError, overrides_of
 from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
@@ -32,7 +32,7 @@ SHOW_SECONDS = 5.0
 def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m olmo_core.train", description="Train the runs of a stage.")
-    parser.add_argument("recipe", help="a recipe by name, or a YAML file; --a.b=c changes a field of it")
+    parser.add_argument("recipe", help="a recipe by name, or a YAML file; --a.b=c or --a.b c changes a field of it")
     parser.add_argument("--stage", required=True, help="the stage")
     parser.add_argument("--seed", type=int, help="only the run with this seed; all by default, one after the other")
     parser.add_argument(
@@ -46,9 +46,9 @@ def main(arguments: Sequence[str]) -> int:
         help="begin steps, data order and schedule anew, as every start does; said along with --load_path",
     )
     parser.add_argument("--profile", default="laptop", help="where and how: a profile by name, or a YAML file")
-    given, overrides = parser.parse_known_args(arguments)
+    given, words = parser.parse_known_args(arguments)
     try:
-        return _train(given, overrides)
+        return _train(given, overrides_of(words))
     except (ConfigError, ValueError, LookupError, MemoryError, RangeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1

@@ -53,7 +53,7 @@ def read_state(folder: Path) -> State:
     if not path.is_file():
         raise ValueError(f"{folder} holds no {STATE_FILE}; only the checkpoint of a run has a rate and moments")
     try:
-        return State(**json.loads(path.read_text()))
+        return State(**json.loads(path.read_bytes()))
     except TypeError as error:
         raise ValueError(f"{path} is not the state of a run: {error}") from error
 
@@ -105,5 +105,10 @@ def _read(path: Path, tensors: dict[str, Tensor], ignore: str = "") -> None:
 
 
 def _same_shape(folder: Path, config: ModelConfig) -> None:
-    if differences := load_config(folder).differences(config):
-        raise ValueError(f"the checkpoint {folder.name} is of another model than the run: {'; '.join(differences)}")
+    start = load_config(folder)
+    if differences := start.differences(config):
+        rows = start.padded_vocab_size
+        remedy = f"; give the recipe model.rows {rows}" if rows != config.padded_vocab_size else ""
+        raise ValueError(
+            f"the checkpoint {folder.name} is of another model than the run: {'; '.join(differences)}{remedy}"
+        )

@@ -106,4 +106,4 @@ def write_history(path: Path, rows: Iterable[Mapping[str, float]]) -> None:
 
 def read_history(path: Path) -> list[dict[str, float]]:
     """Return the rows of a `history.jsonl`."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -144,7 +144,7 @@ class Saver:
         def begin() -> None:
             if self._rank == 0:
                 folder.mkdir()
-                (folder / CONFIG_FILE).write_text(model.model_dump_json(indent=2) + "\n")
+                (folder / CONFIG_FILE).write_text(model.model_dump_json(indent=2) + "\n", encoding="utf-8")
                 (folder / STATE_FILE).write_text(json.dumps(asdict(state), indent=2) + "\n")
                 write_history(folder / HISTORY_FILE, history)
                 for file, layout in layouts.items():

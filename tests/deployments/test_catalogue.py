@@ -22,9 +22,12 @@ def test_every_part_of_a_recipe_is_deployed_under_the_name_people_use() -> None:
     assert all(each.concurrency_limit == 1 for each in found.values())
 
 
-def test_a_recipe_with_more_stages_names_them() -> None:
+def test_a_recipe_with_more_stages_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(__file__).parent)
+    found = catalogue("./three-stages.yaml", "laptop", LAPTOP)
     path = Path(__file__).with_name("three-stages.yaml")
-    names = [each.full_name for each in catalogue(str(path), "laptop", LAPTOP)]
+    assert {each.parameters["recipe"] for each in found} == {str(path)}, "a worker stands in another folder"
+    names = [each.full_name for each in found]
     assert [name.partition("/")[0] for name in names[2:5]] == ["pretrain", "stage2", "longer"]
 
 

@@ -38,7 +38,9 @@ def test_a_plan_says_where_revisions_go_without_asking(
     said = survey("micro", str(tmp_path / "mine.yaml"), override, False, Console())["revisions_go_to"]
     assert said == f"{REPO} at {hub.url}, {'public' if override else 'private'} unless it exists already"
     assert hub.requests == []
-    assert survey("micro", "laptop", [], False, Console())["revisions_go_to"].startswith(f"the folder {tmp_path}/hub/models--")
+    assert survey("micro", "laptop", [], False, Console())["revisions_go_to"].startswith(
+        f"the folder {tmp_path}/hub/models--"
+    )
 
 
 def test_a_model_of_others_is_refused_before_anything_starts(hub: FakeHub, tmp_path, monkeypatch) -> None:

@@ -11,12 +11,12 @@ def test_a_table_has_all_columns_in_words_and_short_numbers(monkeypatch: pytest.
     made: dict[str, Any] = {}
     monkeypatch.setattr(shown, "create_table_artifact", lambda **given: made.update(given))
     rows = [{"corpus": "django", "share_asked": 0.123456}, {"corpus": "sympy", "tokens": 457445}]
-    shown.show_table("mixes", rows, "Corpora of each mix")
+    shown.show_table("my_recipe-mixes", rows, "Corpora of each mix")
     assert made["table"] == [
         {"corpus": "django", "share asked": 0.1235, "tokens": None},
         {"corpus": "sympy", "share asked": None, "tokens": 457445},
     ]
-    assert (made["key"], made["description"]) == ("mixes", "Corpora of each mix")
+    assert (made["key"], made["description"]) == ("my-recipe-mixes", "Corpora of each mix")
 
 
 def test_a_picture_is_within_its_artifact(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,8 @@
 """The model card of what the small release of `test_revision` has not: OLMo 1, token files, weights from elsewhere."""
 
+import pytest
 from huggingface_hub import ModelCard
+from pydantic import ValidationError
 
 from olmo_core.hub.card import CardConfig, render
 from olmo_core.model.config import preset
@@ -58,7 +60,26 @@ def test_a_start_from_a_checkpoint_is_told_by_its_name():
     assert "| stage1 | stage0-step9 | pretrain |" in card(entry("checkpoint", "stage0-step9", {"step": 9}))
 
 
-def test_a_warm_up_is_told_in_the_unit_of_its_schedule():
-    start = entry("checkpoint", "stage0-step9", {"step": 9})
-    assert "| constant from 0.001, 2 steps of warm-up |" in card(start, warmup=2, unit="steps")
-    assert "| constant from 0.001, 512 tokens of warm-up |" in card(start, warmup=512)
+@pytest.mark.parametrize("unit", ["tokens", "steps"])
+def test_warm_up_is_told_in_the_unit_of_the_schedule(unit):
+    text = card(entry("checkpoint", "stage0-step9", {"step": 9}), warmup=2, unit=unit)
+    assert f"constant from 0.001, 2 {unit} of warm-up" in text
+
+
+@pytest.mark.parametrize(
+    ("said", "near"),
+    [("Apache License 2.0", "apache-2.0"), ("MIT License", "mit"), ("CC BY 4.0", "cc-by-4.0"), ("GPL 3.0", "gpl-3.0")],
+)
+def test_a_licence_is_one_the_hub_knows(said, near):
+    with pytest.raises(ValidationError, match=f"no identifier of a licence on the Hub.*did you mean '{near}'"):
+        CardConfig(repo="a/b", title="T", license=said)
+    assert CardConfig(repo="a/b", title="T", license=near).license == near
+
+
+@pytest.mark.parametrize(
+    ("said", "near"), [("english", "en"), ("Norwegian", "no"), ("EN", "en"), ("pt-BR", "pt"), ("xx-xx", "give one")]
+)
+def test_a_language_is_one_the_hub_knows(said, near):
+    with pytest.raises(ValidationError, match=f"no code of a language.*{near}"):
+        CardConfig(repo="a/b", title="T", languages=(said,))
+    assert CardConfig(repo="a/b", title="T", languages=("en", "no", "nob", "code")).languages[1] == "no"

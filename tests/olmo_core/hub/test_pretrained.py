@@ -12,17 +12,20 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from olmo_core.artifact.files import LfsPointerError
 from olmo_core.artifact.job import Job, Placement
-from olmo_core.hub.convert import ConversionError
+from olmo_core.hub.convert import ConversionError, read_hub_model
 from olmo_core.hub.download import folder_digest, take_pretrained
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
+from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_config, load_model
 from olmo_core.train.checkpoint import start_from
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.trainer import Trainer
 
 REPO = "olmo/tiny"
+VOCAB = 300
 
 
 @pytest.fixture
@@ -96,6 +99,46 @@ def test_a_folder_of_transformers_becomes_a_checkpoint_a_run_starts_from(take, r
     start_from(out, trainer)
     weights = trainer.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(native()).state_dict().items())
+
+
+@pytest.mark.parametrize("rows", [VOCAB, 384, 448])
+def test_a_model_keeps_the_rows_it_has(take, revision, native, rows):
+    """Rows of zeros, added to make a multiple of 128, would change every probability."""
+    folder = revision("r").folder
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(rows, mean_resizing=False)
+    model.save_pretrained(folder)
+    out, _ = take(path=str(folder), sha256=folder_digest(folder))
+    config = load_config(out)
+    assert (config.vocab_size, config.padded_vocab_size) == (VOCAB, rows)
+    assert (config == load_config(native())) == (rows == 384)
+    ids = torch.arange(20).unsqueeze(0)
+    with torch.no_grad():
+        ours, theirs = load_model(out)(ids), model(ids).logits
+    assert ours.shape == (1, 20, rows)
+    torch.testing.assert_close(ours, theirs)
+    recipe = ModelConfig.model_validate(load_config(native()).model_dump() | {"rows": rows})
+    assert not config.differences(recipe), "a recipe that says so can start from it"
+
+
+def test_a_tokenizer_with_more_ids_than_rows_is_refused(take, revision):
+    folder = revision("r").folder
+    model = AutoModelForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(VOCAB - 1)
+    model.save_pretrained(folder)
+    with pytest.raises(ConversionError, match=rf"vocab_size is {VOCAB - 1}, but its tokenizer has {VOCAB} ids; resize"):
+        take(path=str(folder), sha256=folder_digest(folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "model.safetensors.index.json"])
+def test_a_clone_without_its_large_files_is_named(take, revision, file):
+    folder = revision("r").folder
+    (folder / file).write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 1\n")
+    message = rf"{file} is a Git LFS pointer, not the file itself; run `git lfs pull` in its clone"
+    with pytest.raises(LfsPointerError, match=message):
+        folder_digest(folder)
+    with pytest.raises(LfsPointerError, match=message):
+        read_hub_model(folder, folder)
 
 
 def test_a_folder_of_ours_is_taken_as_it_is(take, native):

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
-from olmo_core.recipe.overrides import MAX_BYTES, ConfigError, apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.overrides import (
+    MAX_BYTES,
+    ConfigError,
+    apply_overrides,
+    find_yaml,
+    overrides_of,
+    read_yaml,
+    validate,
+)
 
 VALUES = {"name": "x", "stages": {"one": {"tokens": 5, "seeds": [1, 2]}}, "list": [{"a": 1}, {"a": 2}]}
 
@@ -74,6 +82,17 @@ def test_an_override_sets_one_field(override: str, path: tuple[Any, ...], value:
     assert found == value
 
 
+def test_a_value_may_follow_its_field() -> None:
+    assert overrides_of(["--a.b=c", "--a.d", "-1", "--e", "[1, 2]"]) == ["--a.b=c", "--a.d=-1", "--e=[1, 2]"]
+    for words, said in (
+        (["a.b"], "argument 'a.b': expected an override of a recipe field"),
+        (["--a"], "argument '--a': expected a value after it, --a=value"),
+        (["--a", "--b=1"], "argument '--a': expected a value after it"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            overrides_of(words)
+
+
 def test_the_last_override_of_a_field_holds() -> None:
     assert apply_overrides(VALUES, ["--name=first", "--name=second"])["name"] == "second"
 
@@ -129,6 +148,21 @@ def test_a_file_that_is_no_mapping_of_fields_is_named(tmp_path: Path, text: str,
         read_yaml(path)
     assert str(error.value).startswith(str(path))
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: caf\u00e9\n", encoding=encoding)
+    with pytest.raises(ConfigError, match=r"recipe\.yaml: byte (6 \(0xe9\)|0 \(0xff\)) is not UTF-8; save the file as"):
+        read_yaml(path)
+
+
+def test_only_true_and_false_are_truth_values(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("a: [no, on, y, true, False]\n")
+    assert read_yaml(path)["a"] == apply_overrides({}, ["--a=[no, on, y, true, False]"])["a"]
+    assert read_yaml(path)["a"] == ["no", "on", "y", True, False]
 
 
 def test_an_ampersand_in_a_text_is_no_alias(tmp_path: Path) -> None:

@@ -82,3 +82,10 @@ def test_a_fault_is_named_with_its_field(override: str, said: str) -> None:
 def test_a_profile_that_is_not_known() -> None:
     with pytest.raises(ConfigError, match="profile 'labtop': not known; did you mean 'laptop'"):
         load_profile("labtop")
+
+
+def test_a_trace_is_where_the_user_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    profile = load_profile("laptop", ["--training.single.placement.trace=traces"])
+    monkeypatch.chdir("/")
+    assert profile.training.single.placement.trace == f"{tmp_path}/traces"

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.recipe import BUILTIN, Recipe, load_recipe, reference
@@ -52,6 +53,55 @@ def test_a_recipe_of_ones_own_is_named_by_its_file_and_may_rest_on_another(tmp_p
     assert recipe.name == "mine"
     assert recipe.stages["stage2"].seeds == (1, 2, 3)
     assert recipe.stages["stage1"] == micro.stages["stage1"]
+
+
+def test_a_base_may_have_a_base_and_lies_beside_the_file_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "first.yaml").write_text(
+        "base: micro\nname: first\nstages: {stage2: {seeds: [1, 2, 3], tokens: 20K}}\n"
+    )
+    (tmp_path / "deep" / "second.yaml").write_text("base: ../first.yaml\nstages: {stage2: {tokens: 30K}}\n")
+    for folder, name in ((tmp_path / "deep", "second.yaml"), (Path("/"), str(tmp_path / "deep" / "second.yaml"))):
+        monkeypatch.chdir(folder)
+        recipe = load_recipe(name)
+        assert (recipe.name, recipe.stages["stage2"].seeds, recipe.stages["stage2"].tokens) == (
+            "second",
+            (1, 2, 3),
+            30_000,
+        )
+    (tmp_path / "first.yaml").write_text("base: ./deep/second.yaml\n")
+    with pytest.raises(ConfigError, match=r"base: second\.yaml is based on first\.yaml is based on second\.yaml; end"):
+        load_recipe(name)
+    (tmp_path / "first.yaml").write_text("base: gone.yaml\n")
+    with pytest.raises(ConfigError, match=r"first\.yaml: base gone\.yaml: no such file"):
+        load_recipe(name)
+
+
+def test_relative_paths_are_those_of_the_file_or_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "tune.yaml").write_text(f"""
+base: micro
+token_files:
+  mine: {{paths: [a.npy, /x/b.npy, ~/c.npy, "s3://d/e.npy"], label_mask_paths: [a, b, c, d], licence: x}}
+  listed: {{list_url: "https://x/list", folder: f/, root: files, licence: x}}
+mixes: {{pretrain: {{weights: {{mine: 1, listed: 1}}}}}}
+stages: {{stage1: {{start: {{path: base, sha256: {"a" * 64}}}}}}}
+""")
+    packages = "--packages={olmo: {name: a, version: '1', filename: a-1.whl, sha256: " + "ab" * 32 + "}}"
+    dolma = "--tokenizer={kind: dolma2, package: olmo}"
+    recipe = load_recipe("own/tune.yaml", [packages, dolma, "--token_files.more={paths: [f.npy], licence: x}"])
+    files, own = recipe.token_files, f"{tmp_path}/own"
+    assert files["mine"].paths == (f"{own}/a.npy", "/x/b.npy", "/home/me/c.npy", "s3://d/e.npy")
+    assert files["mine"].label_mask_paths == tuple(f"{own}/{name}" for name in "abcd")
+    assert (files["listed"].list_url, files["listed"].root) == ("https://x/list", f"{own}/files")
+    assert files["more"].paths == (f"{tmp_path}/f.npy",)
+    assert recipe.stages["stage1"].start == PretrainedConfig(path=f"{own}/base", sha256="a" * 64)
 
 
 def test_the_models_vocabulary_is_the_tokenizers() -> None:
@@ -146,6 +196,15 @@ def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> Non
         ("--soups.soup.ingredients=[zzz]", "soups.soup.ingredients: nothing is called 'zzz'; there are stage1, stage2"),
         ("--mixes.anneal.weights.wisdm=1", "mixes.anneal.weights: nothing is called 'wisdm'; did you mean 'wisdom'?"),
         ("--release.candidates=[sop]", "release.candidates: nothing is called 'sop'; did you mean 'soup'?"),
+        (
+            "--release.card.license=Apache License 2.0",
+            "release.card.license (value 'Apache License 2.0'): no identifier of a licence on the Hub, where 'other' "
+            "stands for any; did you mean 'apache-2.0'?",
+        ),
+        (
+            "--release.card.languages=[no, english]",
+            "release.card.languages.1 (value 'english'): no code of a language, as ISO 639 has them; did you mean",
+        ),
         ("--evaluation.heldout=[wisdm]", "evaluation.heldout: nothing is called 'wisdm'; did you mean 'wisdom'?"),
         ("--evaluation.package=tasks", "evaluation.package: nothing is called 'tasks'; there are none"),
         ("--tokenizer_corpora=[wisdm]", "tokenizer_corpora: nothing is called 'wisdm'; did you mean 'wisdom'?"),

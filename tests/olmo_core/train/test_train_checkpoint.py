@@ -69,10 +69,17 @@ def test_a_soup_gives_weights_and_fresh_moments(tmp_path: Path) -> None:
         read_state(tmp_path)
 
 
-def test_a_checkpoint_of_another_shape_is_refused_by_field(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"n_layers": 3}, "n_layers is 2 and 3$"),
+        ({"rows": 100}, r"padded_vocab_size is 128 and 100; give the recipe model\.rows 128$"),
+    ],
+)
+def test_a_checkpoint_of_another_shape_is_refused_by_field(tmp_path: Path, changes: dict[str, int], said: str) -> None:
     folder = saved(trainer(), tmp_path)
-    other = Trainer(MODEL.model_copy(update={"n_layers": 3}), config(), EAGER)
-    with pytest.raises(ValueError, match="of another model than the run: n_layers is 2 and 3"):
+    other = Trainer(MODEL.model_copy(update=changes), config(), EAGER)
+    with pytest.raises(ValueError, match=f"of another model than the run: {said}"):
         start_from(folder, other)
 
 
