@@ -70,6 +70,8 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     head += ["--node-ip-address", HOST, "--port", str(ports.ray_port), "--dashboard-host", HOST]
     head += ["--ray-client-server-port", str(ports.ray_client_port)]
     head += ["--dashboard-port", str(ports.dashboard_port), "--include-dashboard", "true"]
+    # By default 52365, and 10002 to 19999, where ports of the profile may be, or those of another home.
+    head += ["--dashboard-agent-listen-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"]
     head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
     found.append(
         Service(

@@ -1,11 +1,11 @@
 """Whether a run fits its mix, its ranks and its device: asked before anything is built, told with what would fit."""
 
-import psutil
 import torch
 
 from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.memory import free_memory
 
 # Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
 TRAINED_BYTES = 16
@@ -62,7 +62,7 @@ def check_memory(model: ModelConfig, placement: Placement, device: torch.device,
     if device.type == "cpu":
         each, what = each + COPIED_BYTES, f"{what}, and the copy of a checkpoint,"
     needed = model.parameters * each // sharers
-    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > free:
         remedy = f"share them by at least {-(-needed * sharers // free)} workers (placement.sharding), or take"
         raise ValueError(

@@ -49,10 +49,7 @@ def test_what_fits_passes() -> None:
 
 
 def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Free:
-        available = 8_000_000_000
-
-    monkeypatch.setattr("olmo_core.train.fit.psutil.virtual_memory", Free)
+    monkeypatch.setattr("olmo_core.train.fit.free_memory", lambda: 8_000_000_000)
     model = preset("olmo2-1b", vocab_size=100_278)
     with pytest.raises(ValueError, match=r"1,485M parameters takes 41\.6 GB .* cpu has 8\.0 GB free; share .* 6 work"):
         check_memory(model, HERE, torch.device("cpu"), sharers=1)

@@ -1,0 +1,23 @@
+"""The `olmo` command: our packages come before others of their names that PYTHONPATH may hold.
+
+Its own name is nobody else's: folders called `flows` or `tasks` are common, and AI2's package is `olmo_core`, too.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Run the command, in a process and with children that import our packages."""
+    here = str(Path(__file__).resolve().parent)
+    sys.path.insert(0, here)
+    if "PYTHONPATH" in os.environ:
+        os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ["PYTHONPATH"]])
+    from flows.cli import main as command
+
+    command()
+
+
+if __name__ == "__main__":
+    main()
