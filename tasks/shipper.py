@@ -145,11 +145,15 @@ class Handle:
         self.process = process
         self._inbox = inbox
 
-    def drain(self, deadline_seconds: float) -> int:
-        """Wait until everything in the outbox was shipped or the time is over; return the number of events left."""
-        end = time.monotonic() + deadline_seconds
-        poke = 0.0
-        while (left := self._inbox.left()) and (now := time.monotonic()) < end and self.process.poll() is None:
+    def drain(self, standstill_seconds: float) -> int:
+        """Wait until everything in the outbox was shipped, or nothing for so long; return the number of events left."""
+        end, poke, before = 0.0, 0.0, -1
+        while (left := self._inbox.left()) and self.process.poll() is None:
+            now = time.monotonic()
+            if left != before:
+                before, end = left, now + standstill_seconds
+            if now >= end:
+                break
             if now >= poke:
                 self._poke()
                 poke = now + POKE_SECONDS

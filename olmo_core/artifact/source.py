@@ -147,7 +147,7 @@ def code_state() -> Code:
 
 def _git(folder: Path, *arguments: str) -> str | None:
     try:
-        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30)
+        run = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=300)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None

@@ -1,10 +1,13 @@
+import asyncio
 import errno
+import logging
+from types import SimpleNamespace
 
 import pytest
 
 from olmo_core.artifact.lease import SupersededError
 from olmo_core.artifact.make import MissingInputError
-from tasks.failures import FailureClass, classify, root_message
+from tasks.failures import FailureClass, classify, root_message, worth_retrying
 
 
 class WorkerCrashedError(Exception):
@@ -56,3 +59,27 @@ def test_a_full_disk_is_told_with_the_remedy() -> None:
     said = root_message(outer)
     assert said == "OSError: [Errno 28] No space left on device; make room and run it again: what was committed is kept"
     assert classify(outer) is FailureClass.USER, "trying again at once finds the same disk"
+
+
+@pytest.mark.parametrize(
+    ("error", "tried", "told"),
+    [
+        (ConnectionError("no route"), 1, ["ConnectionError: no route; tried again in 2 s"]),
+        (ConnectionError("no route"), 5, ["ConnectionError: no route; tried again in 600 s"]),
+        (ValueError("too high"), 1, []),
+    ],
+)
+def test_what_is_tried_again_is_told_with_the_wait(
+    error: Exception,
+    tried: int,
+    told: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("prefect.logging.loggers.task_run_logger", lambda *_: logging.getLogger("a-task-run"))
+    state = SimpleNamespace(aresult=fail)
+    assert asyncio.run(worth_retrying(None, SimpleNamespace(run_count=tried), state)) is bool(told)
+    assert [record.getMessage() for record in caplog.records if record.name == "a-task-run"] == told

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
@@ -18,7 +19,7 @@ from tasks import shipper as shipper_module
 from tasks.experiment import connect
 from tasks.inbox import Inbox
 from tasks.outbox import Outbox
-from tasks.shipper import Shipper, hide_credentials, start_shipper
+from tasks.shipper import Handle, Shipper, hide_credentials, start_shipper
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # Seconds until a test that waits gives up.
@@ -283,6 +284,15 @@ def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
     assert view.history(release.stage1.id, "train/loss") == [(step, loss(0, step)) for step in range(1, 5)]
     assert len(view.models) == len(release.models)
     assert len(view.client.search_model_versions("name = 'olmo-tiny'")) == len(release.revisions)
+
+
+@pytest.mark.parametrize(("left", "ends"), [([3, 2, 1, 0], 0), ([3, 2], 2)])
+def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
+    clock, asked = iter(range(0, 10**6, 40)), iter(left)  # 40 s for each look, 60 s of standstill
+    monkeypatch.setattr("tasks.shipper.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    inbox = SimpleNamespace(left=lambda: next(asked, left[-1]))
+    process = SimpleNamespace(poll=lambda: None, stdin=None)
+    assert Handle(process, inbox).drain(60) == ends
 
 
 def test_a_shipper_ends_when_whoever_started_it_is_killed(tmp_path):

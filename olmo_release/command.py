@@ -1,6 +1,6 @@
 """The `olmo` command: our packages come before others of their names that PYTHONPATH may hold.
 
-Its own name is nobody else's: folders called `flows` or `tasks` are common, and AI2's package is `olmo_core`, too.
+The name of its package is nobody else's: folders called `flows` or `tasks` are common, and AI2 has an `olmo_core` too.
 """
 
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 
 def main() -> None:
     """Run the command, in a process and with children that import our packages."""
-    here = str(Path(__file__).resolve().parent)
+    here = str(Path(__file__).resolve().parents[1])
     sys.path.insert(0, here)
     if "PYTHONPATH" in os.environ:
         os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ["PYTHONPATH"]])
