@@ -119,7 +119,7 @@ def test_what_changed_is_said_once_with_both_values() -> None:
 def test_changed_code_is_told_of_what_is_reused() -> None:
     plan = lay_out(load_recipe("micro"))
     text = printed(found(plan, Made(plan.steps, {"olmo_core.other": "0"})))
-    assert text.startswith("micro (ab7accd17db2), profile laptop: nothing to run, 32 steps reused\n")
+    assert text.startswith(f"micro ({plan.id[:12]}), profile laptop: nothing to run, 32 steps reused\n")
     assert "code changed since: 28 steps reused, which `--strict-code` makes again" in " ".join(text.split())
 
 
