@@ -213,7 +213,7 @@ def _takes_without_checksums(root: str) -> bool:
 def _compiles_here(profile: Profile) -> bool:
     workers = (profile.training.single, profile.training.seeds)
     here = profile.ray.address is None or profile.ray.address.startswith((HOST, "localhost"))
-    return here and any(each.placement.compile for each in workers)
+    return here and any(each.placement.compile is not False for each in workers)
 
 
 def _compiler(_: Profile) -> str:

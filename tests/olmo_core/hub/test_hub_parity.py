@@ -107,8 +107,10 @@ def test_bfloat16_chooses_the_same_tokens(pair: Pair, tmp_path: Path) -> None:
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     ours = load_model(pair.native).to(torch.bfloat16)
     tokens = ids(4, CONTEXT)
-    agreement = (ours(tokens).argmax(-1) == theirs(tokens).logits.argmax(-1)).float().mean().item()
-    assert agreement >= 0.999
+    logits = ours(tokens)
+    chosen = logits.gather(-1, theirs(tokens).logits.argmax(-1, keepdim=True)).squeeze(-1)
+    # Two logits that differ by what bf16 rounds the largest by are a tie; which is chosen depends on the order of sums.
+    assert (logits.amax(-1) - chosen <= 2**-6 * logits.abs().amax(-1)).all()
 
 
 def test_a_model_comes_back_to_the_bit(pair: Pair, tmp_path: Path) -> None:
