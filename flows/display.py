@@ -111,7 +111,8 @@ class Watch:
                 self._console.print(f"{label}: {self._text(label, report)}", highlight=False)
 
     def _text(self, label: str, report: Report) -> str:
-        first = self._first.setdefault(label, report)
+        # Before anything is done there is compilation, which says nothing of the rate.
+        first = self._first.setdefault(label, report) if report.done else report
         passed = report.time - first.time
         rate = (report.done - first.done) / passed if passed > 0 else 0.0
         text = f"{show_count(report.done)}/{show_count(report.total)} {report.unit}"
