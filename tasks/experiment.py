@@ -22,6 +22,8 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from infra.mlflow_database import make_database
+
 ARTIFACT = "olmo.artifact_id"
 RELEASE = "olmo.release_id"
 DIGEST = "olmo.digest"  # Of the record; set by the last call about a step, so it also says that all was told.
@@ -36,6 +38,7 @@ _PAGE = 1000
 def connect(uri: str) -> MlflowClient:
     """Open a tracking server or database; a fresh database is migrated by one process at a time."""
     with _migration_lock(uri):
+        make_database(uri)
         set_tracking_uri(uri)  # the registry looks a version's model up at this global address
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
