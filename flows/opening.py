@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from flows.ending import heeding
 from flows.inputs import check_inputs
 from flows.tracking import Tracking
 from infra.doctor import Finding, before_a_release, room
@@ -79,11 +80,12 @@ def _refuse(finding: Finding) -> None:
 def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
     """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
     tracking = Tracking(profile, plan, idle)
+    session = Session(plan, profile, open_store(profile), tracking.outbox)
     try:
-        with hold(Session(plan, profile, open_store(profile), tracking.outbox)) as session:
+        with hold(session):
             yield session
     finally:
-        tracking.close()
+        tracking.close(session.ended)
 
 
 @contextmanager
@@ -98,7 +100,8 @@ def release_session(
         MissingInputError: what these parts need from others is not there.
     """
     if (session := opened()) is not None:
-        yield session
+        with heeding(session):
+            yield session
         return
     plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
     check(loaded)
@@ -107,5 +110,5 @@ def release_session(
     check_inputs(plan, store, parts)
     steps = [step for part in parts or plan.parts for step in plan.steps_of(part)]
     check_room(loaded, bytes_to_write(plan, store, steps, loaded))
-    with open_session(plan, loaded) as session:
+    with open_session(plan, loaded) as session, heeding(session):
         yield session

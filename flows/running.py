@@ -21,7 +21,7 @@ from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, evaluation_rows, stage_rows
-from tasks.failures import StepsFailedError, root_message
+from tasks.failures import EndedError, StepsFailedError, root_message
 from tasks.session import Session
 
 
@@ -41,16 +41,18 @@ def run_release(
     console = Console(stderr=as_json)
     store = open_store(loaded)
     check_inputs(plan, store, parts)
-    todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    steps = [step for part in parts for step in plan.steps_of(part)]
+    todo = [step for step in steps if _has_to_be_made(step, store)]
     check_room(loaded, bytes_to_write(plan, store, todo, loaded))
     server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:
+            session.found = len(steps) - len(todo)
             if todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
     except Exception as error:
-        if isinstance(error, StepsFailedError) or (disk := room(loaded, 0)).fine:
+        if isinstance(error, StepsFailedError | EndedError) or (disk := room(loaded, 0)).fine:
             raise
         # Where the disk is full, every server fails in a way of its own.
         what = f"disk: {disk.seen}; make room and run it again: what was committed is kept"

@@ -7,6 +7,7 @@ from tasks.outbox import Outbox, SilentOutbox
 from tasks.shipper import start_shipper
 
 DRAIN_SECONDS = 60.0
+STOP_SECONDS = {False: 5.0, True: 1.0}  # by whether the release was asked to end
 
 
 class Tracking:
@@ -22,9 +23,13 @@ class Tracking:
         self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)
         self._shipper = None if quiet else start_shipper(folder, address)
 
-    def close(self) -> None:
-        """Ship what is left, as far as the server takes it; the rest stays for the next release."""
+    def close(self, ended: bool) -> None:
+        """Ship what is left, as far as the server takes it; the rest stays for the next release.
+
+        Args:
+            ended: whether the release was asked to end; then all of it stays.
+        """
         if self._shipper is not None:
-            if self._shipper.drain(DRAIN_SECONDS) == 0:
+            if not ended and self._shipper.drain(DRAIN_SECONDS) == 0:
                 self._told.touch()
-            self._shipper.stop()
+            self._shipper.stop(STOP_SECONDS[ended])

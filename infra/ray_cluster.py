@@ -22,6 +22,7 @@ QUIET = {
 # that there are no clusters of several machines; the variable is called after the systems where that is the default.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 START_TRIES = 3
+_folders: set[Path] = set()  # of the clusters that were started here and not ended
 
 
 class Cluster:
@@ -47,6 +48,7 @@ class Cluster:
         for tries_left in reversed(range(START_TRIES)):
             # Short, because Unix socket paths below it may have 107 characters.
             self._folder = Path(tempfile.mkdtemp(prefix="olmo-ray-"))
+            _folders.add(self._folder)
             os.environ["RAY_TMPDIR"] = str(self._folder)
             try:
                 ray.init(
@@ -73,4 +75,11 @@ class Cluster:
             ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            _folders.discard(self._folder)
             del os.environ["RAY_TMPDIR"]
+
+
+def remove_folders() -> None:
+    """Remove the folders of clusters whose processes were killed."""
+    for folder in list(_folders):
+        shutil.rmtree(folder, ignore_errors=True)
