@@ -1,10 +1,12 @@
 """The Ray cluster a release runs on: an address given by the profile, or one started here on loopback."""
 
 import contextlib
+import getpass
 import logging
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 QUIET = {
@@ -51,13 +53,14 @@ class Cluster:
             _folders.add(self._folder)
             os.environ["RAY_TMPDIR"] = str(self._folder)
             try:
-                ray.init(
-                    num_cpus=cpus,
-                    include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
-                    dashboard_host="127.0.0.1",
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                with _temporary_files(self._folder):
+                    ray.init(
+                        num_cpus=cpus,
+                        include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
+                        dashboard_host="127.0.0.1",
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
                 # Ray Train's processes find their cluster by this file, which only `ray start` writes. Without it they
                 # take what another cluster of this machine left, and wait 10 s for it at the end of every run.
                 (self._folder / "ray" / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
@@ -77,6 +80,23 @@ class Cluster:
             shutil.rmtree(self._folder, ignore_errors=True)
             _folders.discard(self._folder)
             del os.environ["RAY_TMPDIR"]
+
+
+@contextlib.contextmanager
+def _temporary_files(folder: Path) -> Iterator[None]:
+    """Let processes that are started in this block have their temporary files in a folder, to go with it.
+
+    What torch has compiled stays where it would be, for the next cluster.
+    """
+    elsewhere = tempfile.gettempdir()
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(elsewhere) / f"torchinductor_{getpass.getuser()}"))
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        os.environ.update({} if before is None else {"TMPDIR": before})
 
 
 def remove_folders() -> None:
