@@ -1,13 +1,14 @@
 """The Ray cluster a release runs on: an address given by the profile, or one started here on loopback."""
 
 import contextlib
-import getpass
 import logging
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 QUIET = {
     "RAY_worker_niceness": "0",  # 15 by default, which would leave training little ahead of what runs beside it
@@ -88,8 +89,8 @@ def _temporary_files(folder: Path) -> Iterator[None]:
 
     What torch has compiled stays where it would be, for the next cluster.
     """
-    elsewhere = tempfile.gettempdir()
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(elsewhere) / f"torchinductor_{getpass.getuser()}"))
+    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{psutil.Process().username()}"  # where torch has it
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)
     try:

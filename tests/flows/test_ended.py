@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,12 +60,10 @@ def test_a_release_that_is_asked_to_end_leaves_nothing_behind_and_goes_on(
     terminal = start(home)
     terminal.until(phase)
     seen = len(terminal.said)
-    began = time.monotonic()
     for number in signals:
         terminal.press() if number == signal.SIGINT else terminal.kill(number)
     assert terminal.end() == code, terminal.said[-4000:]
     said = plain(terminal.said[seen:])
-    print(time.monotonic() - began, len(said), said[-1])
     assert said[-1].startswith("olmo: interrupted: ") and said[-1].endswith("; run the same command to go on"), said
     assert terminal.said[seen:].count("\n") <= LINES
     assert kept in said[-1]
