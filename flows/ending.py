@@ -1,4 +1,4 @@
-"""How a command, and a worker's flow, end when Ctrl-C (SIGINT) or SIGTERM asks them to, whatever goes on.
+"""How a command, and a worker's flow, end when Ctrl-C, SIGTERM or a closed terminal asks them to, whatever goes on.
 
 Where a flow runs, the first signal ends its session: nothing more is begun, training saves, all else is abandoned, and
 flows raise `EndedError`. Elsewhere it raises `InterruptError` in the main thread. When the same signal comes again, a
@@ -23,8 +23,8 @@ from infra.ray_cluster import remove_folders
 if TYPE_CHECKING:
     from tasks.session import Session
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
-UNWIND_SECONDS = 3.0
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+UNWIND_SECONDS = 3.0  # for flows of a command, when nothing goes on any more; those of a worker have until the deadline
 DEADLINE_SECONDS = 7.0  # so that the whole takes less than 10 on busy cores
 SHOW_CURSOR = "\x1b[?25h\n"  # Progress bars hide it.
 
@@ -85,7 +85,8 @@ class Ending:
         if self.session is not None:
             with suppress(Exception):  # what cannot be stopped is killed
                 self.session.end()
-            self._leave_after(UNWIND_SECONDS)
+            if _current is self:
+                self._leave_after(UNWIND_SECONDS)
 
     def _leave_after(self, seconds: float) -> None:
         if not self._over.wait(seconds):
@@ -137,7 +138,9 @@ def heeding(session: "Session") -> Iterator[None]:
 
 
 def _handle(handler: Any) -> dict[int, Any]:
-    return {number: signal.signal(number, handler) for number in SIGNALS}
+    """Take the signals that this process does not ignore, as it does SIGHUP under `nohup`; returns who had them."""
+    heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    return {number: signal.signal(number, handler) for number in heard}
 
 
 def _restore(handlers: dict[int, Any]) -> None:

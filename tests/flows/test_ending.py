@@ -1,4 +1,4 @@
-"""How a process ends that Ctrl-C or SIGTERM asks to, in a terminal, with a stand-in for the session of a release."""
+"""How a process ends that a signal asks to, in a terminal, with a stand-in for the session of a release."""
 
 import os
 import signal
@@ -57,11 +57,12 @@ NEVER = "600"
     [
         ("flow", NEVER, [signal.SIGINT], RELEASE, 130),
         ("flow", NEVER, [signal.SIGTERM], RELEASE, 143),
+        ("flow", NEVER, [signal.SIGHUP], RELEASE, 129),
         ("hangs", NEVER, [signal.SIGINT, signal.SIGINT], RELEASE, 130),
         ("hangs", "0.1", [signal.SIGINT], RELEASE, 130),
         ("nothing", NEVER, [signal.SIGINT], NOTHING, 130),
     ],
-    ids=["once", "SIGTERM", "twice", "deadline", "no-release"],
+    ids=["once", "SIGTERM", "hang-up", "twice", "deadline", "no-release"],
 )
 def test_a_process_ends_with_one_line_and_leaves_no_child(
     runs: str, deadline: str, signals: list[signal.Signals], said: str, code: int, tmp_path: Path
@@ -76,13 +77,13 @@ def test_a_process_ends_with_one_line_and_leaves_no_child(
     assert terminal.left() == []
 
 
-def test_a_part_that_is_broken_off_lets_go_of_the_threads_that_wait_for_it(tmp_path: Path) -> None:
+def test_a_release_that_is_broken_off_lets_go_of_the_threads_that_wait_for_later_parts(tmp_path: Path) -> None:
     corpus = Step("corpus", "theirs", 1, {}, {}, "nobody:makes")
     result = Step("result", "ours", 1, {}, {"corpus": corpus}, "nobody:makes")
 
     class Plan:
         def steps_of(self, part: str) -> list[Step]:
-            return [corpus] if part == "data" else [result]
+            return {"stage1": [corpus], "evaluate": [result]}.get(part, [])
 
     session = Session(Plan(), None, Store(tmp_path), None)  # type: ignore[arg-type]
     waited: list[Step] = []
@@ -91,5 +92,6 @@ def test_a_part_that_is_broken_off_lets_go_of_the_threads_that_wait_for_it(tmp_p
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        _run(session, {"data": broken, "evaluate": lambda: waited.extend(session.in_turn([result]))})
+        calls = {"data": broken, "stage1": broken, "evaluate": lambda: waited.extend(session.in_turn([result]))}
+        _run(session, calls)
     assert waited == [result]
