@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from flows.ending import commanded
 from olmo_core.recipe.overrides import overrides_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -19,16 +20,20 @@ StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again wh
 
 
 def main() -> None:
-    """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed."""
-    from flows.told import TOLD, message
-    from olmo_core.recipe.plan import UnknownStepError
-    from tasks.failures import StepsFailedError
+    """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed.
 
-    try:
-        app()
-    except (*TOLD, UnknownStepError) as error:
-        Console(stderr=True).print(f"olmo: {message(error)}", style="red", highlight=False, markup=False)
-        raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
+    Ctrl-C and SIGTERM end it with code 130 or 143, and a line that says what is kept.
+    """
+    with commanded():
+        from flows.told import TOLD, message
+        from olmo_core.recipe.plan import UnknownStepError
+        from tasks.failures import StepsFailedError
+
+        try:
+            app()
+        except (*TOLD, UnknownStepError) as error:
+            Console(stderr=True).print(f"olmo: {message(error)}", style="red", highlight=False, markup=False)
+            raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
 
 
 @app.command(context_settings=FREE)

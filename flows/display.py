@@ -151,7 +151,8 @@ class Watch:
 
     def _text(self, label: str, report: Report) -> str:
         """How much of how much, how fast, how long still, and the loss; all else that is measured goes to MLflow."""
-        first = self._first.setdefault(label, report)
+        # Before anything is done there is compilation, which says nothing of the rate.
+        first = self._first.setdefault(label, report) if report.done else report
         if report.done < first.done:  # it went on from an earlier checkpoint
             first = self._first[label] = report
         show = show_bytes if report.unit == "bytes" else show_count

@@ -12,6 +12,7 @@ from prefect.events import emit_event
 from prefect.runtime import flow_run
 
 from flows.cells import missing_results, to_make
+from flows.ending import heeding
 from flows.inputs import check_sources
 from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
 from flows.parameters import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
@@ -54,7 +55,7 @@ def nightly(
     due = to_make(plan, missing)
     check_sources(plan, store, f"nightly-evals by {recipe}", due)
     _check_room(plan, store, due, loaded)
-    with open_session(plan, loaded) as session:
+    with open_session(plan, loaded) as session, heeding(session):
         failed = None
         try:
             make_steps(due)

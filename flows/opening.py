@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+from flows.ending import heeding
 from flows.inputs import check_inputs
 from flows.tracking import Tracking
 from infra.doctor import Finding, before_a_release, room
@@ -101,7 +102,7 @@ def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[S
         with hold(session):
             yield session
     finally:
-        session.notes += tracking.close()
+        session.notes += tracking.close(session.ended)
 
 
 @contextmanager
@@ -116,7 +117,8 @@ def release_session(
         MissingInputError: what these parts need from others is not there.
     """
     if (session := opened()) is not None:
-        yield session
+        with heeding(session):
+            yield session
         return
     plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
     check(loaded)
@@ -127,5 +129,5 @@ def release_session(
     check_room(loaded, bytes_to_write(plan, store, steps, loaded))
     if "publish" in (parts or plan.parts):
         check_target(plan, loaded)
-    with open_session(plan, loaded) as session:
+    with open_session(plan, loaded) as session, heeding(session):
         yield session

@@ -3,10 +3,11 @@
 from rich.console import Console
 
 from flows.display import print_table, waiting
+from flows.ending import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.machine import cores, has_bf16, measured_machine, processor
-from infra.services.group import bring_up, environment_file, states, take_down
+from infra.services.group import bring_up, environment_file, services_up, states, take_down
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import Recipe
 
@@ -17,14 +18,22 @@ def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, lis
     Raises:
         ServiceError: a server cannot be started; names it and the remedy.
         ConfigError: the profile or a recipe does not validate.
+        InterruptError: the command was asked to end; what it started is stopped.
     """
     loaded = load_profile(profile)
+    were_up = services_up(loaded)
 
     def tell(name: str, seconds: float) -> None:
         console.print(f"{name} ready after {seconds:.1f} s", highlight=False)
 
-    with waiting(console) as show:
-        started = bring_up(loaded, profile, recipes, tell, show)
+    try:
+        with waiting(console) as show:
+            started = bring_up(loaded, profile, recipes, tell, show)
+    except InterruptError:
+        if were_up:
+            raise InterruptError("the services were up before and stay up") from None
+        take_down(loaded)
+        raise InterruptError("the services are stopped") from None
     now = states(loaded)
     return loaded, [
         {"service": each.program.name, "state": now.get(each.program.name, "GONE"), "address": each.address}

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 
 from flows.told import TOLD, message
+from tasks.failures import EndedError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -29,6 +30,8 @@ logging.getLogger("prefect.flow_runs").addFilter(WithoutTraceback())
 def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
     """Let a flow end in the state `Failed` with the message of what it refuses; called as a function, it raises that.
 
+    Asked to end, it ends in the state `Cancelled`, and raises that it was.
+
     Prefect would show an exception that is raised with its whole traceback, of which no line helps. That of a step is
     in the step's own log.
     """
@@ -38,7 +41,9 @@ def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
         try:
             return function(*arguments, **options)
         except TOLD as error:
-            failed: Any = Failed(message=message(error), data=error)
-            return failed  # type: ignore[no-any-return]
+            state: Any = Failed(message=message(error), data=error)
+        except EndedError as error:
+            state = Cancelled(message=message(error), data=error)
+        return state  # type: ignore[no-any-return]
 
     return run

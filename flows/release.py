@@ -77,9 +77,12 @@ def stage_flow(recipe: Recipe, name: str) -> Flow[..., None]:
 
 
 def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
-    """Call the parts in order, those of `BESIDE` in threads; raise the first failure when all have ended."""
+    """Call the parts in order, those of `BESIDE` in threads; raise the first failure when all have ended.
+
+    However the block is left, nothing is expected any more when its threads are waited for: they wait for that.
+    """
     failures: list[BaseException] = []
-    with ExitStack() as everything, ThreadPoolExecutor(len(BESIDE)) as threads:
+    with ThreadPoolExecutor(len(BESIDE)) as threads, ExitStack() as everything:
         expected = {part: ExitStack() for part in calls}
         for part, stack in expected.items():
             everything.enter_context(stack)

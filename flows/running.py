@@ -26,7 +26,7 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows
 from olmo_core.report.words import duration
-from tasks.failures import StepsFailedError, root_message
+from tasks.failures import EndedError, StepsFailedError, root_message
 from tasks.session import Session
 
 
@@ -50,18 +50,20 @@ def run_release(
     parts = _parts(plan, only, start)
     store = open_store(loaded)
     check_inputs(plan, store, parts)
-    todo = [step for part in parts for step in plan.steps_of(part) if _has_to_be_made(step, store)]
+    steps = [step for part in parts for step in plan.steps_of(part)]
+    todo = [step for step in steps if _has_to_be_made(step, store)]
     target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
     check_room(loaded, bytes_to_write(plan, store, todo, loaded))
     print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)
     server = _prefect(loaded)
     try:
         with open_session(plan, loaded, idle=not todo) as session:
+            session.found = len(steps) - len(todo)
             if todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
     except Exception as error:
-        if isinstance(error, StepsFailedError) or (disk := room(loaded, 0)).fine:
+        if isinstance(error, StepsFailedError | EndedError) or (disk := room(loaded, 0)).fine:
             raise
         # Where the disk is full, every server fails in a way of its own.
         what = f"disk: {disk.seen}; make room and run it again: what was committed is kept"

@@ -10,6 +10,7 @@ from tasks.outbox import Outbox, SilentOutbox
 from tasks.shipper import hide_credentials, start_shipper
 
 DRAIN_SECONDS = 60.0
+STOP_SECONDS = {False: 5.0, True: 1.0}  # by whether the release was asked to end
 
 
 def unused_address(profile: Profile) -> str:
@@ -43,9 +44,16 @@ class Tracking:
         self._folder = folder
         self._refused_before = len(Inbox(folder, address).refused())
 
-    def close(self) -> list[str]:
-        """Ship what is left, as far as the server takes it; return what a person should know of the rest."""
+    def close(self, ended: bool) -> list[str]:
+        """Ship what is left, as far as the server takes it; return what a person should know of the rest.
+
+        Args:
+            ended: whether the release was asked to end; then all of it stays for the next one.
+        """
         if self._shipper is None:
+            return []
+        if ended:
+            self._shipper.stop(STOP_SECONDS[ended])
             return []
         left = self._shipper.drain(DRAIN_SECONDS)
         if left == 0:
@@ -55,5 +63,5 @@ class Tracking:
             notes.append(f"MLflow did not take {left} events: {trouble}; they stay in {self._folder} for the next run")
         if refused := self._shipper.refused()[self._refused_before :]:
             notes.append(f"MLflow refused {len(refused)} events for good, the last: {refused[-1]}")
-        self._shipper.stop()
+        self._shipper.stop(STOP_SECONDS[ended])
         return notes

@@ -1,14 +1,24 @@
-"""Child processes that cannot outlive us: the kernel ends them when their parent dies, however it dies."""
+"""Child processes that cannot outlive us: the kernel ends them when their parent dies, however it dies.
 
+Each has a session of its own, so that Ctrl-C in a terminal reaches us alone, and we end them in order.
+"""
+
+import contextlib
 import ctypes
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+if TYPE_CHECKING:
+    import psutil
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # <linux/prctl.h>
 GRACE_SECONDS = 3
+KILL_SECONDS = 2
 
 
 def start_child(
@@ -24,6 +34,7 @@ def start_child(
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
             preexec_fn=_die_with_parent if sys.platform == "linux" else None,
         )
 
@@ -36,6 +47,35 @@ def stop_child(child: subprocess.Popen[bytes]) -> None:
     except subprocess.TimeoutExpired:
         child.kill()
         child.wait()
+
+
+def adopt_orphans() -> None:
+    """Become the parent of what our children leave behind, so that `kill_descendants` finds it (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_descendants() -> None:
+    """Kill every process below this one; returns when they are gone, or after a while."""
+    import psutil
+
+    end = time.monotonic() + KILL_SECONDS
+    while time.monotonic() < end:
+        alive = [each for each in psutil.Process().children(recursive=True) if _runs(each)]
+        if not alive:
+            return
+        for each in alive:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.kill()
+        psutil.wait_procs(alive, timeout=0.1)
+
+
+def _runs(process: "psutil.Process") -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    return False
 
 
 def _die_with_parent() -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from mlflow import server
 from mlflow.cli import cli
 
+from infra.mlflow_database import make_database
+
 
 def become(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> None:
     """Take the place of this process."""
@@ -19,5 +21,6 @@ def become(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> No
 
 
 if __name__ == "__main__":
+    make_database(os.environ["MLFLOW_BACKEND_STORE_URI"])
     server._exec_cmd = become
     cli(["server", *sys.argv[1:]], prog_name="mlflow")

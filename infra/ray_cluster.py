@@ -7,7 +7,10 @@ import shutil
 import socket
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
 
 from infra.environment import RAY_CLUSTER, forget, standing_in
 from infra.patience import Lines
@@ -39,6 +42,7 @@ START_TRIES = 5  # a busy machine may need a second one: Ray itself gives a node
 SOCKET_BYTES = 70  # of `/ray/session_2026-11-27_09-03-10_123456_4194304/sockets/plasma_store` with a number
 CONNECT_SECONDS = 1800.0  # a cluster that is down for maintenance is back in minutes
 PAUSE_SECONDS = 2.0
+_folders: set[Path] = set()  # of the clusters that were started here and not ended
 
 
 class Cluster:
@@ -67,16 +71,18 @@ class Cluster:
         short = own_folder(len(f"/{name}12345678") + SOCKET_BYTES)
         for tries_left in reversed(range(START_TRIES)):
             self._folder = Path(tempfile.mkdtemp(prefix=name, dir=short))
+            _folders.add(self._folder)
             os.environ["RAY_TMPDIR"] = str(self._folder)
             try:
-                ray.init(
-                    num_cpus=cpus,
-                    include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
-                    dashboard_host="127.0.0.1",
-                    dashboard_port=free_port(),  # its default is that of `olmo up`
-                    log_to_driver=False,
-                    logging_level=logging.ERROR,
-                )
+                with _temporary_files(self._folder):
+                    ray.init(
+                        num_cpus=cpus,
+                        include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
+                        dashboard_host="127.0.0.1",
+                        dashboard_port=free_port(),  # its default is that of `olmo up`
+                        log_to_driver=False,
+                        logging_level=logging.ERROR,
+                    )
                 # Ray Train's processes find their cluster by this file, which only `ray start` writes. Without it they
                 # take what another cluster of this machine left, and wait 10 s for it at the end of every run.
                 (self._folder / "ray" / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
@@ -95,6 +101,7 @@ class Cluster:
             ray.shutdown()
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            _folders.discard(self._folder)
             del os.environ["RAY_TMPDIR"]
 
 
@@ -118,3 +125,26 @@ def _await_answer(address: str) -> None:
                 raise ConnectionError(f"no Ray cluster answers at {address} ({error}); start it") from error
             show(f"waiting for the Ray cluster at {address} ({error}), {waited:.0f} s")
         time.sleep(PAUSE_SECONDS)
+
+
+@contextlib.contextmanager
+def _temporary_files(folder: Path) -> Iterator[None]:
+    """Let processes that are started in this block have their temporary files in a folder, to go with it.
+
+    What torch has compiled stays where it would be, for the next cluster.
+    """
+    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{psutil.Process().username()}"  # where torch has it
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
+    before = os.environ.get("TMPDIR")
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        os.environ.update({} if before is None else {"TMPDIR": before})
+
+
+def remove_folders() -> None:
+    """Remove the folders of clusters whose processes were killed."""
+    for folder in list(_folders):
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,10 @@
 """The board: where workers on any node pin how far they are, and hand over live metrics.
 
 It is a Ray actor beside the driver. Calls to it are not waited for, so a slow board never slows work. Metrics go to the
-outbox at once and survive the driver; progress is only for showing.
+outbox at once and survive the driver; progress is only for showing. From here workers hear that the release ends.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ class Board:
         """Hand metrics to an outbox of its own, on the node it runs on."""
         self._outbox = outbox
         self._reports: dict[str, Report] = {}
+        self._end = asyncio.Event()
+        self._saved: list[str] = []
 
     def progress(self, label: str, report: Report | None) -> None:
         """Take a report of a step; None when it ended."""
@@ -52,6 +55,22 @@ class Board:
     def flush(self) -> None:
         """Return when everything taken is on disk."""
         self._outbox.flush()
+
+    def end(self) -> None:
+        """Take note that the release ends."""
+        self._end.set()
+
+    def save(self, what: str) -> None:
+        """Take what a training run says that was asked to stop and saved."""
+        self._saved.append(what)
+
+    def saved(self) -> list[str]:
+        """Return what such runs said."""
+        return list(self._saved)
+
+    async def ended(self) -> None:
+        """Return when the release ends; others may call meanwhile."""
+        await self._end.wait()
 
 
 @dataclass

@@ -21,6 +21,7 @@ from mlflow import MlflowClient, set_tracking_uri
 from mlflow.entities import LoggedModel, LoggedModelOutput, Metric, Param, Run, RunTag
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
+from infra.mlflow_database import make_database
 from olmo_core.artifact.lock import locked
 
 ARTIFACT = "olmo.artifact_id"
@@ -37,6 +38,7 @@ _PAGE = 1000
 def connect(uri: str) -> MlflowClient:
     """Open a tracking server or database; a fresh database is migrated by one process at a time."""
     with _migration_lock(uri):
+        make_database(uri)
         set_tracking_uri(uri)  # the registry looks a version's model up at this global address
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)

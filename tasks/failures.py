@@ -16,6 +16,13 @@ class StepsFailedError(RuntimeError):
     """Some steps of a flow failed; the message names each with its reason."""
 
 
+class EndedError(RuntimeError):
+    """The release was asked to end."""
+
+    def __init__(self, message: str = "the release was asked to end; what is finished is kept") -> None:
+        super().__init__(message)
+
+
 class FailureClass(StrEnum):
     """Why a step failed."""
 

@@ -3,13 +3,14 @@
 Ray Train trains in a thread of the worker, and signals go to the main one, which Ray lends to backends.
 """
 
+import signal
 from typing import Any
 
 from ray.train.backend import Backend, BackendConfig
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
-from olmo_core.train.preemption import listen
+from olmo_core.train.preemption import ask
 
 
 class PreemptibleBackend(_TorchBackend):
@@ -32,4 +33,4 @@ class PreemptibleConfig(TorchConfig):
 
 def _listen() -> None:
     """Nothing is returned: handlers cannot be sent."""
-    listen()
+    signal.signal(signal.SIGTERM, ask)

@@ -12,12 +12,13 @@ from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publish import Publication
 from olmo_core.hub.revision import native_step
 from tasks.session import Session, current
-from tasks.steps import TASK, raise_failures, submitted
+from tasks.steps import TASK, raise_failures, submitted, unless_ended
 
 PAUSES = 6  # Of one revision; a Hub that then asks for another is out of order.
 
 
 @task(name="publish", task_run_name="publish {name}", **TASK)
+@unless_ended
 def publish_revision(name: str) -> State[Any]:
     """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
     session = current()
@@ -55,6 +56,7 @@ def publish_revisions() -> None:
 
     Raises:
         StepsFailedError: names every revision that was not published and why.
+        EndedError: the release was asked to end before all were published.
     """
     plan = current().plan
     tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
@@ -67,8 +69,8 @@ def publish_revisions() -> None:
         made[step.label] = future
         if (name := names.get(step.label)) is not None:
             published[name] = tagged.submit(name, wait_for=[future])
-    before = [made[main.step.label], *published.values()]
-    published[main.name] = tagged.submit(main.name, wait_for=before)
+    if main.step.label in made:
+        before = [made[main.step.label], *published.values()]
+        published[main.name] = tagged.submit(main.name, wait_for=before)
     wait([*made.values(), *published.values()])
-    own = ((step.label, made[step.label]) for step in steps)
-    raise_failures([*own, *((f"publish {name}", future) for name, future in published.items())])
+    raise_failures([*made.items(), *((f"publish {name}", future) for name, future in published.items())])

@@ -7,7 +7,7 @@ first step has to be made, so a release that is all there never pays for it.
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -22,13 +22,22 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe
 from tasks.board import Report
+from tasks.failures import EndedError
 from tasks.outbox import Outbox
 from tasks.workers import Workers
 
 
 @dataclass
 class Session:
-    """What a release works with."""
+    """What a release works with.
+
+    Attributes:
+        made: labels of the steps that were made.
+        reused: labels of the steps that were there.
+        saved: what training runs say that were asked to stop.
+        found: how many steps were there at the start.
+        ended: whether the release was asked to end.
+    """
 
     plan: Plan
     profile: Profile
@@ -37,6 +46,9 @@ class Session:
     made: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # What a person should read at the end.
+    saved: list[str] = field(default_factory=list)
+    found: int = 0
+    ended: bool = False
     _workers: "Future[Workers] | None" = None
     # Ray's processes die with the thread that started them, so that thread lives as long as the session.
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
@@ -48,8 +60,16 @@ class Session:
 
     @property
     def workers(self) -> Workers:
-        """The cluster, connected or started on first use."""
-        return self.start_workers().result()
+        """The cluster, connected or started on first use.
+
+        Raises:
+            EndedError: the release was asked to end.
+        """
+        starting = self.start_workers()
+        self.check_ended()
+        while not wait([starting], POLL_SECONDS).done:
+            self.check_ended()
+        return starting.result()
 
     def start_workers(self) -> "Future[Workers]":
         """Begin to connect to the cluster or to start it, if that has not begun yet."""
@@ -86,13 +106,16 @@ class Session:
     def in_turn(self, steps: Sequence[Step]) -> Iterator[Step]:
         """Yield steps, inputs first, each as soon as nothing more is awaited of other flows for it.
 
-        So a task is submitted when it can begin, and no dashboard shows one as running that only waits.
+        So a task is submitted when it can begin, and no dashboard shows one as running that only waits. None comes when
+        the release was asked to end.
         """
         own = {step.id for step in steps}
         left = list(steps)
         while left:
             waiting: set[str] = set()
             for step in left:
+                if self.ended:
+                    return
                 if any(self._awaited(source, own, waiting) for source in step.inputs.values()):
                     waiting.add(step.id)
                 else:
@@ -126,6 +149,7 @@ class Session:
         """Return where a step made in this process reports how far it is."""
 
         def report(done: float, total: float, unit: str, **shown: float) -> None:
+            self.check_ended()
             self._own[step.label] = Report(done, total, unit, shown, time.time())
 
         return report
@@ -142,15 +166,35 @@ class Session:
     def reports(self) -> dict[str, Report]:
         """Return how far every step is that goes on, here or on the cluster."""
         started = self._workers is not None and self._workers.done()
-        cluster = self.workers.reports() if started else {}
+        cluster = self._workers.result().reports() if started else {}
         return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
 
+    def end(self) -> None:
+        """Begin nothing more, and stop what goes on: training saves, all else is abandoned; returns when it has."""
+        with self._changed:
+            self.ended = True
+            self._changed.notify_all()
+        if self._workers is not None and self._workers.done() and self._workers.exception() is None:
+            self._workers.result().end()
+            self.saved = self._workers.result().saved()
+
+    def check_ended(self) -> None:
+        """Raise EndedError where the release was asked to end."""
+        if self.ended:
+            raise EndedError
+
+    def kept(self) -> str:
+        """Return what of the release is kept if it ends now."""
+        count = self.found + len(self.made)
+        return "; ".join([f"{count} finished {'step is' if count == 1 else 'steps are'} kept", *sorted(self.saved)])
+
     def close(self) -> None:
-        """Let go of the cluster and the outbox."""
+        """Let go of the cluster and the outbox; a cluster that starts while the release ends is not waited for."""
         self.outbox.close()
-        if self._workers is not None and self._workers.exception() is None:
-            self.workers.stop()
-        self._thread.shutdown()
+        started = self._workers is not None and (self._workers.done() or not self.ended)
+        if started and self._workers.exception() is None:
+            self._workers.result().stop()
+        self._thread.shutdown(wait=not self.ended)
 
 
 def target_of(profile: Profile, recipe: Recipe) -> Target:
@@ -186,6 +230,11 @@ def hold(session: Session) -> Iterator[Session]:
     _session = session
     try:
         yield session
+    except Exception:
+        raise
+    except BaseException:
+        session.end()
+        raise
     finally:
         _session = None
         session.close()

@@ -1,12 +1,13 @@
 """One step as Prefect sees it: a task run with its name and tags, `Cached` when it was there, retried by class."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
 from typing import Any
 
 from prefect import State, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture, wait
-from prefect.states import Completed
+from prefect.states import Cancelled, Completed
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, reusable
@@ -29,12 +30,31 @@ TASK: dict[str, Any] = {
 }
 
 
+def unless_ended(work: Callable[[str], State[Any]]) -> Callable[[str], State[Any]]:
+    """Let a task end in the state `Cancelled` where its release has ended, whatever its work came to then."""
+
+    @wraps(work)
+    def run(name: str) -> State[Any]:
+        session = current()
+        try:
+            session.check_ended()
+            return work(name)
+        except Exception as error:
+            if not session.ended:
+                raise
+            return Cancelled(message=root_message(error))
+
+    return run
+
+
 @task(name="step", task_run_name="{label}", **TASK)
+@unless_ended
 def make_step(label: str) -> State[Any]:
     """Make the artifact of the step with this label, or end in the state `Cached`."""
     session = current()
     step = session.plan.step(label)
     with session.making(step):
+        session.check_ended()
         found = reusable(step, session.store)
         record, reused = (found.record, True) if found is not None else _make(step, session)
     session.announce(step, reused)
@@ -61,6 +81,7 @@ def make_steps(steps: list[Step]) -> None:
 
     Raises:
         StepsFailedError: names every step that failed and why.
+        EndedError: the release was asked to end before they were made.
     """
     futures = {step.label: future for step, future in submitted(steps)}
     wait(list(futures.values()))
@@ -84,7 +105,9 @@ def raise_failures(ended: Iterable[tuple[str, PrefectFuture[Any]]]) -> None:
 
     Raises:
         StepsFailedError: names every one that failed and why, and how many were not made because of them.
+        EndedError: the release was asked to end.
     """
+    current().check_ended()
     failed = [(label, future.state) for label, future in ended if not future.state.is_completed()]
     blocked = [label for label, state in failed if state.name == "NotReady"]
     reasons = [f"{label}: {_reason(state)}" for label, state in failed if state.name != "NotReady"]

@@ -14,6 +14,7 @@ from olmo_core.artifact.store import Store
 from olmo_core.recipe.profile import Workers as WorkerSpec
 from tasks.board import Pins
 from tasks.energy import Meter
+from tasks.listener import Listener
 
 
 def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, meter: Meter) -> Record:
@@ -56,6 +57,7 @@ def _worker(config: dict[str, Any]) -> None:
     """What every rank runs."""
     import ray.train
 
+    from olmo_core.train.preemption import PreemptedError, ask
     from olmo_core.train.ranks import make_run
 
     step, store, placement = config["step"], config["store"], config["placement"]
@@ -64,6 +66,10 @@ def _worker(config: dict[str, Any]) -> None:
         return
     pins = Pins(config["board"], step.label, step.id)
     try:
-        make_run(step, store, placement, progress=pins.progress, metrics=pins.metrics, meter=config["meter"])
+        with Listener(config["board"], ask).working():
+            make_run(step, store, placement, progress=pins.progress, metrics=pins.metrics, meter=config["meter"])
+    except PreemptedError as error:
+        config["board"].save.remote(str(error))
+        raise
     finally:
         pins.close()

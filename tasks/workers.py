@@ -4,7 +4,12 @@ Ordinary steps are Ray tasks. Evaluations and publishing go to a few actors at t
 what training leaves over. Training runs are Ray Train jobs, see `training`.
 """
 
+import _thread
 import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from infra.ray_cluster import Cluster
@@ -16,8 +21,10 @@ from olmo_core.artifact.store import Store
 from olmo_core.hub.publish import Publication, publish
 from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.profile import Profile
-from tasks.board import Board, Pins, Report
+from tasks.board import REPORT_SECONDS, Board, Pins, Report
 from tasks.energy import Meter
+from tasks.failures import EndedError
+from tasks.listener import Listener
 from tasks.outbox import Outbox
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
@@ -37,29 +44,25 @@ class Workers:
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
         beside = ray.remote(Beside).options(num_cpus=0, max_restarts=-1)
-        self._beside: list[Any] = [beside.remote() for _ in range(profile.beside)]
+        self._beside: list[Any] = [beside.remote(self.board) for _ in range(profile.beside)]
         self._next = 0
+        self._lock = threading.Lock()
+        self._going: set[Any] = set()
+        self._ended = False
         self.store = store
         self.profile = profile
 
     def make(self, step: Step) -> tuple[Record, bool]:
         """Make a step somewhere on the cluster and return its record, and whether it was there already."""
-        import ray
-
         meter = Meter.of(self.profile, self.profile.placement)
         arguments = (step, self.store, self.profile.placement, self.board, meter)
-        if step.kind in BESIDE_KINDS:
-            work = self._idle().make.options(name=step.label).remote(*arguments)
-        else:
-            work = self._task.options(name=step.label).remote(*arguments)
-        return ray.get(work)  # type: ignore[no-any-return]
+        work = self._idle().make if step.kind in BESIDE_KINDS else self._task
+        return self._result(lambda: work.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
 
     def publish(self, revision: Step, native: Step, target: Target) -> Publication:
         """Publish the artifact of a revision, whose weights are those of the step `native`."""
-        import ray
-
         work = self._idle().publish.options(name=f"publish {revision.name}")
-        return ray.get(work.remote(revision, native, self.store, target))  # type: ignore[no-any-return]
+        return self._result(lambda: work.remote(revision, native, self.store, target))  # type: ignore[no-any-return]
 
     def reports(self) -> dict[str, Report]:
         """Return how far the steps are that go on."""
@@ -67,9 +70,46 @@ class Workers:
 
         return ray.get(self.board.reports.remote(), timeout=5)  # type: ignore[no-any-return]
 
+    def end(self) -> None:
+        """Take no more work and stop what goes on: training saves, all else is abandoned."""
+        import ray
+
+        with self._lock:
+            self._ended = True
+            going = list(self._going)
+        self.board.end.remote()
+        for work in going:
+            ray.cancel(work)
+
+    def saved(self) -> list[str]:
+        """Return, when all work has stopped, what training runs say that saved."""
+        import ray
+
+        while self.reports():
+            time.sleep(REPORT_SECONDS)
+        return ray.get(self.board.saved.remote(), timeout=5)  # type: ignore[no-any-return]
+
     def stop(self) -> None:
         """Disconnect; ends the cluster too where it was started here."""
         self.cluster.stop()
+
+    def _result(self, submit: Callable[[], Any]) -> Any:
+        """Return what submitted work comes to.
+
+        Raises:
+            EndedError: no more work is taken.
+        """
+        import ray
+
+        with self._lock:
+            if self._ended:
+                raise EndedError
+            work = submit()
+            self._going.add(work)
+        try:
+            return ray.get(work)
+        finally:
+            self._going.discard(work)
 
     def _idle(self) -> Any:
         self._next += 1
@@ -79,13 +119,15 @@ class Workers:
 class Beside:
     """An actor that works at the lowest priority, one call at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, board: Any) -> None:
         """Step back behind every process of ordinary priority."""
         os.nice(NICE)
+        self._listener = Listener(board, _thread.interrupt_main)
 
     def make(self, step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
         """Make a step."""
-        return _make(step, store, placement, board, meter)
+        with self._abandoned():
+            return _make(step, store, placement, board, meter)
 
     def publish(self, revision: Step, native: Step, store: Store, target: Target) -> Publication:
         """Publish a revision."""
@@ -93,7 +135,17 @@ class Beside:
         if shown is None or model is None:
             missing = revision if shown is None else native
             raise MissingInputError(f"publishing needs {missing.label}, which is not in {store.root}; make it first")
-        return publish(Revision.of(shown), model.path, target)
+        with self._abandoned():
+            return publish(Revision.of(shown), model.path, target)
+
+    @contextmanager
+    def _abandoned(self) -> Iterator[None]:
+        """Abandon the work in this block when the release ends."""
+        try:
+            with self._listener.working():
+                yield
+        except KeyboardInterrupt:
+            raise EndedError from None
 
 
 def _make(step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:

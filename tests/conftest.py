@@ -12,6 +12,7 @@ os.environ["DO_NOT_TRACK"] = "1"
 LONGEST_FIRST = (
     "flows/test_services.py",
     "flows/test_release.py",
+    "flows/test_ended.py",
     "tasks/test_shipper.py",
     "tasks/test_training.py",
     "benchmarks/test_train_step.py",

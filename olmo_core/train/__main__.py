@@ -4,17 +4,21 @@
     torchrun --nproc_per_node=8 -m olmo_core.train RECIPE --stage stage1 --profile PROFILE
 
 What they leave in the store of the profile is what a release leaves there. What a run needs (mix, token files, start
-checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Stopped by
-SIGTERM, it saves and ends with code 143, and goes on when it is started again.
+checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Ctrl-C and
+SIGTERM let it save after the step in hand and end with code 130 or 143; started again, it goes on.
 
 An entry, so it may use what is above this room: recipe and profile.
 """
 
 import argparse
 import json
+import os
+import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
@@ -25,8 +29,16 @@ from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 
-PREEMPTED = 128 + 15  # The code of a process that SIGTERM ended.
+SIGNALED = 128  # The code of a process that a signal ended is this more than the signal's number.
 SHOW_SECONDS = 5.0
+
+
+class StoppedError(BaseException):
+    """A signal that ends the process at once; no `Exception`, so that nothing on the way takes it for a failure."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -48,10 +60,31 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--profile", default="laptop", help="where and how: a profile by name, or a YAML file")
     given, words = parser.parse_known_args(arguments)
     try:
-        return _train(given, overrides_of(words))
+        with _stoppable():
+            return _train(given, overrides_of(words))
+    except StoppedError as stopped:
+        print("interrupted: what was committed is kept; run the same command to go on", file=sys.stderr)
+        return SIGNALED + stopped.number
     except (ConfigError, ValueError, LookupError, MemoryError, RangeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Raise `StoppedError` at the first SIGINT or SIGTERM, but for the time in which training takes them."""
+
+    def stop(number: int, _: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_IGN if "WORLD_SIZE" in os.environ else signal.SIG_DFL)
+        raise StoppedError(number)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _train(given: argparse.Namespace, overrides: list[str]) -> int:
@@ -74,8 +107,8 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
             try:
                 make_run(run.step, store, placement, **({"progress": Shown(run.step.name)} if rank == 0 else {}))
             except PreemptedError as error:
-                print(f"preempted: {error}", file=sys.stderr)
-                return PREEMPTED
+                print(f"interrupted: {error}; run the same command to go on", file=sys.stderr)
+                return SIGNALED + error.number
             if rank == 0:
                 print(f"{run.step.label}: complete in {store.root}/{run.step.folder}")
     return 0
@@ -110,16 +143,19 @@ def _runs(plan: Plan, stage: str, seed: int | None) -> list[Run]:
 
 
 class Shown:
-    """Progress as a line now and then."""
+    """Progress as a line: before the first step, which compiles, after it, and then now and then."""
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._last = 0.0
+        self._began = False
+        self._next = 0.0
 
     def __call__(self, done: float, total: float, unit: str, **shown: float) -> None:
         """Print a line, unless the last one was just now."""
-        if time.monotonic() - self._last >= SHOW_SECONDS or done == total:
-            self._last = time.monotonic()
+        now = time.monotonic()
+        if now >= self._next or done == total:
+            self._next = now + SHOW_SECONDS if self._began else 0.0
+            self._began = True
             values = "".join(f", {name} {value:.4g}" for name, value in shown.items())
             print(f"{self._name}: {done:,.0f} of {total:,.0f} {unit}{values}", file=sys.stderr)
 

@@ -69,10 +69,12 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
     every, slot = job.placement.recovery_every or config.steps, position.slot
     history = History(config, trainer.columns)
     history.restore(position.rows)
+    shown: dict[str, float] = {}
     with ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
         callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer, history, saver)]
         batches = stack.enter_context(read_ahead(loader, range(position.step, config.steps), rank, world))
+        job.progress(position.step * config.batch_tokens, total, "tokens")
         for step, batch in enumerate(batches, position.step + 1):
             rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
             targets, ends = _targets(batch, config), None if batch.ends is None else torch.from_numpy(batch.ends)
@@ -86,7 +88,8 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
                 live = {name: value for each in callbacks for name, value in each.numbers(len(rows)).items()}
                 for row in rows:
                     job.metrics(int(row["step"]), row | live)
-                job.progress(step * config.batch_tokens, total, "tokens", loss=rows[-1]["loss"], **live)
+                shown = {"loss": rows[-1]["loss"], **live}
+            job.progress(step * config.batch_tokens, total, "tokens", **shown)
             if step in permanent:
                 saver.save(checkpoint_step(job.step, step), step, rate, history.take())
             elif saving:
@@ -94,7 +97,7 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
                 saver.save(recovery_step(job.step, slot), step, rate, history.rows)
             if stopping and step < config.steps:
                 saver.wait()
-                raise PreemptedError(f"{job.step.label} was asked to stop; its {step} steps are saved")
+                raise PreemptedError(f"{job.step.label} is saved at step {step}", preemption.number)
 
 
 def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> list[Callback]:

@@ -1,8 +1,8 @@
-"""SIGTERM as a request to stop: the loop saves what it has, and all ranks stop after the same step."""
+"""SIGTERM and Ctrl-C as a request to stop: the loop saves what it has, and all ranks stop after the same step."""
 
 import signal
 import threading
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 import torch
@@ -10,30 +10,36 @@ import torch.distributed as dist
 
 from olmo_core.train.runtime import rank_and_world
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 class PreemptedError(RuntimeError):
-    """The run was asked to stop, and can go on from where it stands."""
+    """The run was asked to stop, and can go on from where it stands; `number` is that of the signal."""
+
+    def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
+        super().__init__(message)
+        self.number = number
 
 
 _asked = threading.Event()
 
 
-def listen() -> Any:
-    """Take SIGTERM, from now on and whichever thread trains, as a request to stop; only the main thread may call this.
-
-    Returns:
-        Who had it before, for `signal.signal`.
-    """
-    return signal.signal(signal.SIGTERM, lambda *_: _asked.set())
+def ask(*_: object) -> None:
+    """Ask the run of this process to stop, from any thread or as a signal handler."""
+    _asked.set()
 
 
 class Preemption:
     """Whether the process was asked to stop. All ranks make one.
 
-    In the main thread it listens while it is open; where another one trains, somebody must have called `listen`.
+    In the main thread it takes SIGTERM and SIGINT while it is open; where another thread trains, somebody calls `ask`.
+    A signal before the first step, when there is nothing to save, and the same signal again go to whoever had it
+    before, where that is a function. Several ranks ignore it then: of one press torchrun sends each up to three.
     """
 
     def __init__(self) -> None:
+        self._began = False
+        self._taken: list[int] = []
         self._message: tuple[torch.Tensor, dist.Work] | None = None
         # On the CPU and in a group of its own: no step waits for it, and it waits for no step.
         self._group = dist.new_group(backend="gloo") if rank_and_world()[1] > 1 else None
@@ -42,22 +48,38 @@ class Preemption:
         """Take the signal from whoever had it."""
         self._main = threading.current_thread() is threading.main_thread()
         if self._main:
-            self._before = listen()
+            self._before: dict[int, Any] = {number: signal.signal(number, self._take) for number in SIGNALS}
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signal back."""
+        """Give the signals back."""
+        stopped = self._group is not None and isinstance(error, PreemptedError)
         if self._main:
-            signal.signal(signal.SIGTERM, self._before)
+            for number, before in self._before.items():
+                signal.signal(number, signal.SIG_IGN if stopped else before)
             _asked.clear()
+
+    @property
+    def number(self) -> int:
+        """The signal that asked; SIGTERM, as clusters send it, where another rank or thread was asked."""
+        return self._taken[0] if self._taken else signal.SIGTERM
+
+    def _take(self, number: int, frame: FrameType | None) -> None:
+        before = self._before[number]
+        again = number in self._taken and self._group is None
+        if callable(before) and (not self._began or again):
+            before(number, frame)
+        self._taken.append(number)
+        ask()
 
     def requested(self) -> bool:
         """Return whether to stop now; to be asked once a step, on all ranks.
 
         With several ranks it is what they knew at the step before: its message had all of this step to arrive.
         """
+        self._began = True
         if self._group is None:
             return _asked.is_set()
         known = False

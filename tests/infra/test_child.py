@@ -49,5 +49,6 @@ def test_a_child_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> None
     code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
     child = start_child([sys.executable, "-c", code], os.environ, log)
     wait_until(lambda: log.read_text() == "up\n", "the child did not start")
+    assert os.getsid(child.pid) == child.pid, "Ctrl-C in our terminal would reach it"
     stop_child(child)
     assert child.returncode == -signal.SIGKILL

@@ -10,6 +10,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from tasks import session
+from tasks.failures import EndedError
 from tasks.session import Session
 
 MAKE = "tiny_release:make_soup"
@@ -55,3 +56,26 @@ def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.Mo
     assert [(each.done, each.total) for each in seen] == [(0.0, 120.0), (40.0, 120.0)]
     assert "pause the Hub asks for" in seen[0].unit
     assert opened.reports() == {}
+
+
+def test_a_release_that_ends_begins_nothing_more(opened: Session) -> None:
+    turns = opened.in_turn([MIX, RUN, SUITE])
+    assert next(turns) is MIX
+    opened.made.append(MIX.label)
+    opened.saved.append("run/ours is saved at step 7")
+    opened.end()
+    assert list(turns) == []
+    assert list(opened.in_turn([SUITE])) == []
+    with pytest.raises(EndedError):
+        opened.reporter(SUITE)(1, 2, "bytes")
+    with pytest.raises(EndedError):
+        _ = opened.workers
+    assert opened.kept() == "1 finished step is kept; run/ours is saved at step 7"
+
+
+def test_waiting_for_another_flow_is_over_when_the_release_ends(opened: Session) -> None:
+    with opened.expect([CORPUS]):
+        turns = opened.in_turn([SUITE, MIX])
+        assert next(turns) is SUITE
+        opened.end()
+        assert list(turns) == []

@@ -68,7 +68,7 @@ def test_two_workers_save_when_asked_to_stop_and_one_process_makes_the_bits_of_o
     stopper.join()
     assert stopped
     assert classify(failure.value) is FailureClass.PREEMPTION
-    assert "run/run was asked to stop; its " in root_message(failure.value)
+    assert "run/run is saved at step " in root_message(failure.value)
     assert store.find(step) is None
     saved = store.find(recovery_step(step, 0))
     assert saved is not None

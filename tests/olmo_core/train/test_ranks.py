@@ -87,7 +87,7 @@ def test_canonical_shards_give_the_same_bits_for_one_two_and_four_ranks(two: Res
 
 
 def test_all_ranks_stop_at_the_same_step_and_go_on(two: Results, folder: Path) -> None:
-    told = "run/run was asked to stop; its 12 steps are saved"
+    told = "run/run is saved at step 12"
     assert [each["preempted"] for each in two] == [[told], [told]]
     store = Store(str(folder / "preempted"))
     artifact = store.find(run(store, rank_work.preemptible()))

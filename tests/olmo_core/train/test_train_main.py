@@ -17,7 +17,7 @@ from olmo_core.artifact.store import Store
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
-from olmo_core.train.__main__ import PREEMPTED, Shown, main
+from olmo_core.train.__main__ import Shown, main
 from olmo_core.train.history import read_history
 
 ROOT = Path(__file__).parents[3]
@@ -76,15 +76,42 @@ def test_a_plain_process_makes_what_the_library_makes(
         assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
+@pytest.mark.parametrize(
+    ("pressed", "number", "code", "said"),
+    [
+        ({512: 1}, signal.SIGINT, 130, "run/stage1 is saved at step 2"),
+        ({512: 1}, signal.SIGTERM, 143, "run/stage1 is saved at step 2"),
+        ({512: 2}, signal.SIGINT, 130, "what was committed is kept"),
+        ({0: 1}, signal.SIGINT, 130, "what was committed is kept"),
+    ],
+    ids=["once", "SIGTERM", "twice", "before-the-first-step"],
+)
 def test_a_process_that_is_asked_to_stop_ends_as_one_and_goes_on(
-    plan: Plan, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    pressed: dict[int, int],
+    number: signal.Signals,
+    code: int,
+    said: str,
+    plan: Plan,
+    made: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     store, library = without_run(made, tmp_path, plan), Store(str(made / "artifacts"))
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+    def press(_: Shown, done: float, *__: object, **___: object) -> None:
+        for _ in range(pressed.get(int(done), 0)):
+            signal.raise_signal(number)
+
     with monkeypatch.context() as patch:
-        patch.setattr(Shown, "__call__", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
-        assert main(words(tmp_path)) == PREEMPTED == 143
-    assert capsys.readouterr().err == "preempted: run/stage1 was asked to stop; its 11 steps are saved\n"
+        patch.setattr(Shown, "__call__", press)
+        assert main(words(tmp_path)) == code
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"interrupted: {said}; run the same command to go on"
+    assert not list(store.base.glob("*/*/attempt-*/new-*")) and store.peek(plan.runs["stage1"][0].step) is None
     assert main(words(tmp_path)) == 0
     step = plan.runs["stage1"][0].step
     ours, theirs = store.peek(step), library.peek(step)
@@ -114,11 +141,11 @@ def test_torchrun_is_asked_to_stop_goes_on_and_makes_the_bits_of_one_process(
     lines = []
     for line in first.stderr:
         lines.append(line)
-        if "stage1: 5,120 of" in line:
+        if "stage1: 512 of" in line:
             first.send_signal(signal.SIGTERM)
     first.communicate(timeout=120)
     assert first.returncode != 0
-    assert sum("preempted: run/stage1 was asked to stop; its " in line for line in lines) == 2, lines
+    assert sum("interrupted: run/stage1 is saved at step " in line for line in lines) == 2, lines
     assert store.peek(run.step) is None
 
     second = started()

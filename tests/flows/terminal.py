@@ -1,0 +1,83 @@
+"""A command in a pseudo-terminal, as a person runs it: Ctrl-C goes to all processes of the foreground."""
+
+import os
+import pty
+import re
+import select
+import signal
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+MARK = "OLMO_TEST_MARK"
+LIMIT_SECONDS = 600.0  # of a release on a busy machine; nothing here takes a minute otherwise
+CTRL_C = b"\x03"
+
+
+class Terminal:
+    """A terminal of its own in which one command runs."""
+
+    def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+        """Start it; everything below it carries a mark in its environment."""
+        self._mark = f"{MARK}={os.getpid()}-{time.monotonic_ns()}"
+        name, _, value = self._mark.partition("=")
+        self.said = ""
+        self.pid, self._side = pty.fork()
+        if self.pid == 0:
+            os.chdir(folder)
+            os.execve(command[0], command, {**environment, name: value, "TERM": "xterm", "COLUMNS": "160"})
+
+    def until(self, words: str) -> None:
+        """Read until these words appear."""
+        self._read(lambda: words in self.said, f"{words!r} did not appear")
+
+    def press(self, key: bytes = CTRL_C) -> None:
+        os.write(self._side, key)
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the command alone."""
+        os.kill(self.pid, number)
+
+    def end(self) -> int:
+        """Read to the end; returns the exit code."""
+        self._read(lambda: False, "the command did not end")
+        _, status = os.waitpid(self.pid, 0)
+        return os.waitstatus_to_exitcode(status)
+
+    def left(self) -> list[str]:
+        """Return the command lines of what still runs of all that was started."""
+        found = []
+        for process in psutil.process_iter():
+            try:
+                if self._mark.encode() in Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0"):
+                    found.append(f"{process.pid} {' '.join(process.cmdline())[:120]}")
+            except (OSError, psutil.Error):
+                continue
+        return found
+
+    def _read(self, met: "object", message: str) -> None:
+        end = time.monotonic() + LIMIT_SECONDS
+        while not met():  # type: ignore[operator]
+            assert time.monotonic() < end, f"{message}:\n{self.said[-4000:]}"
+            if not select.select([self._side], [], [], 0.2)[0]:
+                continue
+            try:
+                data = os.read(self._side, 65536)
+            except OSError:  # the last process that had it open is gone
+                data = b""
+            if not data:
+                return
+            self.said += data.decode(errors="replace")
+
+
+def olmo() -> str:
+    return str(Path(sys.executable).with_name("olmo"))
+
+
+def plain(text: str) -> list[str]:
+    """Return the lines a person has read when it is over, without what moves the cursor and without ^C."""
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("^C", "").replace("\r", "\n").splitlines()
+    return [line for line in lines if line.strip()]
