@@ -6,8 +6,9 @@ from flows.display import print_table, waiting
 from flows.ending import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
-from infra.machine import cores, has_bf16, measured_machine, processor
+from infra.machine import cores, measured_machine, processor
 from infra.services.group import bring_up, environment_file, services_up, states, take_down
+from olmo_core.artifact.source import environment
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import Recipe
 
@@ -62,7 +63,7 @@ def examined(recipe: str, profile: str) -> list[Finding]:
 
 def _machine(recipe: Recipe, profile: Profile) -> Finding:
     """Return what the machine is, and what it makes of the products of a recipe."""
-    seen = f"{processor()}, {cores()} cores, {'with' if has_bf16() else 'without'} bf16 instructions"
+    seen = f"{processor()}, {cores()} cores; {environment().arithmetic}"
     machine = measured_machine(recipe, profile.folder)
     if machine is None:
         return Finding("machine", seen, "torch cannot be run: install what requirements.lock says")

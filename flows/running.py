@@ -5,7 +5,8 @@ Services start while Prefect is still being imported, because both take seconds.
 
 import os
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
@@ -49,37 +50,48 @@ def run_release(
     plan = read_plan(recipe, overrides)
     parts = _parts(plan, only, start)
     store = open_store(loaded)
-    check_inputs(plan, store, parts)
-    steps = [step for part in parts for step in plan.steps_of(part)]
-    todo = [step for step in steps if _has_to_be_made(step, store)]
-    target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
-    check_room(loaded, bytes_to_write(plan, store, todo, loaded))
-    print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)
-    server = _prefect(loaded)
-    try:
-        with open_session(plan, loaded, idle=not todo) as session:
+    with _prefect(loaded) as server:
+        check_inputs(plan, store, parts)
+        steps = [step for part in parts for step in plan.steps_of(part)]
+        todo = [step for step in steps if _has_to_be_made(step, store)]
+        target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
+        check_room(loaded, bytes_to_write(plan, store, todo, loaded))
+        print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)
+        with _full_disk_told(loaded), open_session(plan, loaded, idle=not todo) as session:
             session.found = len(steps) - len(todo)
             if todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
-    except Exception as error:
-        if isinstance(error, StepsFailedError | EndedError) or (disk := room(loaded, 0)).fine:
-            raise
-        # Where the disk is full, every server fails in a way of its own.
-        what = f"disk: {disk.seen}; make room and run it again: what was committed is kept"
-        raise StepsFailedError(f"{what} ({root_message(error)})") from error
-    finally:
-        if server is not None:
-            server.stop()
     _conclude(plan, store, session, time.monotonic() - began, console, as_json)
 
 
-def _prefect(profile: Profile) -> PrefectServer | None:
-    """Start a Prefect server of our own, or point Prefect to the one of the profile."""
-    if profile.prefect is None:
-        return PrefectServer(profile.folder)
-    os.environ.update(client_environment(profile.folder) | {"PREFECT_API_URL": profile.prefect})
-    return None
+@contextmanager
+def _prefect(profile: Profile) -> Iterator[PrefectServer | None]:
+    """Run a Prefect server of our own in this block, or point Prefect to the one of the profile.
+
+    Ours imports for 5 s on a core while this process still looks at the store and imports what the flows need.
+    """
+    if profile.prefect is not None:
+        os.environ.update(client_environment(profile.folder) | {"PREFECT_API_URL": profile.prefect})
+        yield None
+        return
+    server = PrefectServer(profile.folder)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def _full_disk_told(profile: Profile) -> Iterator[None]:
+    """Name the disk where that is full: every server then fails in a way of its own."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, StepsFailedError | EndedError) or (disk := room(profile, 0)).fine:
+            raise
+        what = f"disk: {disk.seen}; make room and run it again: what was committed is kept"
+        raise StepsFailedError(f"{what} ({root_message(error)})") from error
 
 
 def _run_flow(

@@ -60,13 +60,6 @@ def processor() -> str:
     return f"{name}{kind}, {environment().cpu}"
 
 
-def has_bf16() -> bool:
-    """Return whether the processor multiplies bf16 by instructions of its own."""
-    facts = _cpuinfo()
-    flags = facts.get("flags") or facts.get("Features", "")  # x86, Arm
-    return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(flags.split()))
-
-
 def cores() -> int:
     """Return how many CPUs this process may use."""
     if sys.platform == "linux":

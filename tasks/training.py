@@ -24,12 +24,12 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
         ray.train.TrainingFailedError: a worker failed; it carries each worker's exception.
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
 
     from tasks.preemptible import PreemptibleConfig
+    from tasks.torch_job import TorchJob
 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
-    trainer = TorchTrainer(
+    job = TorchJob(
         _worker,
         train_loop_config={
             "step": step,
@@ -46,7 +46,7 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
             failure_config=FailureConfig(max_failures=0),  # retries belong to Prefect, by class of failure
         ),
     )
-    trainer.fit()
+    job.fit()
     found = store.find(step)
     if found is None:
         raise RuntimeError(f"{step.label}: its workers ended without a record in {store.root}")

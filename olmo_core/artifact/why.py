@@ -9,10 +9,11 @@ from typing import Any
 from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.record import Record
-from olmo_core.artifact.source import source_of
+from olmo_core.artifact.source import environment, source_of
 from olmo_core.artifact.store import Store
 
 ABSENT = "(absent)"
+ARITHMETIC = "olmo_core.model.arithmetic"  # what multiplies matrices imports it
 LOOKED_AT = (
     32  # records of other names a step is compared with: OLMo 2 1B has 1,980 checkpoints, each with its own name
 )
@@ -81,7 +82,14 @@ class Explainer:
         if changed:
             reason = f"complete; code changed since in {', '.join(changed)}"
             return Why(not self.strict_code, reason, code_changed=changed)
-        return Why(True, "complete")
+        return Why(True, f"complete{self._other_arithmetic(record)}")
+
+    def _other_arithmetic(self, record: Record) -> str:
+        """Say so where a record's matrix products were computed as this machine would not; bits then differ."""
+        made, here = record.environment.arithmetic, environment().arithmetic
+        if ARITHMETIC not in record.source.modules or made in ("", here):
+            return ""
+        return f"; computed by {made}, here it would be {here}: other bits, losses within 1e-3"
 
     def _peek(self, step: Step) -> Record | None:
         if step.id not in self._peeked:

@@ -17,7 +17,9 @@ from tokenizers import Tokenizer
 
 from olmo_core.model.load import load_model
 
-RTOL, ATOL = 1e-4, 1e-5
+# Of the largest logit of a position. Two orders of fp32 sums differ by a few 1e-6 of it in the models of the tests, and by
+# more the deeper a model is; a tensor in the wrong place changes all of it.
+TOLERANCE = 5e-5
 ROWS = 2
 LONGEST = 512  # Tokens of a row; shorter where the context is.
 SAMPLE = "The quick brown fox, 1234567 times; naïve café — 東京 🙂\n\n    def f(x):\treturn x<|endoftext|>"
@@ -46,7 +48,7 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
         native: folder of the checkpoint or soup it was exported from.
 
     Raises:
-        ParityError: it cannot be loaded, tensors are missing or left over, logits differ beyond `RTOL` and `ATOL`, an
+        ParityError: it cannot be loaded, tensors are missing or left over, logits differ by more than `TOLERANCE`, an
             argmax differs, the tokenizer gives other ids than its tokenizer.json, or special ids are not the config's.
     """
     from transformers import AutoModelForCausalLM
@@ -105,16 +107,16 @@ def compare(native: torch.Tensor, loaded: torch.Tensor, name: str) -> Parity:
             f"{name}: logits have shape {tuple(loaded.shape)}, the native model gives {tuple(native.shape)}"
         )
     difference = (native - loaded).abs()
-    bound = ATOL + RTOL * native.abs()
+    bound = TOLERANCE * native.abs().amax(-1, keepdim=True)
     chosen = native.gather(-1, loaded.argmax(-1, keepdim=True)).squeeze(-1)
     best = native.amax(-1)
-    agreement = (best - chosen <= ATOL + RTOL * best.abs()).float().mean().item()
+    agreement = (best - chosen <= bound.squeeze(-1)).float().mean().item()
     # Written so that a NaN on either side fails.
     if not bool((difference <= bound).all()) or agreement < 1:
         row, position = divmod(int((difference - bound).amax(-1).argmax()), native.shape[1])
         raise ParityError(
             f"{name}: logits differ from the native model by up to {difference.max():.3g} (row {row}, position "
-            f"{position}; allowed {ATOL:g} + {RTOL:g} x value), argmax agrees at {agreement:.2%} of positions; "
+            f"{position}; allowed {TOLERANCE:g} of the largest), argmax agrees at {agreement:.2%} of positions; "
             "the export is wrong or the files are not those of this model"
         )
     return Parity(native.shape[0] * native.shape[1], difference.max().item(), agreement)

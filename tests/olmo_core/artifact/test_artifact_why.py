@@ -5,9 +5,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from olmo_core.artifact import why as why_module
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
-from olmo_core.artifact.source import Source
+from olmo_core.artifact.source import Source, environment
 from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import ABSENT, Difference, Explainer, why
 
@@ -42,6 +43,20 @@ def test_complete_is_a_hit_and_nothing_at_all_is_a_miss(store: Store) -> None:
     assert (answer.hit, answer.reason) == (False, "no corpus was ever made in this store")
     make(corpus(), store)
     assert why(corpus(), store).hit and why(corpus(), store).reason == "complete"
+
+
+def test_other_arithmetic_is_named_where_matrices_were_multiplied(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(corpus(), store)
+    here, other = environment(), "CPU AVX512, own bf16"
+    monkeypatch.setattr(why_module, "environment", lambda: here.model_copy(update={"arithmetic": other}))
+    assert why(corpus(), store).reason == "complete", "a corpus has the same bytes everywhere"
+    monkeypatch.setattr(why_module, "ARITHMETIC", "artifact_work")
+    assert why(corpus(), store).reason == (
+        f"complete; computed by {here.arithmetic}, here it would be {other}: other bits, losses within 1e-3"
+    )
+    assert why(corpus(), store).hit
 
 
 leaves = ["filter.length", "filter.languages[0]", "filter.languages[1]", "filter.limits", "seed", "share", "dedup"]
