@@ -17,8 +17,8 @@ from tokenizers import Tokenizer
 
 from olmo_core.model.load import load_model
 
-# Of the largest logit of a position. Two orders of fp32 sums differ by a few 1e-6 of it in the models of the tests, and by
-# more the deeper a model is; a tensor in the wrong place changes all of it.
+# Of the largest logit of a position. Two orders of fp32 sums differ by a few 1e-6 of it in the models of the tests, and
+# by more the deeper a model is; a tensor in the wrong place changes all of it.
 TOLERANCE = 5e-5
 ROWS = 2
 LONGEST = 512  # Tokens of a row; shorter where the context is.
