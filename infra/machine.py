@@ -88,7 +88,7 @@ def _shape(asked: Mapping[str, Any]) -> str:
 
 
 def _measure(asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    command = [sys.executable, "-m", "olmo_core.train.machine_rate", json.dumps(asked)]
+    command = [sys.executable, "-P", "-m", "olmo_core.train.machine_rate", json.dumps(asked)]
     try:
         run = subprocess.run(command, capture_output=True, check=True, timeout=LIMIT_SECONDS)
         found: dict[str, Any] = json.loads(run.stdout)

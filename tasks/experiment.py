@@ -37,6 +37,7 @@ _PAGE = 1000
 
 def connect(uri: str) -> MlflowClient:
     """Open a tracking server or database; a fresh database is migrated by one process at a time."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # forgotten with the user's settings, by who forgets these
     with _migration_lock(uri):
         make_database(uri)
         set_tracking_uri(uri)  # the registry looks a version's model up at this global address

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hub_server import FakeHub
 from prefect import __version__ as prefect_version
+from s3fs import S3FileSystem
 
 from infra import doctor
 from infra.doctor import Finding, before_a_release, examine, room
@@ -155,6 +156,7 @@ def test_a_store_that_refuses_checksums_is_told_from_wrong_credentials(monkeypat
     for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
     monkeypatch.delenv(doctor.CHECKSUMS, raising=False)
+    S3FileSystem.clear_instance_cache()  # one of another test calls another endpoint
     with OldStore() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{server.server_address[1]}")
