@@ -14,7 +14,6 @@ import psutil
 
 from infra.environment import RAY_CLUSTER, forget, standing_in
 from infra.patience import Lines
-from infra.ports import free_port
 from infra.sockets import own_folder
 
 log = logging.getLogger(__name__)
@@ -77,9 +76,7 @@ class Cluster:
                 with _temporary_files(self._folder):
                     ray.init(
                         num_cpus=cpus,
-                        include_dashboard=True,  # Ray Train needs it to clean up after a dead controller
-                        dashboard_host="127.0.0.1",
-                        dashboard_port=free_port(),  # its default is that of `olmo up`
+                        include_dashboard=False,  # of `olmo up` only: its processes import for 7 s on a Zen 3 core
                         log_to_driver=False,
                         logging_level=logging.ERROR,
                     )

@@ -35,6 +35,7 @@ class Board:
         self._reports: dict[str, Report] = {}
         self._end = asyncio.Event()
         self._saved: list[str] = []
+        self._reserved: dict[str, list[Any]] = {}
 
     def progress(self, label: str, report: Report | None) -> None:
         """Take a report of a step; None when it ended."""
@@ -67,6 +68,14 @@ class Board:
     def saved(self) -> list[str]:
         """Return what such runs said."""
         return list(self._saved)
+
+    def reserve(self, run: str, group: Any) -> None:
+        """Take the placement group that a run has got."""
+        self._reserved.setdefault(run, []).append(group)
+
+    def release(self, run: str) -> list[Any]:
+        """Return the placement groups of a run that is over, for whoever frees what is left of them."""
+        return self._reserved.pop(run, [])
 
     async def ended(self) -> None:
         """Return when the release ends; others may call meanwhile."""

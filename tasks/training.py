@@ -25,12 +25,14 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
     """
     from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from tasks.preemptible import PreemptibleConfig
-    from tasks.torch_job import TorchJob
+    from tasks.preemptible import ListeningConfig, group_config
+    from tasks.train_job import TrainJob
 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
-    job = TorchJob(
+    alone = spec.count == 1 and not spec.gpus and spec.placement.sharding == "replicate"
+    job = TrainJob(
         _worker,
+        board,
         train_loop_config={
             "step": step,
             "store": store,
@@ -38,7 +40,7 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
             "board": board,
             "meter": meter,
         },
-        torch_config=PreemptibleConfig(backend="nccl" if spec.gpus else "gloo"),
+        backend_config=ListeningConfig() if alone else group_config("nccl" if spec.gpus else "gloo"),
         scaling_config=ScalingConfig(num_workers=spec.count, use_gpu=spec.gpus > 0, resources_per_worker=resources),
         run_config=RunConfig(
             name=f"{step.name}-{step.id[:12]}-{uuid.uuid4().hex[:8]}",  # a name seen before would make Ray resume it

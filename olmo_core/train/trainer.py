@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 from torch.distributed.tensor import DTensor
 
 from olmo_core.artifact.job import Placement
@@ -57,6 +56,8 @@ class Trainer:
         recompute(self.model, placement.recompute)
         self._slice_loss = slice_loss
         if compiles(model, config, placement) and can_compile():
+            from torch._inductor.runtime.cache_dir_utils import cache_dir  # imports a compiler, for 0.8 s
+
             remove_torn(Path(cache_dir()))
             for block in self.model.blocks:
                 block.compile(dynamic=False, options=COMPILATION)

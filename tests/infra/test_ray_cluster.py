@@ -40,7 +40,7 @@ def test_a_cluster_of_our_own_is_no_others(name: str, calls: list[dict[str, Any]
     ((call),) = calls
     assert name not in call["environment"]
     assert call["environment"]["RAY_worker_niceness"] == "7", "what tunes any cluster is the user's"
-    assert "address" not in call and call["dashboard_port"] != 8265, "that port is the one of `olmo up`"
+    assert "address" not in call and call["include_dashboard"] is False, "nobody looks at it"
 
 
 def test_a_long_tmpdir_starts_too(calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

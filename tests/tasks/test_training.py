@@ -1,9 +1,10 @@
-"""A run by two workers of Ray Train that are asked to stop, and gone on with, against the same run by one process."""
+"""Runs as jobs of Ray Train: workers that are asked to stop, beside the same run by one process; a dead controller."""
 
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,34 +40,50 @@ def board(tmp_path: Path) -> Iterator[Any]:
         cluster.stop()
 
 
-def stop_a_worker(board: Any, step: Step, stopped: list[int]) -> None:
-    """Send SIGTERM to the worker of rank 1, as soon as the run tells how far it is."""
+@contextmanager
+def signalled(board: Any, step: Step, process: str, number: signal.Signals) -> Iterator[list[int]]:
+    """Send a signal to the last of our processes of that name, as soon as the run says how far it is."""
     import ray
 
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        if step.label in ray.get(board.reports.remote()):
-            workers = [
-                each for each in psutil.process_iter(["cmdline"]) if "RayTrainWorker" in str(each.info["cmdline"])
-            ]
-            own = [each for each in workers if psutil.Process() in each.parents()]
-            own[-1].send_signal(signal.SIGTERM)
-            stopped.append(own[-1].pid)
-            return
-        time.sleep(0.05)
+    sent: list[int] = []
+
+    def send() -> None:
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
+            if step.label in ray.get(board.reports.remote()):
+                children = psutil.Process().children(recursive=True)
+                own = [each for each in children if process in " ".join(each.cmdline())]
+                own[-1].send_signal(number)
+                sent.append(own[-1].pid)
+                return
+            time.sleep(0.05)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    yield sent
+    sender.join()
+
+
+def test_a_controller_that_dies_leaves_nothing_reserved(board: Any, tmp_path: Path) -> None:
+    from ray.exceptions import ActorDiedError
+    from ray.util import placement_group_table
+
+    store = Store(str(tmp_path / "store"))
+    step = run(store, config(tokens=STEPS * 640, checkpoint_every=STEPS * 10))
+    with signalled(board, step, "TrainController", signal.SIGKILL) as sent, pytest.raises(ActorDiedError):
+        train(step, store, Workers(count=1, placement=EAGER), board, tmp_path / "ray-train", Meter(65))
+    assert sent
+    assert {each["state"] for each in placement_group_table().values()} == {"REMOVED"}
 
 
 def test_two_workers_save_when_asked_to_stop_and_one_process_makes_the_bits_of_one(board: Any, tmp_path: Path) -> None:
     training = config(tokens=STEPS * 64, checkpoint_every=STEPS, canonical_shards=2)
     store, alone = Store(str(tmp_path / "two")), Store(str(tmp_path / "one"))
     step = run(store, training)
-    stopped: list[int] = []
-    stopper = threading.Thread(target=stop_a_worker, args=(board, step, stopped))
-    stopper.start()
-    with pytest.raises(Exception) as failure:
+    asked = signalled(board, step, "RayTrainWorker", signal.SIGTERM)
+    with asked as sent, pytest.raises(Exception) as failure:
         train(step, store, Workers(count=2, placement=EAGER), board, tmp_path / "ray-train", Meter(65))
-    stopper.join()
-    assert stopped
+    assert sent
     assert classify(failure.value) is FailureClass.PREEMPTION
     assert "run/run is saved at step " in root_message(failure.value)
     assert store.find(step) is None
