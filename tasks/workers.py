@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import LifoQueue
 from typing import Any
 
 from infra.ray_cluster import Cluster
@@ -29,6 +30,7 @@ from tasks.outbox import Outbox
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
+ENDED = None  # stands on top of the free actors when no more work is taken
 
 
 class Workers:
@@ -44,8 +46,9 @@ class Workers:
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
         beside = ray.remote(Beside).options(num_cpus=0, max_restarts=-1)
-        self._beside: list[Any] = [beside.remote(self.board) for _ in range(profile.beside)]
-        self._next = 0
+        self._free: LifoQueue[Any] = LifoQueue()  # last used first: what an actor has imported serves the next step
+        for _ in range(profile.beside):
+            self._free.put(beside.remote())
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False
@@ -56,13 +59,16 @@ class Workers:
         """Make a step somewhere on the cluster and return its record, and whether it was there already."""
         meter = Meter.of(self.profile, self.profile.placement)
         arguments = (step, self.store, self.profile.placement, self.board, meter)
-        work = self._idle().make if step.kind in BESIDE_KINDS else self._task
-        return self._result(lambda: work.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
+        if step.kind not in BESIDE_KINDS:
+            return self._result(lambda: self._task.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
+        with self._lent() as actor:
+            return self._result(lambda: actor.make.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
 
     def publish(self, revision: Step, native: Step, target: Target) -> Publication:
         """Publish the artifact of a revision, whose weights are those of the step `native`."""
-        work = self._idle().publish.options(name=f"publish {revision.name}")
-        return self._result(lambda: work.remote(revision, native, self.store, target))  # type: ignore[no-any-return]
+        with self._lent() as actor:
+            work = actor.publish.options(name=f"publish {revision.name}")
+            return self._result(lambda: work.remote(revision, native, self.store, target, self.board))  # type: ignore[no-any-return]
 
     def reports(self) -> dict[str, Report]:
         """Return how far the steps are that go on."""
@@ -77,6 +83,7 @@ class Workers:
         with self._lock:
             self._ended = True
             going = list(self._going)
+        self._free.put(ENDED)
         self.board.end.remote()
         for work in going:
             ray.cancel(work)
@@ -111,36 +118,51 @@ class Workers:
         finally:
             self._going.discard(work)
 
-    def _idle(self) -> Any:
-        self._next += 1
-        return self._beside[self._next % len(self._beside)]
+    @contextmanager
+    def _lent(self) -> Iterator[Any]:
+        """Lend an actor to the block, waiting for one that is free.
+
+        Raises:
+            EndedError: no more work is taken.
+        """
+        actor = self._free.get()
+        try:
+            if actor is ENDED:
+                raise EndedError
+            yield actor
+        finally:
+            self._free.put(actor)
 
 
 class Beside:
     """An actor that works at the lowest priority, one call at a time."""
 
-    def __init__(self, board: Any) -> None:
+    def __init__(self) -> None:
         """Step back behind every process of ordinary priority."""
         os.nice(NICE)
-        self._listener = Listener(board, _thread.interrupt_main)
+        if hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+        self._listener: Listener | None = None
 
     def make(self, step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
         """Make a step."""
-        with self._abandoned():
+        with self._abandoned(board):
             return _make(step, store, placement, board, meter)
 
-    def publish(self, revision: Step, native: Step, store: Store, target: Target) -> Publication:
+    def publish(self, revision: Step, native: Step, store: Store, target: Target, board: Any) -> Publication:
         """Publish a revision."""
         shown, model = store.find(revision), store.find(native)
         if shown is None or model is None:
             missing = revision if shown is None else native
             raise MissingInputError(f"publishing needs {missing.label}, which is not in {store.root}; make it first")
-        with self._abandoned():
+        with self._abandoned(board):
             return publish(Revision.of(shown), model.path, target)
 
     @contextmanager
-    def _abandoned(self) -> Iterator[None]:
+    def _abandoned(self, board: Any) -> Iterator[None]:
         """Abandon the work in this block when the release ends."""
+        if self._listener is None:
+            self._listener = Listener(board, _thread.interrupt_main)
         try:
             with self._listener.working():
                 yield

@@ -70,7 +70,7 @@ def test_a_process_ends_with_one_line_and_leaves_no_child(
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     terminal = Terminal([sys.executable, "-c", PROGRAM, runs, deadline], tmp_path, environment)
     for number, before in zip(signals, ("ready", "ending"), strict=False):
-        terminal.until(before)
+        terminal.until(f"{before}\r\n")
         terminal.press() if number == signal.SIGINT else terminal.kill(number)
     assert terminal.end() == code
     assert [line for line in plain(terminal.said) if line not in ("ready", "ending")] == [said]

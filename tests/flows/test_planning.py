@@ -13,7 +13,7 @@ from flows import planning
 from flows.planning import print_plan, print_steps, survey_plan
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Input, Record
-from olmo_core.artifact.source import Source, source_of
+from olmo_core.artifact.source import Source, environment, source_of
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
@@ -57,6 +57,7 @@ def _record(step: Step, modules: dict[str, str] | None) -> Record:
         },
         files=[],
         seconds=10.0,
+        environment=environment(),
         source=now if modules is None else Source(digest="", modules={**now.modules, **modules}),
     )
 

@@ -22,7 +22,7 @@ SAID = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
 )
 def test_the_end_of_a_run_says_what_was_not_taken(left, trouble, refused, notes, tmp_path, monkeypatch):
     handle = SimpleNamespace(
-        drain=lambda _: left, trouble=lambda: trouble, refused=lambda: refused, stop=lambda: None
+        drain=lambda _: left, trouble=lambda: trouble, refused=lambda: refused, stop=lambda _: None
     )  # fmt: skip
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     monkeypatch.setattr(tracking, "start_shipper", lambda *_: handle)
@@ -30,4 +30,4 @@ def test_the_end_of_a_run_says_what_was_not_taken(left, trouble, refused, notes,
     plan = SimpleNamespace(id="r1", recipe=SimpleNamespace(name="tiny"))
     opened = Tracking(Profile(name="here"), plan, idle=False)
     opened.outbox.close()
-    assert opened.close() == [note.replace("HOME", str(tmp_path)) for note in notes]
+    assert opened.close(ended=False) == [note.replace("HOME", str(tmp_path)) for note in notes]

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 from torch._inductor import config
 from torch._inductor.codecache import CppPythonBindingsCodeCache
+from torch._inductor.cpu_vec_isa import pick_vec_isa
 
 from olmo_core.train.compiler import compiler_trouble
 
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    pick_vec_isa()  # asked once in a process by compiling: the compilers below must not answer for all other tests
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     compiler_trouble.cache_clear()
     yield
