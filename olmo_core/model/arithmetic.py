@@ -75,7 +75,8 @@ class _OneDnn(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return _onednn(x, weight)
+        out: Tensor = _onednn(x, weight)
+        return out
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,11 +87,11 @@ class _OneDnn(torch.autograd.Function):
 
 @torch.library.custom_op("olmo_core::onednn", mutates_args=())
 def _onednn(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x times the rows of `weight`; an operator of ours, for inductor takes torch's only with constant weights."""
+    """Return x times the rows of `weight`; an operator of ours, for inductor takes torch's with constant weights only."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return out
 
 
 @_onednn.register_fake
-def _(x: Tensor, weight: Tensor) -> Tensor:
+def _onednn_shape(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty((*x.shape[:-1], weight.shape[0]))
