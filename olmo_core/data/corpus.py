@@ -22,7 +22,7 @@ from olmo_core.data.restructured import RestructuredSource
 from olmo_core.data.shipped import ShippedSource
 from olmo_core.data.wikipedia import WikipediaSource
 
-CORPUS_VERSION = 2
+CORPUS_VERSION = 3
 MIN_HELDOUT = 2  # Documents that the interval of a decision needs of a source.
 HELDOUT_FILE = "heldout.jsonl.gz"
 REPORT_FILE = "report.json"

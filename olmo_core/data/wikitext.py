@@ -51,6 +51,7 @@ _STRAY = re.compile(r"\{\{|\}\}|\[\[|\]\]|^\|\}", re.MULTILINE)
 _HIDE_TEX = str.maketrans("{}[]|'", "\x00\x01\x02\x03\x04\x05")
 _SHOW_TEX = {shown: hidden for hidden, shown in _HIDE_TEX.items()}
 _HEADING = re.compile(r"^(={2,6})\s*(.*?)\s*\1\s*$", re.MULTILINE)
+_QUOTES = re.compile("'{2,}")
 _MAGIC = re.compile(r"__[A-Z]+__")
 _LIST = re.compile(r"^[*#:;]*([*#])\s*", re.MULTILINE)
 _INDENT = re.compile(r"^[:;]+\s*", re.MULTILINE)
@@ -68,11 +69,10 @@ def plain_text(markup: str) -> str:
     text = _HIDDEN.sub("", _EMPTY_TAG.sub("", text))
     text = _EXTERNAL.sub(r"\1", text)
     text = _take_off_links_and_templates(text)
-    text = _STRAY.sub("", _drop_tables(text))
-    text = _TAG.sub("", _MAGIC.sub("", text))
-    text = re.sub("'{2,}", "", _drop_link_sections(text))
+    text = _QUOTES.sub("", _TAG.sub("", _MAGIC.sub("", _drop_tables(text))))
+    text = _drop_link_sections(_drop_strays(text))
     text = _INDENT.sub("", _LIST.sub("- ", text))
-    text = _BRACKET_START.sub("(", _EMPTY_BRACKETS.sub("", text))
+    text = _BRACKET_START.sub("(", text)
     text = _SPACE_BEFORE.sub(r"\1", _BLANKS.sub(" ", text))
     lines = (line.strip() for line in text.translate(_SHOW_TEX).split("\n"))
     return _MANY_LINES.sub("\n\n", "\n".join(line for line in lines if line not in ("-", "."))).strip()
@@ -120,6 +120,16 @@ def _drop_tables(text: str) -> str:
         elif start.startswith("|}"):
             depth -= 1
     return "\n".join(kept)
+
+
+def _drop_strays(text: str) -> str:
+    """Drop markers without a partner and empty brackets, and those that only their going brings together."""
+    count = 1
+    while count:
+        text, strays = _STRAY.subn("", text)
+        text, brackets = _EMPTY_BRACKETS.subn("", text)
+        count = strays + brackets
+    return text
 
 
 def _drop_link_sections(text: str) -> str:

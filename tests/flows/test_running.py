@@ -36,7 +36,7 @@ def test_a_full_disk_explains_what_servers_make_of_it(
     monkeypatch.setattr(running, "check_room", lambda *_: None)
     monkeypatch.setattr(running, "survey_plan", lambda *_: {})
     monkeypatch.setattr(running, "print_plan", lambda *_: None)
-    monkeypatch.setattr(running, "_prefect", lambda _: None)
+    monkeypatch.setattr(running, "_prefect", lambda _: nullcontext())
     monkeypatch.setattr(running, "open_session", lambda *_, **__: nullcontext(SimpleNamespace(start_workers=lambda: 0)))
     monkeypatch.setattr(running, "_run_flow", fail)
     monkeypatch.setattr(running, "room", lambda *_: disk)

@@ -49,7 +49,7 @@ def test_other_arithmetic_is_named_where_matrices_were_multiplied(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(corpus(), store)
-    here, other = environment(), "CPU AVX512, own bf16"
+    here, other = environment(), "kernels of another machine"
     monkeypatch.setattr(why_module, "environment", lambda: here.model_copy(update={"arithmetic": other}))
     assert why(corpus(), store).reason == "complete", "a corpus has the same bytes everywhere"
     monkeypatch.setattr(why_module, "ARITHMETIC", "artifact_work")

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from olmo_core.data.wikitext import plain_text
@@ -40,7 +40,11 @@ def test_headings_stand_alone_and_closing_sections_go_with_what_is_below_them() 
     assert plain_text(article) == "Lead.\n\nHistory\n\nOld.\n\nEarly\n\nOlder.\n\nLegacy\n\nNew."
 
 
-@given(st.text(alphabet="ab {}[]|'=\n<>*$&;:ref/", max_size=80))
+@example("{[[{")
+@example("{<b>{")
+@example("[''[")
+@example("[()[")
+@given(st.text(alphabet="ab {}[]()|'=\n<>*$&;:ref/", max_size=80))
 def test_any_markup_ends_without_markers(markup: str) -> None:
     text = plain_text(markup)
     for marker in ("{{", "}}", "[[", "]]"):
