@@ -87,7 +87,7 @@ class _OneDnn(torch.autograd.Function):
 
 @torch.library.custom_op("olmo_core::onednn", mutates_args=())
 def _onednn(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x times the rows of `weight`, as an operator of ours: inductor takes torch's only with constant weights."""
+    """Return x times the rows of `weight`, as an operator of ours: inductor takes torch's for constants only."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return out
 
