@@ -20,6 +20,7 @@ from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
@@ -101,7 +102,7 @@ def _run_flow(
     arguments: tuple[str, str, tuple[str, ...], tuple[str, ...]],
 ) -> None:
     with ExitStack() as settings:
-        with without_files_of_prefect(session.profile.folder):
+        with without_files_of_prefect(session.profile.folder), swift_imports():
             from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
             from flows.release import release

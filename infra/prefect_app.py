@@ -1,34 +1,19 @@
-"""Prefect's own application, over a SQLite database that waits for its turn to write.
+"""Prefect's own application, over our database of it, imported as fast as that goes."""
 
-Prefect begins transactions on SQLite as readers. One that reads, then writes, is refused at once where another wrote in
-between; the server answers 503 and the client sleeps for two seconds and more. A transaction that begins as a writer
-waits for milliseconds instead: a release with nothing to make ran into it some twenty times.
-"""
+from typing import TYPE_CHECKING
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from olmo_core.artifact.imports import swift_imports
 
-from fastapi import FastAPI
-from prefect.server.api import server
-from prefect.server.database.configurations import AioSqliteConfiguration
-from prefect.server.database.dependencies import MODELS_DEPENDENCIES
-from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
-from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 
-class WaitingSqlite(AioSqliteConfiguration):
-    """Begins every transaction as a writer."""
-
-    def begin_transaction(
-        self, session: AsyncSession, with_for_update: bool = False
-    ) -> AbstractAsyncContextManager[AsyncSessionTransaction, Any]:
-        """Begin a transaction that holds the right to write."""
-        return super().begin_transaction(session, with_for_update=True)
-
-
-def create_app() -> FastAPI:
+def create_app() -> "FastAPI":
     """Return the application, for uvicorn."""
-    url = PREFECT_API_DATABASE_CONNECTION_URL.value()
-    if url.startswith("sqlite"):
-        MODELS_DEPENDENCIES["database_config"] = WaitingSqlite(connection_url=url)
-    return server.create_app()
+    with swift_imports():
+        from prefect.server.api import server
+
+        from infra.prefect_database import use_waiting_sqlite
+
+        use_waiting_sqlite()
+        return server.create_app()

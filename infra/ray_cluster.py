@@ -15,6 +15,7 @@ import psutil
 from infra.environment import RAY_CLUSTER, forget, standing_in
 from infra.patience import Lines
 from infra.sockets import own_folder
+from olmo_core.artifact.imports import swift_imports
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ class Cluster:
         """Connect to `address`, or start a cluster with `cpus` logical CPUs. Takes about 7 s on two cores."""
         settings = QUIET | (LOOPBACK if address is None or address.startswith(("127.", "localhost")) else {})
         os.environ.update({name: value for name, value in settings.items() if name not in os.environ})
-        import ray
+        with swift_imports():
+            import ray
 
         self._folder: Path | None = None
         # Workers import from the folder their driver stands in, and a user's may hold packages called as ours are.

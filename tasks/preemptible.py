@@ -8,6 +8,8 @@ from typing import Any
 
 from ray.train.backend import Backend, BackendConfig
 
+from olmo_core.artifact.imports import swift_imports
+
 
 class Listening(Backend):  # type: ignore[misc]  # ray has no types
     """A worker on its own, which listens; a controller of such need not import torch, 2.5 s on a Zen 3 core."""
@@ -35,6 +37,7 @@ def group_config(backend: str) -> BackendConfig:
 
 def _listen() -> None:
     """Nothing is returned: handlers cannot be sent."""
-    from olmo_core.train.preemption import ask  # imports torch, which is for workers only
+    with swift_imports():
+        from olmo_core.train.preemption import ask  # imports torch, which is for workers only
 
     signal.signal(signal.SIGTERM, ask)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from olmo_core.artifact.imports import swift_imports
 from tasks.inbox import Inbox, Letter, batches, merged
 from tasks.rebuild import retell
 from tasks.trouble import in_words, status
@@ -238,8 +239,9 @@ def main(arguments: Iterable[str] | None = None) -> None:
     inbox = Inbox(options.outbox, uri)
 
     def connect() -> "Lineage":
-        from tasks.experiment import connect
-        from tasks.lineage import Lineage
+        with swift_imports():
+            from tasks.experiment import connect
+            from tasks.lineage import Lineage
 
         artifacts = None if uri.startswith("http") else (options.outbox.parent / "mlflow-artifacts").absolute().as_uri()
         return Lineage(connect(uri), artifacts)

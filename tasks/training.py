@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.profile import Workers as WorkerSpec
@@ -23,10 +24,11 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
     Raises:
         ray.train.TrainingFailedError: a worker failed; it carries each worker's exception.
     """
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    with swift_imports():
+        from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-    from tasks.preemptible import ListeningConfig, group_config
-    from tasks.train_job import TrainJob
+        from tasks.preemptible import ListeningConfig, group_config
+        from tasks.train_job import TrainJob
 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
     alone = spec.count == 1 and not spec.gpus and spec.placement.sharding == "replicate"
@@ -59,8 +61,9 @@ def _worker(config: dict[str, Any]) -> None:
     """What every rank runs."""
     import ray.train
 
-    from olmo_core.train.preemption import PreemptedError, ask
-    from olmo_core.train.ranks import make_run
+    with swift_imports():
+        from olmo_core.train.preemption import PreemptedError, ask
+        from olmo_core.train.ranks import make_run
 
     step, store, placement = config["step"], config["store"], config["placement"]
     if ray.train.get_context().get_world_rank() != 0:

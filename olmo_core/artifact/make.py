@@ -13,6 +13,7 @@ from typing import Any
 
 from olmo_core.artifact.attempt import Attempt, Fence, begin
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.job import Artifact, Job, Placement, Progress, silent
 from olmo_core.artifact.lease import Owner
 from olmo_core.artifact.record import Record, content_digest, describe_files
@@ -169,7 +170,8 @@ def _function(step: Step) -> Callable[[Job], dict[str, Any]]:
         raise ValueError(
             f"{step.label} has no work of its own ({step.work!r}); it is committed by the step that makes it"
         )
-    function: Callable[[Job], dict[str, Any]] = getattr(importlib.import_module(module), name)
+    with swift_imports():
+        function: Callable[[Job], dict[str, Any]] = getattr(importlib.import_module(module), name)
     return function
 
 

@@ -7,6 +7,7 @@ what the native model computes. How each place does its part is in `cache` and `
 from dataclasses import dataclass
 from pathlib import Path
 
+from olmo_core.artifact.imports import swift_imports
 from olmo_core.hub.names import MAIN, in_order
 from olmo_core.hub.target import PublishError, Revision, Target
 
@@ -54,7 +55,8 @@ def publish(revision: Revision, native: Path, target: Target) -> Publication:
         raise PublishError(
             f"{target.repo}: commit {commit} does not hold the files of {revision.name} after uploading them"
         )
-    from olmo_core.hub.verify import verify
+    with swift_imports():
+        from olmo_core.hub.verify import verify
 
     with target.cache(commit, revision) as cache:
         parity = verify(target.repo, commit, cache, native)
