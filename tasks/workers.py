@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import LifoQueue
 from typing import Any
 
 from infra.ray_cluster import Cluster
@@ -25,12 +24,12 @@ from olmo_core.recipe.profile import Profile
 from tasks.board import REPORT_SECONDS, Board, Pins, Report
 from tasks.energy import Meter
 from tasks.failures import EndedError
+from tasks.lending import Lending
 from tasks.listener import Listener
 from tasks.outbox import Outbox
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
-ENDED = None  # stands on top of the free actors when no more work is taken
 
 
 class Workers:
@@ -46,9 +45,7 @@ class Workers:
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
         beside = ray.remote(Beside).options(num_cpus=0, max_restarts=-1)
-        self._free: LifoQueue[Any] = LifoQueue()  # last used first: what an actor has imported serves the next step
-        for _ in range(profile.beside):
-            self._free.put(beside.remote())
+        self._beside: Lending[Any] = Lending(beside.remote() for _ in range(profile.beside))
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False
@@ -61,12 +58,12 @@ class Workers:
         arguments = (step, self.store, self.profile.placement, self.board, meter)
         if step.kind not in BESIDE_KINDS:
             return self._result(lambda: self._task.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
-        with self._lent() as actor:
+        with self._beside.one() as actor:
             return self._result(lambda: actor.make.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
 
     def publish(self, revision: Step, native: Step, target: Target) -> Publication:
         """Publish the artifact of a revision, whose weights are those of the step `native`."""
-        with self._lent() as actor:
+        with self._beside.one() as actor:
             work = actor.publish.options(name=f"publish {revision.name}")
             return self._result(lambda: work.remote(revision, native, self.store, target, self.board))  # type: ignore[no-any-return]
 
@@ -83,7 +80,7 @@ class Workers:
         with self._lock:
             self._ended = True
             going = list(self._going)
-        self._free.put(ENDED)
+        self._beside.end()
         self.board.end.remote()
         for work in going:
             ray.cancel(work)
@@ -117,21 +114,6 @@ class Workers:
             return ray.get(work)
         finally:
             self._going.discard(work)
-
-    @contextmanager
-    def _lent(self) -> Iterator[Any]:
-        """Lend an actor to the block, waiting for one that is free.
-
-        Raises:
-            EndedError: no more work is taken.
-        """
-        actor = self._free.get()
-        try:
-            if actor is ENDED:
-                raise EndedError
-            yield actor
-        finally:
-            self._free.put(actor)
 
 
 class Beside:

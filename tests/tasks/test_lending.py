@@ -1,0 +1,53 @@
+"""Actors are lent one by one, the last used first, until the release ends."""
+
+import threading
+
+import pytest
+
+from tasks.failures import EndedError
+from tasks.lending import Lending
+
+
+def test_what_came_back_last_is_lent_first() -> None:
+    lending = Lending(["a", "b", "c"])
+    with lending.one() as first, lending.one() as second:
+        assert {first, second} == {"c", "b"}
+    for _ in range(3):
+        with lending.one() as again:
+            assert again == first, "the others rest"
+
+
+def test_nobody_has_an_actor_that_another_has() -> None:
+    lending, lent, came = Lending(["a"]), [], threading.Event()
+
+    def wait() -> None:
+        with lending.one() as actor:
+            lent.append(actor)
+            came.set()
+
+    with lending.one():
+        thread = threading.Thread(target=wait)
+        thread.start()
+        assert not came.wait(0.1)
+    assert came.wait(60) and lent == ["a"]
+    thread.join()
+
+
+def test_all_who_wait_are_told_of_the_end_and_so_is_who_comes_later() -> None:
+    lending, told = Lending(["a"]), []
+
+    def wait() -> None:
+        with pytest.raises(EndedError), lending.one():
+            raise AssertionError("nothing is lent any more")
+        told.append("ended")
+
+    with lending.one():
+        threads = [threading.Thread(target=wait) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        lending.end()
+        for thread in threads:
+            thread.join()
+    assert told == ["ended"] * 3
+    with pytest.raises(EndedError), lending.one():
+        raise AssertionError("nor when what was lent has come back")
