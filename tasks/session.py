@@ -72,9 +72,9 @@ class Session:
         return starting.result()
 
     def start_workers(self) -> "Future[Workers]":
-        """Begin to connect to the cluster or to start it, if that has not begun yet."""
+        """Begin to connect to the cluster or to start it, if that has not begun yet or has failed."""
         with self._lock:
-            if self._workers is None:
+            if self._workers is None or (self._workers.done() and self._workers.exception() is not None):
                 self._workers = self._thread.submit(Workers, self.profile, self.store, self.outbox)
             return self._workers
 
@@ -157,7 +157,7 @@ class Session:
     def pause(self, label: str, seconds: float) -> None:
         """Wait as long as a Hub asks; the progress shows it under `label`."""
         began = time.monotonic()
-        while (passed := time.monotonic() - began) < seconds:
+        while (passed := time.monotonic() - began) < seconds and not self.ended:
             self._own[label] = Report(passed, seconds, "s of the pause the Hub asks for", {}, time.time())
             with self._changed:
                 self._changed.wait(min(POLL_SECONDS, seconds - passed))

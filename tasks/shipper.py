@@ -20,7 +20,7 @@ from urllib.parse import unquote
 from olmo_core.artifact.imports import swift_imports
 from tasks.inbox import Inbox, Letter, batches, merged
 from tasks.rebuild import retell
-from tasks.trouble import in_words, status
+from tasks.trouble import in_words, lasts, status
 
 if TYPE_CHECKING:
     from tasks.lineage import Lineage
@@ -147,17 +147,22 @@ class Handle:
         self._inbox = inbox
 
     def drain(self, standstill_seconds: float) -> int:
-        """Wait until everything in the outbox was shipped, or nothing for so long; return the number of events left."""
+        """Wait until everything in the outbox was shipped, or nothing for so long; return the number of events left.
+
+        A server that refuses until a person acts is asked a few times only.
+        """
         end, poke, before = 0.0, 0.0, -1
+        pokes = 0
         while (left := self._inbox.left()) and self.process.poll() is None:
             now = time.monotonic()
             if left != before:
                 before, end = left, now + standstill_seconds
-            if now >= end:
+            if now >= end or (pokes > TRIES and lasts(self.trouble())):
                 break
             if now >= poke:
                 self._poke()
                 poke = now + POKE_SECONDS
+                pokes += 1
             time.sleep(0.05)
         return left
 

@@ -12,6 +12,7 @@ _REMEDIES = {
     413: "let the proxy before the server take larger requests",
     429: "it takes fewer requests than come; they are sent more slowly",
 }
+_LASTING = tuple(_REMEDIES[code] for code in (401, 403, 404))
 LONGEST = 300  # Characters; a proxy answers with a page.
 
 
@@ -33,3 +34,8 @@ def in_words(error: BaseException) -> str:
     server = "look into the server's log" if code is not None and code >= 500 else ""
     remedy = _ADDRESS if page else _REMEDIES.get(code or 0, server)
     return f"{line}; {remedy}" if remedy else line
+
+
+def lasts(line: str) -> bool:
+    """Return whether what a line of `in_words` tells stays so until a person acts."""
+    return line.endswith(_LASTING)

@@ -58,6 +58,24 @@ def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.Mo
     assert opened.reports() == {}
 
 
+def test_a_pause_is_over_when_the_release_ends(opened: Session) -> None:
+    opened.end()
+    opened.pause("publish main", 1e9)
+    assert opened.reports() == {}
+
+
+def test_workers_that_did_not_start_are_started_again(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr(session, "Workers", fail)
+    opened.profile = SimpleNamespace()  # type: ignore[assignment]
+    with pytest.raises(ConnectionError):
+        _ = opened.workers
+    monkeypatch.setattr(session, "Workers", lambda *_: "workers")
+    assert opened.workers == "workers"  # type: ignore[comparison-overlap]
+
+
 def test_a_release_that_ends_begins_nothing_more(opened: Session) -> None:
     turns = opened.in_turn([MIX, RUN, SUITE])
     assert next(turns) is MIX

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
 from mlflow_database import new_database
 from mlflow_view import View
 from tiny_release import Release, loss
@@ -20,6 +21,7 @@ from tasks.experiment import connect
 from tasks.inbox import Inbox
 from tasks.outbox import Outbox
 from tasks.shipper import Handle, Shipper, hide_credentials, start_shipper
+from tasks.trouble import in_words
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 300  # Seconds until a test that waits gives up.
@@ -293,6 +295,16 @@ def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
     inbox = SimpleNamespace(left=lambda: next(asked, left[-1]))
     process = SimpleNamespace(poll=lambda: None, stdin=None)
     assert Handle(process, inbox).drain(60) == ends
+
+
+@pytest.mark.parametrize(("code", "looks"), [(401, 7), (503, 60)])
+def test_a_server_that_refuses_until_a_person_acts_is_not_waited_for(code, looks, monkeypatch):
+    clock, seen = iter(range(10**6)), []  # a second for each look
+    monkeypatch.setattr("tasks.shipper.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=seen.append))
+    said = in_words(MlflowException(f"API request failed with error code {code}"))
+    inbox = SimpleNamespace(left=lambda: 3, noted=lambda: said)
+    assert Handle(SimpleNamespace(poll=lambda: None, stdin=None), inbox).drain(60) == 3
+    assert len(seen) == looks
 
 
 def test_a_shipper_ends_when_whoever_started_it_is_killed(tmp_path):
