@@ -4,7 +4,8 @@
 
 Runs the recipe three times in fresh folders: by the `olmo` command, again with everything there, and bare, which is
 the same steps one after the other in one process without Prefect, Ray or MLflow. Bare training uses the placement of a
-single run. Figures are seconds of wall-clock time, single-shot.
+single run. Figures are seconds of wall-clock time, single-shot. Where the time of the first went is printed as a table
+on standard error and is `where` of the JSON line.
 """
 
 import json
@@ -16,6 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from release_times import where_the_time_went
+from rich.console import Console
+
+from flows.display import print_table
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
@@ -31,9 +36,12 @@ from olmo_core.recipe.recipe import load_recipe
 def main() -> None:
     recipe = sys.argv[1] if len(sys.argv) > 1 else "tiny"
     with tempfile.TemporaryDirectory() as folder:
+        began, plan = time.time(), lay_out(load_recipe(recipe))
         first_seconds, first = olmo(recipe, Path(folder) / "release")
+        where = where_the_time_went(Path(folder) / "release", plan, began, began + first_seconds)
         again_seconds, again = olmo(recipe, Path(folder) / "release")
         bare_seconds, bare = run_bare(recipe, Path(folder) / "bare")
+    print_table(Console(stderr=True), f"{recipe}: {first_seconds} s", where)
     figures = {
         "recipe": recipe,
         "release_seconds": first_seconds,
@@ -46,6 +54,7 @@ def main() -> None:
         "rerun_for_another_seed": sorted(changed_by_a_seed(recipe)),
         "decision": first["decision"]["reason"],
         "stages": first["stages"],
+        "where": where,
     }
     print(json.dumps(figures, sort_keys=True))
 
@@ -53,7 +62,7 @@ def main() -> None:
 def olmo(recipe: str, home: Path) -> tuple[float, dict[str, Any]]:
     """Run the command; return its seconds and what it printed."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "flows.cli", "run", recipe, "--json"]
+    command = [sys.executable, "-m", "olmo_release", "run", recipe, "--json"]
     done = subprocess.run(command, env={**os.environ, "OLMO_HOME": str(home)}, stdout=subprocess.PIPE, check=True)
     return round(time.monotonic() - began, 1), json.loads(done.stdout)
 
