@@ -62,7 +62,7 @@ def main() -> None:
 def olmo(recipe: str, home: Path) -> tuple[float, dict[str, Any]]:
     """Run the command; return its seconds and what it printed."""
     began = time.monotonic()
-    command = [sys.executable, "-m", "olmo_release", "run", recipe, "--json"]
+    command = [str(Path(sys.executable).with_name("olmo")), "run", recipe, "--json"]
     done = subprocess.run(command, env={**os.environ, "OLMO_HOME": str(home)}, stdout=subprocess.PIPE, check=True)
     return round(time.monotonic() - began, 1), json.loads(done.stdout)
 

@@ -17,7 +17,7 @@ Row = dict[str, object]
 
 
 def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> list[Row]:
-    """Return a row for each stretch of a release, in order, then one for each kind of work that went on beside training.
+    """Return a row for each stretch of a release, in order, then one for each kind of work beside training.
 
     Args:
         home: its home folder, in which nothing else was run.
@@ -45,7 +45,8 @@ def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> l
             (f"{stage}: train at full rate", arithmetic),
             (f"{stage}: end Ray Train's job", span[1] - max(map(_end, own))),
         ]
-    last = max(end for flow, (_, end) in flows.items() if flow not in (f"release {name}",) and not _beside(flow))
+    parts = tuple(f"{part} " for part in plan.parts if part not in ("evaluate", "publish"))
+    last = max(end for flow, (_, end) in flows.items() if flow.startswith(parts))
     rows += [
         ("soups", last - max(flows[f"{stage} {name}"][1] for stage in plan.runs)),
         ("evaluate and publish what is left", release[1] - last),
@@ -64,20 +65,13 @@ def _works(records: Iterable[Record], tasks: dict[str, tuple[float, float]]) -> 
     yield from ((f"beside, in sum: {what}", seconds) for what, seconds in sums.items())
 
 
-def _beside(flow: str) -> bool:
-    return flow.startswith(("evaluate ", "publish "))
-
-
 def _arithmetic_seconds(home: Path, records: Iterable[Record]) -> float:
     """Seconds of the longest run at the median of its rates, as MLflow has them."""
     client, seconds = MlflowClient(f"sqlite:///{home / 'mlflow.db'}"), 0.0
-    shown = {
-        run.info.run_name: run
-        for each in client.search_experiments()
-        for run in client.search_runs([each.experiment_id])
-    }
+    experiments = [each.experiment_id for each in client.search_experiments()]
+    ids = {run.info.run_name: run.info.run_id for run in client.search_runs(experiments)}
     for record in records:
-        rates = client.get_metric_history(shown[record.label].info.run_id, "train/tokens_per_second")
+        rates = client.get_metric_history(ids[record.label], "train/tokens_per_second")
         if rates:
             median = sorted(rate.value for rate in rates)[len(rates) // 2]
             seconds = max(seconds, record.result["tokens"] / median)
@@ -85,7 +79,7 @@ def _arithmetic_seconds(home: Path, records: Iterable[Record]) -> float:
 
 
 def _spans(home: Path, table: str) -> dict[str, tuple[float, float]]:
-    """Return when each run of a table of Prefect's began and ended, by its name; of two of one name, from first to last."""
+    """Return when the runs of each name in a table of Prefect's began and ended."""
     spans: dict[str, tuple[float, float]] = {}
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         for name, start, end in database.execute(f"select name, start_time, end_time from {table}"):
