@@ -38,7 +38,7 @@ check: environment  ## lint, format, types, imports between the floors
 environment: .venv/.made  ## what the lock file says, in .venv
 
 .venv/.made: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) else 0)'
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer, of 64 bits, is needed: make PYTHON=python3.11" if sys.version_info < (3, 11) or sys.maxsize < 2**32 else 0)'
 	@echo 'installing what requirements.lock says into .venv'
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet uv==$(UV)

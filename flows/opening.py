@@ -7,6 +7,7 @@ from flows.ending import heeding
 from flows.inputs import check_inputs
 from flows.tracking import Tracking
 from infra.doctor import Finding, before_a_release, room
+from infra.machine import cores
 from infra.patience import Show
 from infra.services.errors import ServiceError
 from infra.services.group import await_services, connected
@@ -14,6 +15,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.hub.target import PublishError
 from olmo_core.recipe.estimate import estimate
+from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
@@ -126,6 +128,7 @@ def release_session(
     store = open_store(loaded)
     check_inputs(plan, store, parts)
     steps = [step for part in parts or plan.parts for step in plan.steps_of(part)]
+    check_fit(plan, loaded, [step for step in steps if store.peek(step) is None], cores())
     check_room(loaded, bytes_to_write(plan, store, steps, loaded))
     if "publish" in (parts or plan.parts):
         check_target(plan, loaded)

@@ -7,12 +7,13 @@ from rich.console import Console
 
 from flows.display import print_table
 from flows.opening import open_store, read_plan
-from infra.machine import known_machine, measured_machine
+from infra.machine import cores, known_machine, measured_machine
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import why
 from olmo_core.hub.names import in_order
 from olmo_core.recipe.estimate import Estimate, uses_gpu
+from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
@@ -36,6 +37,7 @@ def survey_plan(
     """Return what running some parts of a plan (all, where none is named) does and costs."""
     found = verdicts(plan, store, strict_code)
     todo = any(not each.hit for each in found.values())
+    check_fit(plan, profile, (step for step in plan.steps if not found[step.id].hit), cores())
     machine = machine_of(plan, profile, console) if todo else None
     came = summary(plan, found, list(store.records()) if todo else [], profile, machine, parts)
     return {

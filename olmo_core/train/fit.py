@@ -6,6 +6,7 @@ from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.memory import free_memory
+from olmo_core.train.sharing import check_sharing
 
 # Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
 TRAINED_BYTES = 16
@@ -27,24 +28,7 @@ def check_batch(config: TrainingConfig, placement: Placement, instances: int, wo
             f"batch_size is {config.batch_size}, but the mix has only {instances} instances of "
             f"{config.sequence_length} tokens; give at most that, or the mix more text"
         )
-    if config.batch_size % world:
-        fits = max(count for count in range(1, world) if config.batch_size % count == 0)
-        workers = f"{fits} workers" if fits > 1 else "1 worker"
-        raise ValueError(
-            f"batch_size {config.batch_size} cannot be shared by {world} workers; {workers} would fit, or a batch_size "
-            f"of {-(-config.batch_size // world) * world}"
-        )
-    if config.canonical_shards is not None:
-        if config.canonical_shards % world:
-            raise ValueError(
-                f"canonical_shards {config.canonical_shards} cannot be shared by {world} workers; give a number of "
-                "workers that divides it"
-            )
-        if placement.sharding != "replicate" or placement.micro_batch is not None:
-            raise ValueError(
-                "canonical_shards says itself how a batch is cut, and needs all weights on every worker; leave "
-                "placement.sharding and placement.micro_batch at their defaults"
-            )
+    check_sharing(config, placement, world)
 
 
 def check_memory(model: ModelConfig, placement: Placement, device: torch.device, sharers: int) -> None:

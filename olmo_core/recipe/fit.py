@@ -1,0 +1,46 @@
+"""Whether the workers of a profile can train what a plan asks for: what only both together say, before a start."""
+
+import math
+from collections.abc import Iterable
+
+from olmo_core.artifact.identity import Step
+from olmo_core.recipe.overrides import ConfigError
+from olmo_core.recipe.plan import Plan, Run
+from olmo_core.recipe.profile import Profile, Workers
+from olmo_core.train.sharing import check_sharing
+
+
+def check_fit(plan: Plan, profile: Profile, todo: Iterable[Step], cores: int) -> None:
+    """Look at every stage of which a run has to be made.
+
+    Args:
+        plan: has the stages.
+        profile: has their workers.
+        todo: steps that have to be made.
+        cores: CPUs of this machine.
+
+    Raises:
+        ConfigError: the workers of a stage cannot share its batch, have no such precision, or are more than the cluster
+            that is started can ever hold; Ray would wait for them.
+    """
+    ids = {step.id for step in todo}
+    for stage, runs in plan.runs.items():
+        if any(run.step.id in ids for run in runs):
+            which = "single" if len(runs) == 1 else "seeds"
+            workers = plan.workers(runs[0].step, profile)
+            try:
+                _check(runs[0], workers, profile.ray.cpus or cores if profile.ray.address is None else None)
+            except ValueError as error:
+                raise ConfigError(f"stages.{stage} on training.{which} of profile {profile.name}: {error}") from error
+
+
+def _check(run: Run, workers: Workers, cpus: int | None) -> None:
+    check_sharing(run.config, workers.placement, workers.count)
+    if run.config.precision == "float8" and workers.placement.device == "cpu":
+        raise ValueError("precision is float8, which a CPU does not have; give bf16, or placement.device cuda")
+    needed = workers.cpus * workers.count
+    if cpus is not None and needed > cpus:
+        raise ValueError(
+            f"{workers.count} workers of {workers.cpus:g} CPUs need {needed:g}, Ray is started with {cpus}; give fewer "
+            f"workers, or ray.cpus {math.ceil(needed)} to have them share what there is"
+        )

@@ -1,0 +1,26 @@
+"""Whether the workers of a run can share its batch. It needs no torch, so that a plan is refused by it too."""
+
+from olmo_core.artifact.job import Placement
+from olmo_core.train.config import TrainingConfig
+
+
+def check_sharing(config: TrainingConfig, placement: Placement, world: int) -> None:
+    """Raise ValueError where a batch cannot be shared by so many ranks; says what would fit."""
+    if config.batch_size % world:
+        fits = max(count for count in range(1, world) if config.batch_size % count == 0)
+        workers = f"{fits} workers" if fits > 1 else "1 worker"
+        raise ValueError(
+            f"batch_size {config.batch_size} cannot be shared by {world} workers; {workers} would fit, or a batch_size "
+            f"of {-(-config.batch_size // world) * world}"
+        )
+    if config.canonical_shards is not None:
+        if config.canonical_shards % world:
+            raise ValueError(
+                f"canonical_shards {config.canonical_shards} cannot be shared by {world} workers; give a number of "
+                "workers that divides it"
+            )
+        if placement.sharding != "replicate" or placement.micro_batch is not None:
+            raise ValueError(
+                "canonical_shards says itself how a batch is cut, and needs all weights on every worker; leave "
+                "placement.sharding and placement.micro_batch at their defaults"
+            )
