@@ -15,10 +15,12 @@ from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.profile import Budget, Profile, Workers
 from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
 from olmo_core.recipe.size import scoring_flops, token_file_bytes
+from olmo_core.train.compilation import compiles
 
 # Seconds on the machine of reference (see `machine`), on top of what grows with bytes and FLOPs.
 START_SECONDS = 25.0  # services and workers, once, when anything has to run
-STAGE_SECONDS = 60.0  # Ray Train, imports and compilation of one stage
+STAGE_SECONDS = 15.0  # Ray Train's processes and imports, once a stage
+COMPILE_SECONDS = 30.0  # of a run's training step, where it is compiled
 KIND_SECONDS = {
     "package": 4.0,
     "corpus": 4.0,
@@ -37,8 +39,9 @@ KIND_SECONDS = {
 TOKENIZER_SECONDS = 1.3e-6  # for a byte of text that a tokenizer learns from
 DISK_BYTES = 300e6  # written and hashed in a second
 NETWORK_BYTES = 100e6  # fetched in a second
-# FLOP/s of a compiled training step over those of its products: fp32 0.72 (60M), bf16 0.69 (5M) and 0.75 (60M).
+# FLOP/s of a training step over those of its products. Compiled: fp32 0.72 (60M), bf16 0.69 (5M) and 0.75 (60M).
 TRAINING_SHARE = 0.7
+EAGER_SHARE = 0.6
 SCORING_SHARE = 0.5  # of an evaluation, which is not compiled
 # Bytes of a step of `tiny`, for what grows neither with the model nor with the tokens.
 KIND_BYTES = {"package": 50e6, "corpus": 3e6, "tokens": 4e6}
@@ -161,7 +164,8 @@ class _Prediction:
         seconds, basis = self._recorded(runs), "records of this model"
         if seconds is None:
             rate, basis = self._training_rate(runs)
-            seconds = None if rate is None else STAGE_SECONDS * _pace(self.machine) + work / rate
+            before = STAGE_SECONDS + (COMPILE_SECONDS if self._compiled(runs) else 0.0)
+            seconds = None if rate is None else before * _pace(self.machine) + work / rate
         on_gpu = uses_gpu(self.plan.workers(runs[0].step, self.profile))
         return Estimate(
             len(steps),
@@ -221,7 +225,12 @@ class _Prediction:
         rate = self.machine.rate(runs[0].config.precision, threads)
         if rate is None:
             return None, ""
-        return TRAINING_SHARE * rate, f"{show_count(TRAINING_SHARE * rate / 1e9)} GFLOP/s of this machine, as measured"
+        rate *= TRAINING_SHARE if self._compiled(runs) else EAGER_SHARE
+        return rate, f"{show_count(rate / 1e9)} GFLOP/s of this machine, as measured"
+
+    def _compiled(self, runs: list[Run]) -> bool:
+        placement = self.plan.workers(runs[0].step, self.profile).placement
+        return compiles(self.plan.recipe.shape, runs[0].config, placement)
 
     def _seconds(self, step: Step) -> float | None:
         """Seconds of a step beside what it fetches, None where they are not known."""

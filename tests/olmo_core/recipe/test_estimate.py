@@ -8,6 +8,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
 from olmo_core.recipe.estimate import (
+    COMPILE_SECONDS,
+    EAGER_SHARE,
     KIND_BYTES,
     KIND_SECONDS,
     STAGE_SECONDS,
@@ -115,8 +117,15 @@ def test_without_a_rate_in_the_profile_the_machine_tells(plan: Plan, cores: int,
     machine = Machine("a CPU", cores, {"bf16": 1e9, "fp32": 1e9}, pace=2.0)
     for stage in ("stage1", "stage2"):
         found = cost(plan, [run.step for run in plan.runs[stage]], load_profile("laptop"), (), machine)
-        work = found.flops / (TRAINING_SHARE * 1e9 * threads**0.8)
+        work = found.flops / (EAGER_SHARE * 1e9 * threads**0.8)
         assert seconds(found) == pytest.approx(2 * START_SECONDS + 2 * STAGE_SECONDS + work)
+
+
+def test_a_compiled_run_begins_later_and_goes_faster(plan: Plan) -> None:
+    compiled = load_profile("laptop", ["training.single.placement.compile=true"])
+    found = cost(plan, [plan.step("run/stage1")], compiled, (), Machine("a CPU", 1, {"bf16": 1e9}))
+    before = START_SECONDS + STAGE_SECONDS + COMPILE_SECONDS
+    assert seconds(found) == pytest.approx(before + found.flops / (TRAINING_SHARE * 1e9))
 
 
 def test_work_without_products_takes_the_machines_pace(plan: Plan, profile: Profile) -> None:
