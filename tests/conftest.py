@@ -1,5 +1,6 @@
 """What holds whichever test comes first: settings that libraries read when imported, threads, the order of files."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,11 +21,20 @@ LONGEST_FIRST = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Beside another, a process computes with one thread: with two each, they would wait for one another."""
+    """Beside another, a process computes with one thread: with two each, they would wait for one another.
+
+    What is imported until all tests are found is no garbage, and not looked at for any.
+    """
+    gc.disable()
     if hasattr(config, "workerinput"):
         import torch
 
         torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
