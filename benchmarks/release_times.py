@@ -48,7 +48,7 @@ def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> l
     parts = tuple(f"{part} " for part in plan.parts if part not in ("evaluate", "publish"))
     last = max(end for flow, (_, end) in flows.items() if flow.startswith(parts))
     rows += [
-        ("soups", last - max(flows[f"{stage} {name}"][1] for stage in plan.runs)),
+        ("soups, and evaluating what they are judged by", last - max(flows[f"{stage} {name}"][1] for stage in plan.runs)),
         ("evaluate and publish what is left", release[1] - last),
         ("stop the services, print", ended - release[1]),
     ]

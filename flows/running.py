@@ -139,12 +139,13 @@ def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:
 def _conclude(plan: Plan, store: Store, session: Session, seconds: float, console: Console, as_json: bool) -> None:
     found = decision(plan, store)
     rows = evaluation_rows(plan, store)
+    reused = len(set(session.reused) - set(session.made))  # one flow finds there what another has just made
     if as_json:
         print_json(
             {
                 "release": plan.id,
                 "made": sorted(session.made),
-                "reused": len(session.reused),
+                "reused": reused,
                 "seconds": round(seconds, 1),
                 "digests": {step.label: record.digest for step in plan.steps if (record := store.peek(step))},
                 "decision": found,
@@ -172,7 +173,7 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         console.print(note, highlight=False, markup=False)
     repo, cache = session.target.repo, _cache_arguments(session)
     console.print(
-        f"{len(session.made)} steps made, {len(session.reused)} reused, {duration(seconds)}; load any revision with\n"
+        f"{len(session.made)} steps made, {reused} reused, {duration(seconds)}; load any revision with\n"
         f'  AutoModelForCausalLM.from_pretrained("{repo}", revision="main"{cache})',
         highlight=False,
         soft_wrap=True,

@@ -68,6 +68,7 @@ def release(home: Path) -> dict[str, Any]:
 
 
 def test_every_step_is_made_and_the_soup_is_decided_upon(release: dict[str, Any]) -> None:
+    assert release["reused"] == 0
     assert set(release["made"]) >= {"run/stage1", "soup/soup", "decision/main", "revision/main"}
     assert release["decision"]["main"] in release["decision"]["candidates"]
     assert {row["model"] for row in release["evaluation"]} >= {"stage1-step75", "soup"}
