@@ -38,17 +38,20 @@ def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> l
     ]
     for stage, runs in plan.runs.items():
         span, own = flows[f"{stage} {name}"], [records[run.step.id] for run in runs]
-        trained, arithmetic = max(record.seconds for record in own), _arithmetic_seconds(home, own)
+        longest, arithmetic = max(record.seconds for record in own), _arithmetic_seconds(home, own)
         rows += [
             (f"{stage}: start Ray Train's controller and workers", min(map(_start, own)) - span[0]),
-            (f"{stage}: compile, first steps, checkpoints", trained - arithmetic),
+            (f"{stage}: compile, first steps, checkpoints", longest - arithmetic),
             (f"{stage}: train at full rate", arithmetic),
             (f"{stage}: end Ray Train's job", span[1] - max(map(_end, own))),
         ]
     parts = tuple(f"{part} " for part in plan.parts if part not in ("evaluate", "publish"))
     last = max(end for flow, (_, end) in flows.items() if flow.startswith(parts))
     rows += [
-        ("soups, and evaluating what they are judged by", last - max(flows[f"{stage} {name}"][1] for stage in plan.runs)),
+        (
+            "soups, and evaluating what they are judged by",
+            last - max(flows[f"{stage} {name}"][1] for stage in plan.runs),
+        ),
         ("evaluate and publish what is left", release[1] - last),
         ("stop the services, print", ended - release[1]),
     ]

@@ -154,10 +154,13 @@ class Saver:
             for file, layout in layouts.items():
                 layout.write(folder / file, parts[file])
 
+        def commit() -> None:
+            if self._rank == 0:
+                self._commit(target, folder)
+
         self._together(begin)
         self._together(write)
-        if self._rank == 0:
-            self._commit(target, folder)
+        self._together(commit)  # where one rank ends, the others are stopped: not before this
 
     def _together(self, act: Callable[[], None]) -> None:
         """Do something on all ranks; where it fails on one, it fails on all."""

@@ -33,6 +33,9 @@ UNEVEN = ModelConfig.model_validate({**MODEL.model_dump(), "hidden_size": 51})  
 TIED = MODEL.model_copy(update={"tied_embeddings": True})
 
 
+LOOKS = 20_000  # some 50 ms: another rank needs a few to end too early
+
+
 def placement(**changes: Any) -> Placement:
     return Placement(threads=1, compile=False, **changes)
 
@@ -60,7 +63,7 @@ def heldout(trainer: Trainer) -> dict[str, float]:
 
 def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     """Train, save with as many ranks as there are, go on in another trainer."""
-    rank, world = rank_and_world()
+    rank, _ = rank_and_world()
     training = config(
         batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
     )
@@ -69,11 +72,17 @@ def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     measured = heldout(one)
     scratch = folder / f"scratch-{rank}"
     scratch.mkdir(parents=True)
-    kept = folder / "kept"
-    with Saver(one, lambda _, written: written.rename(kept), scratch) as saver:
+    kept, ended, early = folder / "kept", folder / "ended", []
+
+    def commit(_: Step, written: Path) -> None:
+        early.append(any(ended.exists() for _ in range(LOOKS)))
+        written.rename(kept)
+
+    with Saver(one, commit, scratch) as saver:
         saver.save(Step("checkpoint", "x", 1), 4, 5e-3, [])
-    if world > 1:
-        dist.barrier()
+    assert kept.exists()
+    ended.touch()
+    assert not any(early), "a rank ended before the checkpoint was committed"
     resume(kept, other)
     return {"seen": seen, "heldout": measured, "on": step(one, 7), "resumed": step(other, 7)}
 
