@@ -170,24 +170,12 @@ def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
     assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
 
 
-@pytest.mark.parametrize(
-    ("override", "begins", "ends"),
-    [
-        (
-            "stages.stage2.seeds=[1,2]",
-            "soup of micro needs checkpoint/stage2-ingred",
-            "or the deployments anneal/micro",
-        ),
-        ("stages.stage2.sedes=[1,2]", "recipe micro: stages.stage2.sedes", "did you mean 'seeds'?"),
-    ],
-)
-def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(
-    override: str, begins: str, ends: str, site: Site, released: None
-) -> None:
-    parameters = ["--param", f'overrides=["{override}"]']
+def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(site: Site, released: None) -> None:
+    parameters = ["--param", 'overrides=["stages.stage2.seeds=[1,2]"]']
     run = site.run_of(site.run("prefect", "deployment", "run", "soup/micro", "--watch", *parameters, code=1))
     message = site.prefect("GET", f"flow_runs/{run}")["state"]["message"]
-    assert message.startswith(begins) and message.endswith(ends)
+    assert message.startswith("soup of micro needs checkpoint/stage2-ingred")
+    assert message.endswith("or the deployments anneal/micro")
     lines = site.prefect("POST", "logs/filter", logs={"flow_run_id": {"any_": [run]}}, limit=200)
     assert any(message in each["message"] for each in lines)
     assert [each["message"] for each in lines if "Traceback" in each["message"]] == []
