@@ -90,5 +90,7 @@ class Preemption:
         question = torch.tensor([_asked.is_set()], dtype=torch.int32)
         work = dist.all_reduce(question, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
+        if self._message is None:
+            work.wait()  # where one rank has begun to listen, all have
         self._message = question, work
         return known

@@ -1,17 +1,22 @@
-"""Ctrl-C in a terminal while a whole release runs: it ends in seconds, keeps what it has, and goes on next time."""
+"""A release that is ended from outside, one time after the other: what it has is kept, and it goes on from there."""
 
 import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from terminal import Terminal, olmo, plain
+from terminal import LIMIT_SECONDS, Terminal, olmo, plain
 
+from olmo_core.artifact.job import Placement
 from olmo_core.artifact.lease import LeaseLog
+from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.recipe import load_recipe
 
 # Small, but each phase lasts long enough to be seen; without compilation, whose cache is no part of a home.
 SIZE = ["--model.n_layers=1", "--stages.stage1.tokens=131072", "--stages.stage1.checkpoint_every=64"]
@@ -43,18 +48,8 @@ def owned(store: Store) -> list[str]:
     return [folder for folder, last in entries.items() if last and last.act == "own" and not last.owner.gone()]
 
 
-@pytest.mark.parametrize(
-    ("phase", "signals", "code", "kept"),
-    [
-        ("made corpus/", [signal.SIGINT], 130, ""),
-        (", loss ", [signal.SIGINT], 130, "; run/stage1 is saved at step "),
-        ("result/stage1", [signal.SIGTERM], 143, ""),
-    ],
-    ids=["data", "training", "evaluation"],
-)
-def test_a_release_that_is_asked_to_end_leaves_nothing_behind_and_goes_on(
-    phase: str, signals: list[signal.Signals], code: int, kept: str, home: Path
-) -> None:
+def end_at(phase: str, signals: list[signal.Signals], code: int, kept: str, home: Path) -> None:
+    """Go on with the release, and ask it to end as soon as it shows a phase."""
     store = Store(str(home / "artifacts"))
     before = len(list(store.records()))
     terminal = start(home)
@@ -72,3 +67,35 @@ def test_a_release_that_is_asked_to_end_leaves_nothing_behind_and_goes_on(
     assert list((home / "t").iterdir()) == []
     assert owned(store) == []
     assert len(list(store.records())) > before
+
+
+@pytest.mark.parametrize(
+    ("phase", "kept"),
+    [("made corpus/", ""), (", loss ", "; run/stage1 is saved at step ")],
+    ids=["data", "training"],
+)
+def test_ctrl_c_leaves_nothing_behind(phase: str, kept: str, home: Path) -> None:
+    end_at(phase, [signal.SIGINT], 130, kept, home)
+
+
+def test_a_killed_release_leaves_no_process(home: Path) -> None:
+    terminal = start(home)
+    terminal.until(", loss ")
+    terminal.kill(signal.SIGKILL)
+    assert terminal.end() == -signal.SIGKILL
+    end = time.monotonic() + LIMIT_SECONDS
+    while left := terminal.left():
+        assert time.monotonic() < end, left
+        time.sleep(0.1)
+    shutil.rmtree(home / "t")
+    (home / "t").mkdir()
+
+
+def test_what_was_ended_and_killed_goes_on_to_the_same_bits_and_ends_at_sigterm(home: Path, tmp_path: Path) -> None:
+    end_at("result/stage1", [signal.SIGTERM], 143, "", home)
+    run = lay_out(load_recipe("micro", [word.removeprefix("--") for word in SIZE])).runs["stage1"][0].step
+    alone = Store(str(tmp_path))
+    for step in run.closure():
+        make(step, alone, Placement(threads=1, compile=False))
+    digests = [record.digest for store in (Store(str(home / "artifacts")), alone) if (record := store.peek(run))]
+    assert len(digests) == 2 and digests[0] == digests[1]

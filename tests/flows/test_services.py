@@ -191,7 +191,7 @@ def test_a_cancelled_run_leaves_no_process(site: Site, released: None) -> None:
 
 
 def test_killed_servers_come_back(site: Site) -> None:
-    killed = [site.processes(words)[0] for words in ("infra.prefect_app", "mlflow.server", "ray.scripts.scripts")]
+    killed = [site.processes(words)[0] for words in ("infra.prefect_app", "mlflow.server")]
     for server in killed:
         server.kill()
     psutil.wait_procs(killed, timeout=10)
