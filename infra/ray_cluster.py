@@ -1,9 +1,11 @@
 """The Ray cluster a release runs on: an address given by the profile, or one started here on loopback."""
 
 import contextlib
+import ctypes
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
 import time
@@ -42,6 +44,7 @@ START_TRIES = 5  # a busy machine may need a second one: Ray itself gives a node
 SOCKET_BYTES = 70  # of `/ray/session_2026-11-27_09-03-10_123456_4194304/sockets/plasma_store` with a number
 CONNECT_SECONDS = 1800.0  # a cluster that is down for maintenance is back in minutes
 PAUSE_SECONDS = 2.0
+SIGACTION_BYTES = 1024  # more than a `struct sigaction` has anywhere: 152 on 64-bit Linux
 _folders: set[Path] = set()  # of the clusters that were started here and not ended
 
 
@@ -57,7 +60,7 @@ class Cluster:
 
         self._folder: Path | None = None
         # Workers import from the folder their driver stands in, and a user's may hold packages called as ours are.
-        with standing_in(Path(__file__).parents[1]):
+        with standing_in(Path(__file__).parents[1]), _own_sigterm():
             if address is not None:
                 _await_answer(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -124,6 +127,20 @@ def _await_answer(address: str) -> None:
                 raise ConnectionError(f"no Ray cluster answers at {address} ({error}); start it") from error
             show(f"waiting for the Ray cluster at {address} ({error}), {waited:.0f} s")
         time.sleep(PAUSE_SECONDS)
+
+
+@contextlib.contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM that this process has; may be entered in any thread.
+
+    A driver of Ray puts one before it in C++, which logs a stack, and aborts a process that has not ended in 3 s.
+    """
+    system, handler = ctypes.CDLL(None), ctypes.create_string_buffer(SIGACTION_BYTES)
+    system.sigaction(signal.SIGTERM, None, handler)
+    try:
+        yield
+    finally:
+        system.sigaction(signal.SIGTERM, handler, None)
 
 
 @contextlib.contextmanager

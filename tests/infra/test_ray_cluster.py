@@ -1,8 +1,11 @@
 """How a cluster is started and joined, with Ray's own calls replaced."""
 
+import ctypes
 import os
+import signal
 import socket
 import tempfile
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -52,6 +55,29 @@ def test_a_long_tmpdir_starts_too(calls: list[dict[str, Any]], tmp_path: Path, m
     assert Path(folder).is_dir() and len(folder) + SOCKET_BYTES <= 107
     cluster.stop()
     assert not Path(folder).exists()
+
+
+@pytest.mark.parametrize("address", [None, "auto"])
+def test_a_driver_keeps_its_handler_of_sigterm(
+    address: str | None, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray's own would abort a release that saves for longer than three seconds."""
+    taken, init, before = list[int](), ray.init, signal.getsignal(signal.SIGTERM)
+
+    def init_in_cpp(**arguments: Any) -> None:
+        init(**arguments)
+        ctypes.CDLL(None).signal(signal.SIGTERM, int(signal.SIG_IGN))  # Python does not hear of it
+
+    monkeypatch.setattr(ray, "init", init_in_cpp)
+    signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
+    try:
+        thread = threading.Thread(target=Cluster, args=(address, 2))
+        thread.start()
+        thread.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert taken == [signal.SIGTERM]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_a_cluster_that_is_down_is_waited_for(
