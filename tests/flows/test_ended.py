@@ -21,7 +21,7 @@ from olmo_core.recipe.recipe import load_recipe
 # Small, but each phase lasts long enough to be seen; without compilation, whose cache is no part of a home.
 SIZE = ["--model.n_layers=1", "--stages.stage1.tokens=131072", "--stages.stage1.checkpoint_every=64"]
 LINES = 12  # the most that are printed from the signal on: what is made meanwhile, the last state of the bars, our line
-PROFILE = "training: {single: {placement: {threads: 1, compile: false}}}\n"
+PROFILE = "beside: 1\ntraining: {single: {placement: {threads: 1, compile: false}}}\n"
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,10 @@ def test_a_killed_release_leaves_no_process(home: Path) -> None:
 
 def test_what_was_ended_and_killed_goes_on_to_the_same_bits_and_ends_at_sigterm(home: Path, tmp_path: Path) -> None:
     end_at("result/stage1", [signal.SIGTERM], 143, "", home)
-    run = lay_out(load_recipe("micro", [word.removeprefix("--") for word in SIZE])).runs["stage1"][0].step
-    alone = Store(str(tmp_path))
-    for step in run.closure():
+    run = lay_out(load_recipe("micro", [word.removeprefix("--") for word in SIZE])).runs["stage1"][0]
+    store, alone = Store(str(home / "artifacts")), Store(str(tmp_path))
+    for step in run.step.closure():
         make(step, alone, Placement(threads=1, compile=False))
-    digests = [record.digest for store in (Store(str(home / "artifacts")), alone) if (record := store.peek(run))]
-    assert len(digests) == 2 and digests[0] == digests[1]
+    kept = [(record, alone.peek(step)) for step in run.checkpoints.values() if (record := store.peek(step))]
+    assert kept, "a result needs a checkpoint"
+    assert all(other is not None and record.digest == other.digest for record, other in kept)
