@@ -7,6 +7,8 @@ nothing may be run. Either would end a run at its first training step.
 from functools import cache
 from pathlib import Path
 
+from olmo_core.artifact.imports import swift_imports
+
 EMPTY = 'extern "C" void kernel() {}'
 
 
@@ -17,12 +19,13 @@ def compiler_trouble() -> str:
     The library that is tried stays in inductor's cache, with the header that all kernels share: a second process of
     this machine only loads it.
     """
-    from torch._inductor import config
-    from torch._inductor.codecache import CppPythonBindingsCodeCache
-    from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
+    with swift_imports():
+        from torch._inductor import config
+        from torch._inductor.codecache import CppPythonBindingsCodeCache
+        from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
+        from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-    from olmo_core.train.kernels import remove_torn
+        from olmo_core.train.kernels import remove_torn
 
     folder = ""
     try:
