@@ -1,9 +1,9 @@
 """A Ray Train job with as few processes as a run needs: a controller, the workers, and what they meet at.
 
-Ray Train also starts an actor that hands out Ray data sets, of which we read none, one that frees the reserved resources
-of a controller that died, and one that shares out a cluster that grows between Ray Data and training. Each imports for
-2.5 to 3.5 s on a Zen 3 core. The second is left to the board, which knows the resources, and to the driver, which waits
-for the run anyway; instead of the third, autoscalers see the placement group that a run waits for.
+Ray Train also starts an actor that hands out Ray data sets, of which we read none, one that frees the reserved
+resources of a controller that died, and one that shares out a cluster that grows between Ray Data and training. Each
+imports for 2.5 to 3.5 s on a Zen 3 core. The second is left to the board, which knows the resources, and to the driver,
+which waits for the run anyway; instead of the third, an autoscaler sees the placement group that a run waits for.
 """
 
 from typing import Any
