@@ -31,7 +31,7 @@ from olmo_core.train.loop import READ_EVERY, Position, run_loop
 from olmo_core.train.runtime import training_process
 from olmo_core.train.saver import Saver
 from olmo_core.train.trainer import Trainer
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 
 ROUNDS, BLOCK = 10, 50  # blocks of steps
 BATCH, LENGTH = 8, 256
@@ -70,7 +70,7 @@ def main() -> None:
             sequence_length=LENGTH,
             vocab_size=model.vocab_size,
         )
-        with Outbox(Path(name) / "outbox", "micro", run.id) as outbox:
+        with EventLog(Path(name) / "outbox", "micro", run.id) as outbox:
             job = Job(run, inputs, Path(name), placement, metrics=partial(outbox.metrics, run.id))
             bare(trainer, loader)  # compiles
             seconds = [(bare(trainer, loader), *looped(trainer, loader, job)) for _ in range(ROUNDS)]

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 from flows.ending import heeding
 from flows.inputs import check_inputs
-from flows.tracking import Tracking
 from infra.doctor import Finding, before_a_release, room
 from infra.machine import cores
 from infra.patience import Show
@@ -22,6 +21,7 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 from tasks.session import Session, hold, opened, target_of
+from tasks.tracking.tracker import Tracking
 
 
 def read_plan(recipe: str, overrides: list[str]) -> Plan:

@@ -14,7 +14,6 @@ from flows.display import Watch, print_json, print_table, turned, waiting
 from flows.inputs import check_inputs
 from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
 from flows.planning import print_plan, survey_plan
-from flows.tracking import unused_address
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
 from infra.machine import cores
@@ -32,6 +31,7 @@ from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_r
 from olmo_core.report.words import duration
 from tasks.failures import EndedError, StepsFailedError, root_message
 from tasks.session import Session
+from tasks.tracking.tracker import unused_address
 
 
 def run_release(

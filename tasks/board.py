@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 
 REPORT_SECONDS = 0.5
 
@@ -29,7 +29,7 @@ class Report:
 class Board:
     """State of the actor: the last report of every step that goes on."""
 
-    def __init__(self, outbox: Outbox) -> None:
+    def __init__(self, outbox: EventLog) -> None:
         """Hand metrics to an outbox of its own, on the node it runs on."""
         self._outbox = outbox
         self._reports: dict[str, Report] = {}

@@ -23,7 +23,7 @@ from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe
 from tasks.board import Report
 from tasks.failures import EndedError
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 from tasks.workers import Workers
 
 
@@ -42,7 +42,7 @@ class Session:
     plan: Plan
     profile: Profile
     store: Store
-    outbox: Outbox
+    outbox: EventLog
     made: list[str] = field(default_factory=list)
     reused: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # What a person should read at the end.

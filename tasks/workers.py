@@ -26,7 +26,7 @@ from tasks.energy import Meter
 from tasks.failures import EndedError
 from tasks.lending import Lending
 from tasks.listener import Listener
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
@@ -35,7 +35,7 @@ NICE = 19
 class Workers:
     """A connected cluster with its board and its low-priority actors; Ray's dashboard shows its work by label."""
 
-    def __init__(self, profile: Profile, store: Store, outbox: Outbox) -> None:
+    def __init__(self, profile: Profile, store: Store, outbox: EventLog) -> None:
         """Connect, or start a cluster here; takes seconds."""
         self.cluster = Cluster(profile.ray.address, profile.ray.cpus)
         import ray

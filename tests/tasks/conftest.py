@@ -9,10 +9,10 @@ from mlflow_view import View
 from tiny_release import Release
 
 from olmo_core.artifact.store import Store
-from tasks.experiment import connect
-from tasks.inbox import Inbox
-from tasks.lineage import Lineage
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
+from tasks.tracking.mlflow.experiment import connect
+from tasks.tracking.mlflow.writer import MlflowWriter
+from tasks.tracking.queue import EventQueue
 
 
 class Told:
@@ -22,9 +22,9 @@ class Told:
         self.folder = folder
         self.release = Release()
         self.store = Store(folder / "store")
-        with Outbox(folder / "outbox", "tiny", "r1") as outbox:
+        with EventLog(folder / "outbox", "tiny", "r1") as outbox:
             self.records = self.release.make(self.store, outbox)
-        inbox = Inbox(folder / "outbox", "")
+        inbox = EventQueue(folder / "outbox", "")
         self.events = []
         while letters := inbox.read():
             self.events += [letter.event for letter in letters]
@@ -33,8 +33,8 @@ class Told:
     def database(self, name: str) -> MlflowClient:
         return connect(new_database(self.folder / f"{name}.db"))
 
-    def lineage(self, client: MlflowClient) -> Lineage:
-        return Lineage(client, (self.folder / "artifacts").as_uri())
+    def lineage(self, client: MlflowClient) -> MlflowWriter:
+        return MlflowWriter(client, (self.folder / "artifacts").as_uri())
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from tasks.experiment import connect
+from tasks.tracking.mlflow.experiment import connect
 
 
 def new_database(path: Path) -> str:

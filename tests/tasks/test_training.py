@@ -22,7 +22,7 @@ from olmo_core.train.step import checkpoint_step, recovery_step
 from tasks.board import Board
 from tasks.energy import Meter
 from tasks.failures import FailureClass, classify, root_message
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 from tasks.training import train
 
 STEPS = 500
@@ -35,7 +35,7 @@ def board(tmp_path: Path) -> Iterator[Any]:
     try:
         import ray
 
-        yield ray.remote(Board).options(num_cpus=0).remote(Outbox(tmp_path / "outbox", "test", "r1"))
+        yield ray.remote(Board).options(num_cpus=0).remote(EventLog(tmp_path / "outbox", "test", "r1"))
     finally:
         cluster.stop()
 

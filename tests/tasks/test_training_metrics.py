@@ -9,9 +9,9 @@ from training_world import EAGER, config, run
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox
-from tasks.shipper import Shipper
+from tasks.tracking.events import EventLog
+from tasks.tracking.queue import EventQueue
+from tasks.tracking.sender import Sender
 
 STEPS = 120
 PATIENCE = 120  # seconds
@@ -36,9 +36,9 @@ class HungServer:
 def test_a_run_ends_while_its_server_hangs_and_no_point_is_lost(tmp_path: Path) -> None:
     server, store = HungServer(), Store(str(tmp_path / "artifacts"))
     step = run(store, config(tokens=STEPS * 64, checkpoint_every=60))
-    shipper = Shipper(Inbox(tmp_path / "outbox", "a"), server.connect, str)  # type: ignore[arg-type]
+    shipper = Sender(EventQueue(tmp_path / "outbox", "a"), server.connect, str)  # type: ignore[arg-type]
     thread = threading.Thread(target=shipper.run, daemon=True)
-    with Outbox(tmp_path / "outbox", "test", "r1") as outbox:
+    with EventLog(tmp_path / "outbox", "test", "r1") as outbox:
         outbox.release({"name": "test"}, [])
         thread.start()
         assert server.called.wait(PATIENCE)

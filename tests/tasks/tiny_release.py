@@ -10,7 +10,7 @@ from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
 
 HERE = "tiny_release"
 
@@ -117,7 +117,7 @@ class Release:
     def saved(self) -> range:
         return range(self.every, self.steps + 1, self.every)
 
-    def make(self, store: Store, outbox: Outbox | None = None) -> dict[str, Record]:
+    def make(self, store: Store, outbox: EventLog | None = None) -> dict[str, Record]:
         """Make every step and tell the outbox; returns records by id."""
         records: dict[str, Record] = {}
         if outbox:
@@ -127,7 +127,7 @@ class Release:
             if outbox and step.kind == "run":
                 outbox_, id_ = outbox, step.id
 
-                def metrics(at: int, values: Mapping[str, float], outbox: Outbox = outbox_, id_: str = id_) -> None:
+                def metrics(at: int, values: Mapping[str, float], outbox: EventLog = outbox_, id_: str = id_) -> None:
                     outbox.metrics(id_, at, values)
 
             made = make(step, store, metrics=metrics)

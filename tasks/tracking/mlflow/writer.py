@@ -14,16 +14,26 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 
 from olmo_core.artifact.record import Input, Record
 from olmo_core.hub.names import MAIN
-from tasks.entries import artifact_table, code_tags, milliseconds, scores, source_tags, training_step, training_values
-from tasks.experiment import ARTIFACT, Experiment
-from tasks.flatten import TAG_LENGTH, cut, params
-from tasks.registry import COMMIT, REVISION, Registry
-from tasks.told_records import MAIN_MODEL, ToldRecords
+from tasks.tracking.mlflow.experiment import ARTIFACT, Experiment
+from tasks.tracking.mlflow.format import (
+    TAG_LENGTH,
+    artifact_table,
+    code_tags,
+    cut,
+    milliseconds,
+    params,
+    scores,
+    source_tags,
+    training_step,
+    training_values,
+)
+from tasks.tracking.mlflow.models import COMMIT, REVISION, Registry
+from tasks.tracking.mlflow.records import MAIN_MODEL, RecordWriter
 
 REPOSITORY = "olmo.repo"
 
 
-class Lineage:
+class MlflowWriter:
     """Tells MLflow what the outbox holds; one at a time may write to a tracking server."""
 
     def __init__(self, client: MlflowClient, artifacts: str | None) -> None:
@@ -37,7 +47,7 @@ class Lineage:
         self._artifacts = artifacts
         self._experiments: dict[str, Experiment] = {}
         self._labels: dict[str, str] = {}
-        self._told = ToldRecords(client)
+        self._told = RecordWriter(client)
 
     def tell(self, event: Mapping[str, Any]) -> None:
         """Tell one event.

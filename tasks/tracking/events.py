@@ -1,7 +1,7 @@
 """The outbox: what a release has to tell the tracking server, kept on disk until it is told.
 
 Flow and workers append JSON lines to a file of their own in one folder. Nothing here waits for a server and nothing
-here raises into training; sending is left to `shipper`, which reads the folder through `inbox`.
+here raises into training; sending is left to `sender`, which reads the folder through `queue`.
 """
 
 import atexit
@@ -31,7 +31,7 @@ MEMORY_BYTES = 64 << 20  # Lines kept in memory while they cannot be written; me
 Point = tuple[str, int, float, dict[str, float]]  # Step id, training step, wall time in seconds, values.
 
 
-class Outbox:
+class EventLog:
     """One writer of the folder. Safe to share between threads; pickles as its arguments, so a worker opens its own."""
 
     def __init__(self, folder: str | Path, recipe: str, release: str) -> None:
@@ -59,7 +59,7 @@ class Outbox:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle as the arguments."""
-        return Outbox, (self.folder, self.recipe, self.release_id)
+        return EventLog, (self.folder, self.recipe, self.release_id)
 
     def __enter__(self) -> Self:
         """Nothing to do."""
@@ -215,7 +215,7 @@ class Outbox:
         return os.open(self.folder / name, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
 
 
-class SilentOutbox(Outbox):
+class SilentEventLog(EventLog):
     """For a release of which everything was told before, and nothing has to be made: says nothing again."""
 
     def _send(self, event: str, **values: Any) -> None:

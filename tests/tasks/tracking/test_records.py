@@ -4,7 +4,7 @@ import pytest
 from mlflow_view import View
 from tiny_release import checkpoint, loss
 
-from tasks.dataset_source import ArtifactSource
+from tasks.tracking.mlflow.dataset_source import ArtifactSource
 
 
 def test_a_child_says_what_its_record_says(view, told):

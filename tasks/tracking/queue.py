@@ -1,7 +1,7 @@
 """The outbox as its reader sees it: complete lines in order, how far each file was shipped, what was refused.
 
 How far is kept per address, so that another tracking server gets everything from the start. Writing lines is left to
-`outbox`, sending them to `shipper`.
+`events`, sending them to `sender`.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ READ_BYTES = 4 << 20  # Of one file at a time.
 
 
 @dataclass(frozen=True)
-class Letter:
+class QueuedEvent:
     """One line of the outbox and where it ends; `event` is empty where the line says less than every event does."""
 
     file: str
@@ -33,7 +33,7 @@ class Letter:
         return str(self.event["recipe"])
 
 
-class Inbox:
+class EventQueue:
     """The outbox of `folder`, read for one address."""
 
     def __init__(self, folder: Path, address: str) -> None:
@@ -50,20 +50,20 @@ class Inbox:
         with locked(self._lock):
             yield
 
-    def read(self) -> list[Letter]:
+    def read(self) -> list[QueuedEvent]:
         """Return complete lines that were not shipped yet, oldest file first; `[]` when there is nothing new."""
         shipped = self._offsets()
         for file in self._files():
             start = shipped.get(file.name, 0)
-            if file.stat().st_size > start and (letters := _letters(file, start)):
+            if file.stat().st_size > start and (letters := _queued_events(file, start)):
                 return letters
         return []
 
-    def done(self, letter: Letter) -> None:
+    def done(self, letter: QueuedEvent) -> None:
         """Remember that everything up to and with `letter` was shipped."""
         self._save({**self._offsets(), letter.file: letter.end})
 
-    def refuse(self, letter: Letter, reason: str) -> None:
+    def refuse(self, letter: QueuedEvent, reason: str) -> None:
         """Keep an event that the server will not take beside the outbox, with the reason; it counts as done."""
         with self._refused.open("a") as file:
             file.write(json.dumps({"file": letter.file, "end": letter.end, "reason": reason}) + "\n")
@@ -114,14 +114,14 @@ class Inbox:
         new.replace(self._shipped)
 
 
-def batches(letters: Sequence[Letter]) -> Iterator[list[Letter]]:
+def batches(letters: Sequence[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
     """Split letters where that matters: metrics that follow each other stay together, the rest comes one by one."""
     for is_metrics, group in groupby(letters, lambda letter: letter.event.get("event") == "metrics"):
         together = list(group)
         yield from [together] if is_metrics else [[letter] for letter in together]
 
 
-def merged(batch: Sequence[Letter]) -> Iterator[dict[str, Any]]:
+def merged(batch: Sequence[QueuedEvent]) -> Iterator[dict[str, Any]]:
     """The events of a batch, metrics of one run as one event."""
     runs: dict[tuple[str, ...], dict[str, Any]] = {}
     for event in (letter.event for letter in batch):
@@ -133,7 +133,7 @@ def merged(batch: Sequence[Letter]) -> Iterator[dict[str, Any]]:
     yield from runs.values()
 
 
-def _letters(file: Path, start: int) -> list[Letter]:
+def _queued_events(file: Path, start: int) -> list[QueuedEvent]:
     """Complete lines of one file from `start`, at least one if there is any, about `READ_BYTES` at most."""
     letters = []
     with file.open("rb") as lines:
@@ -141,7 +141,7 @@ def _letters(file: Path, start: int) -> list[Letter]:
         for line in iter(lines.readline, b""):
             if not line.endswith(b"\n"):
                 break  # still being written, or its writer died in the middle of it
-            letters.append(Letter(file.name, lines.tell(), _event(line)))
+            letters.append(QueuedEvent(file.name, lines.tell(), _event(line)))
             if lines.tell() - start > READ_BYTES:
                 break
     return letters

@@ -1,6 +1,6 @@
 """What one record is in MLflow: its run, with what it was made from, the model or curve it is, and its scores.
 
-Events are left to `lineage`. Only the shipper's process imports this.
+Events are left to `mlflow.writer`. Only the shipper's process imports this.
 """
 
 import json
@@ -13,10 +13,21 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, ML
 
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.store import Store
-from tasks.dataset_source import ArtifactSource
-from tasks.entries import artifact_table, moment, record_tags, scores, source_tags, training_step, training_values
-from tasks.experiment import DIGEST, STEP, Experiment, Known
-from tasks.flatten import key, numbers, params, unused
+from tasks.tracking.mlflow.dataset_source import ArtifactSource
+from tasks.tracking.mlflow.experiment import DIGEST, STEP, Experiment, Known
+from tasks.tracking.mlflow.format import (
+    artifact_table,
+    key,
+    moment,
+    numbers,
+    params,
+    record_tags,
+    scores,
+    source_tags,
+    training_step,
+    training_values,
+    unused,
+)
 
 ORIGIN = "olmo.origin"
 MAIN_MODEL = "olmo.main_model"
@@ -27,7 +38,7 @@ _DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the wh
 _CONTEXTS = {"run": "training", "result": "evaluation"}
 
 
-class ToldRecords:
+class RecordWriter:
     """Tells MLflow records, each once, after those it cannot do without."""
 
     def __init__(self, client: MlflowClient) -> None:

@@ -1,6 +1,6 @@
 """What of a result is followed from checkpoint to checkpoint."""
 
-from tasks.entries import scores
+from tasks.tracking.mlflow.format import scores
 
 
 def test_what_has_no_documents_has_no_score() -> None:

@@ -5,9 +5,9 @@ import os
 from infra.ports import HOST
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox, SilentOutbox
-from tasks.shipper import hide_credentials, start_shipper
+from tasks.tracking.events import EventLog, SilentEventLog
+from tasks.tracking.queue import EventQueue
+from tasks.tracking.sender import hide_credentials, start_sender
 
 DRAIN_SECONDS = 60.0
 STOP_SECONDS = {False: 5.0, True: 1.0}  # by whether the release was asked to end
@@ -30,7 +30,7 @@ def _address(profile: Profile) -> str:
 
 
 class Tracking:
-    """Outbox and shipper of one release.
+    """EventLog and shipper of one release.
 
     A release that was told before, with nothing to make and nothing left to ship, needs neither.
     """
@@ -38,11 +38,11 @@ class Tracking:
     def __init__(self, profile: Profile, plan: Plan, idle: bool) -> None:
         folder, address = profile.folder / "outbox", _address(profile)
         self._told = folder / f"{plan.id}.told"
-        quiet = idle and self._told.exists() and not Inbox(folder, address).left()
-        self.outbox = (SilentOutbox if quiet else Outbox)(folder, plan.recipe.name, plan.id)
-        self._shipper = None if quiet else start_shipper(folder, address)
+        quiet = idle and self._told.exists() and not EventQueue(folder, address).left()
+        self.outbox = (SilentEventLog if quiet else EventLog)(folder, plan.recipe.name, plan.id)
+        self._shipper = None if quiet else start_sender(folder, address)
         self._folder = folder
-        self._refused_before = len(Inbox(folder, address).refused())
+        self._refused_before = len(EventQueue(folder, address).refused())
 
     def close(self, ended: bool) -> list[str]:
         """Ship what is left, as far as the server takes it; return what a person should know of the rest.

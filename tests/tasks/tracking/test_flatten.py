@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name, _validate_param, _validate_tag
 
-from tasks.flatten import KEY_LENGTH, PARAM_LENGTH, cut, key, numbers, params, unused
+from tasks.tracking.mlflow.format import KEY_LENGTH, PARAM_LENGTH, cut, key, numbers, params, unused
 
 texts = st.text(max_size=300)
 plain = st.recursive(

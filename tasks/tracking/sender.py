@@ -1,7 +1,7 @@
 """The process that ships the outbox to MLflow, so that neither flow nor training ever waits for a tracking server.
 
 It ends soon after its standard input closes, and that happens when whoever started it is gone, however it went. What
-was not shipped by then stays in the outbox for the next one. What events mean is left to `lineage`.
+was not shipped by then stays in the outbox for the next one. What events mean is left to `mlflow.writer`.
 """
 
 import argparse
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from olmo_core.artifact.imports import swift_imports
-from tasks.inbox import Inbox, Letter, batches, merged
-from tasks.rebuild import retell
-from tasks.trouble import in_words, lasts, status
+from tasks.tracking.mlflow.errors import in_words, lasts, status
+from tasks.tracking.queue import EventQueue, QueuedEvent, batches, merged
+from tasks.tracking.rebuild import retell
 
 if TYPE_CHECKING:
-    from tasks.lineage import Lineage
+    from tasks.tracking.mlflow.writer import MlflowWriter
 
 log = logging.getLogger("shipper")
 
@@ -35,10 +35,10 @@ TRIES = 3  # Of one event by a server that takes others.
 NICE = 10
 
 
-class Shipper:
+class Sender:
     """Sends events in order, each until it was taken or refused."""
 
-    def __init__(self, inbox: Inbox, connect: "Callable[[], Lineage]", hide: Callable[[str], str]) -> None:
+    def __init__(self, inbox: EventQueue, connect: "Callable[[], MlflowWriter]", hide: Callable[[str], str]) -> None:
         """Connect to nothing yet.
 
         Args:
@@ -49,7 +49,7 @@ class Shipper:
         self._inbox = inbox
         self._connect = connect
         self._hide = hide
-        self._lineage: Lineage | None = None
+        self._lineage: MlflowWriter | None = None
         self._doubt = False
         self._limited = False
         self._wake = threading.Event()
@@ -86,7 +86,7 @@ class Shipper:
         self._ending.set()
         self._wake.set()
 
-    def _ship(self, batch: Sequence[Letter]) -> None:
+    def _ship(self, batch: Sequence[QueuedEvent]) -> None:
         if not batch[0].event:
             self._inbox.refuse(batch[0], "the line is no event")
             return
@@ -107,7 +107,7 @@ class Shipper:
             for letter in batch:
                 self._ship([letter])
 
-    def _problem(self, batch: Sequence[Letter]) -> str:
+    def _problem(self, batch: Sequence[QueuedEvent]) -> str:
         """Send a batch; return why that failed, '' where it did not."""
         try:
             if self._lineage is None:
@@ -142,7 +142,7 @@ class Shipper:
 class Handle:
     """A shipper that was started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], inbox: Inbox) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], inbox: EventQueue) -> None:
         self.process = process
         self._inbox = inbox
 
@@ -192,7 +192,7 @@ class Handle:
             pass  # it is gone; `drain` sees that
 
 
-def start_shipper(outbox: Path, tracking_uri: str) -> Handle:
+def start_sender(outbox: Path, tracking_uri: str) -> Handle:
     """Start the process; its messages go to `shipper.log` in the outbox.
 
     Args:
@@ -202,15 +202,15 @@ def start_shipper(outbox: Path, tracking_uri: str) -> Handle:
     outbox.mkdir(parents=True, exist_ok=True)
     with (outbox / "shipper.log").open("ab") as messages:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tasks.shipper", "--outbox", str(outbox.absolute())],
+            [sys.executable, "-m", "tasks.tracking.sender", "--outbox", str(outbox.absolute())],
             stdin=subprocess.PIPE,
             stdout=messages,
             stderr=messages,
             env={**os.environ, "MLFLOW_TRACKING_URI": tracking_uri},
-            cwd=Path(__file__).resolve().parents[1],
+            cwd=Path(__file__).resolve().parents[2],
             start_new_session=True,  # Ctrl-C is for the flow, which then stops this
         )
-    return Handle(process, Inbox(outbox, tracking_uri))
+    return Handle(process, EventQueue(outbox, tracking_uri))
 
 
 def hide_credentials(uri: str) -> Callable[[str], str]:
@@ -229,7 +229,7 @@ def hide_credentials(uri: str) -> Callable[[str], str]:
 
 def main(arguments: Iterable[str] | None = None) -> None:
     """Ship one outbox to the server that MLFLOW_TRACKING_URI names."""
-    parser = argparse.ArgumentParser(prog="python -m tasks.shipper", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tasks.tracking.sender", description=__doc__)
     parser.add_argument("--outbox", type=Path, required=True, help="folder of the outbox")
     parser.add_argument("--rebuild", metavar="STORE", help="root of a store to tell everything of once more")
     parser.add_argument("--recipe", help="with --rebuild: the recipe whose artifacts the store holds")
@@ -241,17 +241,17 @@ def main(arguments: Iterable[str] | None = None) -> None:
         parser.error("--rebuild and --recipe go together")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     os.nice(NICE)
-    inbox = Inbox(options.outbox, uri)
+    inbox = EventQueue(options.outbox, uri)
 
-    def connect() -> "Lineage":
+    def connect() -> "MlflowWriter":
         with swift_imports():
-            from tasks.experiment import connect
-            from tasks.lineage import Lineage
+            from tasks.tracking.mlflow.experiment import connect
+            from tasks.tracking.mlflow.writer import MlflowWriter
 
         artifacts = None if uri.startswith("http") else (options.outbox.parent / "mlflow-artifacts").absolute().as_uri()
-        return Lineage(connect(uri), artifacts)
+        return MlflowWriter(connect(uri), artifacts)
 
-    shipper = Shipper(inbox, connect, hide_credentials(uri))
+    shipper = Sender(inbox, connect, hide_credentials(uri))
     threading.Thread(target=shipper.watch, args=[sys.stdin.fileno()], daemon=True).start()
     with inbox.only_reader():
         if options.rebuild:

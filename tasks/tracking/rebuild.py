@@ -4,13 +4,13 @@ What only the outbox knew (live rates, published revisions) comes back from the 
 """
 
 from olmo_core.artifact.store import Store
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox
+from tasks.tracking.events import EventLog
+from tasks.tracking.queue import EventQueue
 
 RELEASE = "rebuilt"  # Parent run of the artifacts that no release in the outbox tells of.
 
 
-def retell(inbox: Inbox, root: str, recipe: str) -> int:
+def retell(inbox: EventQueue, root: str, recipe: str) -> int:
     """Queue everything once more; hold the inbox while doing so.
 
     Args:
@@ -23,7 +23,7 @@ def retell(inbox: Inbox, root: str, recipe: str) -> int:
     """
     inbox.forget()
     count = 0
-    with Outbox(inbox.folder, recipe, RELEASE) as outbox:
+    with EventLog(inbox.folder, recipe, RELEASE) as outbox:
         for record in Store(root).records():
             outbox.step(root, record, reused=True)
             count += 1

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from olmo_core.artifact.identity import Step
-from tasks import outbox as outbox_module
-from tasks.outbox import Outbox
+from tasks.tracking import events as outbox_module
+from tasks.tracking.events import EventLog
 
 
 def lines(folder: Path) -> list[dict]:
@@ -32,7 +32,7 @@ def points(folder: Path) -> dict[tuple[str, int], dict[str, float]]:
 
 @pytest.fixture
 def outbox(tmp_path):
-    with Outbox(tmp_path, "tiny", "r1") as outbox:
+    with EventLog(tmp_path, "tiny", "r1") as outbox:
         yield outbox
 
 
@@ -142,13 +142,17 @@ def test_what_is_no_number_is_counted_and_never_raised(outbox, tmp_path):
 
 def test_a_process_that_ends_leaves_nothing_in_memory(tmp_path):
     code = (
-        "import sys; from tasks.outbox import Outbox; Outbox(sys.argv[1], 'tiny', 'r1').metrics('run1', 7, {'loss': 1})"
+        "import sys; from tasks.tracking.events import EventLog;"
+        "EventLog(sys.argv[1], 'tiny', 'r1').metrics('run1', 7, {'loss': 1})"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     assert points(tmp_path) == {("run1", 7): {"loss": 1}}
 
 
 def test_mlflow_is_not_imported(tmp_path):
-    code = "import sys, tasks.outbox, tasks.shipper; print(sorted({'mlflow', 'torch', 'ray'} & set(sys.modules)))"
+    code = (
+        "import sys, tasks.tracking.events, tasks.tracking.sender;"
+        "print(sorted({'mlflow', 'torch', 'ray'} & set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], check=True, timeout=60, capture_output=True, text=True)
     assert run.stdout.strip() == "[]"

@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import tracking
-from flows.tracking import Tracking
 from olmo_core.recipe.profile import Profile
+from tasks.tracking import tracker as tracking
+from tasks.tracking.tracker import Tracking
 
 SAID = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
 
@@ -25,7 +25,7 @@ def test_the_end_of_a_run_says_what_was_not_taken(left, trouble, refused, notes,
         drain=lambda _: left, trouble=lambda: trouble, refused=lambda: refused, stop=lambda _: None
     )  # fmt: skip
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
-    monkeypatch.setattr(tracking, "start_shipper", lambda *_: handle)
+    monkeypatch.setattr(tracking, "start_sender", lambda *_: handle)
     (tmp_path / "outbox").mkdir()
     plan = SimpleNamespace(id="r1", recipe=SimpleNamespace(name="tiny"))
     opened = Tracking(Profile(name="here"), plan, idle=False)

@@ -1,7 +1,7 @@
 """One MLflow experiment: its runs and logged models found again by artifact id, its metrics never logged twice.
 
 Every call may have happened although its answer never came, so each looks before it makes. What the runs mean is left
-to `lineage`. Only the shipper's process imports this.
+to `mlflow.writer`. Only the shipper's process imports this.
 """
 
 import os

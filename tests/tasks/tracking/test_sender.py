@@ -16,14 +16,14 @@ from mlflow_view import View
 from tiny_release import Release, loss
 
 from olmo_core.artifact.store import Store
-from tasks import shipper as shipper_module
-from tasks.experiment import connect
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox
-from tasks.shipper import Handle, Shipper, hide_credentials, start_shipper
-from tasks.trouble import in_words
+from tasks.tracking import sender as shipper_module
+from tasks.tracking.events import EventLog
+from tasks.tracking.mlflow.errors import in_words
+from tasks.tracking.mlflow.experiment import connect
+from tasks.tracking.queue import EventQueue
+from tasks.tracking.sender import Handle, Sender, hide_credentials, start_sender
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PATIENCE = 300  # Seconds until a test that waits gives up.
 
 
@@ -60,9 +60,9 @@ class FakeLineage:
 def ship(tmp_path, monkeypatch):
     monkeypatch.setattr(shipper_module, "FIRST_WAIT", 0.0)
 
-    def ship(lineage, hide=str) -> Inbox:
-        inbox = Inbox(tmp_path, "a")
-        shipper = Shipper(inbox, lineage.connect, hide)
+    def ship(lineage, hide=str) -> EventQueue:
+        inbox = EventQueue(tmp_path, "a")
+        shipper = Sender(inbox, lineage.connect, hide)
         shipper.end()
         shipper.run()
         return inbox
@@ -72,7 +72,7 @@ def ship(tmp_path, monkeypatch):
 
 @pytest.fixture
 def outbox(tmp_path):
-    with Outbox(tmp_path, "tiny", "r1") as outbox:
+    with EventLog(tmp_path, "tiny", "r1") as outbox:
         yield outbox
 
 
@@ -133,7 +133,7 @@ def test_why_the_server_takes_nothing_is_noted_until_it_does(ship, outbox, tmp_p
     seen = []
 
     def down():
-        seen.append(Inbox(tmp_path, "a").noted())
+        seen.append(EventQueue(tmp_path, "a").noted())
         return len(seen) < 5
 
     assert ship(FakeLineage(lambda event: None, down)).noted() == ""
@@ -222,9 +222,9 @@ def kill(handle) -> None:
 
 def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, tmp_path):
     """Server hangs, is killed and restarted, the shipper is killed: every point of every run is there once."""
-    handles = [start_shipper(tmp_path / "outbox", server.uri)]
+    handles = [start_sender(tmp_path / "outbox", server.uri)]
     points = {(run, step): 1 / (step + 1) for step in range(400) for run in ("a" * 64, "b" * 64)}
-    with Outbox(tmp_path / "outbox", "tiny", "r1") as outbox:
+    with EventLog(tmp_path / "outbox", "tiny", "r1") as outbox:
 
         def train(steps: range) -> None:
             for step in steps:
@@ -234,7 +234,7 @@ def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, 
                     outbox.flush()
             outbox.flush()
 
-        inbox = Inbox(tmp_path / "outbox", server.uri)
+        inbox = EventQueue(tmp_path / "outbox", server.uri)
         train(range(0, 100))
         wait_until(lambda: inbox.left() == 0)
         server.signal(signal.SIGSTOP)
@@ -246,7 +246,7 @@ def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, 
         kill(handles[-1])
         train(range(50, 300))  # a worker that was killed replays its steps
         server.start()
-        handles.append(start_shipper(tmp_path / "outbox", server.uri))
+        handles.append(start_sender(tmp_path / "outbox", server.uri))
         train(range(300, 400))
         outbox.finished()
     assert handles[-1].drain(PATIENCE) == 0
@@ -261,14 +261,14 @@ def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, 
 
 def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
     release, store, uri = Release(), Store(tmp_path / "store"), new_database(tmp_path / "mlflow.db")
-    with Outbox(tmp_path / "outbox", "tiny", "r1") as outbox:
+    with EventLog(tmp_path / "outbox", "tiny", "r1") as outbox:
         release.make(store, outbox)
-    inbox = Inbox(tmp_path / "outbox", uri)
-    handle, goal = start_shipper(tmp_path / "outbox", uri), inbox.left() // 2
+    inbox = EventQueue(tmp_path / "outbox", uri)
+    handle, goal = start_sender(tmp_path / "outbox", uri), inbox.left() // 2
     wait_until(lambda: inbox.left() <= goal)
     kill(handle)
     code = (
-        "import tasks.shipper; tasks.shipper.main();"
+        "import tasks.tracking.sender; tasks.tracking.sender.main();"
         "import mlflow.telemetry; print('telemetry', mlflow.telemetry.get_telemetry_client())"
     )
     environment = {name: value for name, value in os.environ.items() if "TRACK" not in name and "MLFLOW" not in name}
@@ -291,7 +291,9 @@ def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
 @pytest.mark.parametrize(("left", "ends"), [([3, 2, 1, 0], 0), ([3, 2], 2)])
 def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
     clock, asked = iter(range(0, 10**6, 40)), iter(left)  # 40 s for each look, 60 s of standstill
-    monkeypatch.setattr("tasks.shipper.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None))
+    monkeypatch.setattr(
+        "tasks.tracking.sender.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None)
+    )
     inbox = SimpleNamespace(left=lambda: next(asked, left[-1]))
     process = SimpleNamespace(poll=lambda: None, stdin=None)
     assert Handle(process, inbox).drain(60) == ends
@@ -300,7 +302,7 @@ def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
 @pytest.mark.parametrize(("code", "looks"), [(401, 7), (503, 60)])
 def test_a_server_that_refuses_until_a_person_acts_is_not_waited_for(code, looks, monkeypatch):
     clock, seen = iter(range(10**6)), []  # a second for each look
-    monkeypatch.setattr("tasks.shipper.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=seen.append))
+    monkeypatch.setattr("tasks.tracking.sender.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=seen.append))
     said = in_words(MlflowException(f"API request failed with error code {code}"))
     inbox = SimpleNamespace(left=lambda: 3, noted=lambda: said)
     assert Handle(SimpleNamespace(poll=lambda: None, stdin=None), inbox).drain(60) == 3
@@ -309,8 +311,8 @@ def test_a_server_that_refuses_until_a_person_acts_is_not_waited_for(code, looks
 
 def test_a_shipper_ends_when_whoever_started_it_is_killed(tmp_path):
     code = (
-        "import sys, time; from pathlib import Path; from tasks.shipper import start_shipper;"
-        "handle = start_shipper(Path(sys.argv[1]), 'sqlite:///' + sys.argv[1] + '/mlflow.db');"
+        "import sys, time; from pathlib import Path; from tasks.tracking.sender import start_sender;"
+        "handle = start_sender(Path(sys.argv[1]), 'sqlite:///' + sys.argv[1] + '/mlflow.db');"
         "print(handle.process.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(

@@ -6,8 +6,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tasks.experiment import connect
-from tasks.trouble import LONGEST, in_words, status
+from tasks.tracking.mlflow.errors import LONGEST, in_words, status
+from tasks.tracking.mlflow.experiment import connect
 
 PAGE = "<html>\n" + "<h1>Sign in</h1>\n" * 100 + "</html>"
 

@@ -11,9 +11,9 @@ from tiny_release import loss
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from tasks.inbox import Inbox
-from tasks.outbox import Outbox
-from tasks.rebuild import retell
+from tasks.tracking.events import EventLog
+from tasks.tracking.queue import EventQueue
+from tasks.tracking.rebuild import retell
 
 
 def test_one_parent_and_one_child_for_every_step(view, told):
@@ -53,12 +53,12 @@ def test_models_of_a_repository_are_evaluated_and_stand_on_the_curve_of_their_ru
     model = Step("pretrained", "theirs-step7", 1, {"commit": "a"}, {}, "tiny_release:make_soup")
     inputs = {"model": model, "heldout/wiki": told.release.corpus}
     result = Step("result", "theirs-step7", 1, {}, inputs, "tiny_release:evaluate")
-    with Outbox(tmp_path / "outbox", "tiny", "r2") as outbox:
+    with EventLog(tmp_path / "outbox", "tiny", "r2") as outbox:
         for step in (told.release.corpus, result.inputs["model"], result):
             outbox.step(store.root, make(step, store).artifact.record, reused=False)
         scores = store.peek(result).result
         outbox.repository("org/theirs", {"stage1": [(7, scores), (9, scores)]})
-    inbox = Inbox(tmp_path / "outbox", "")
+    inbox = EventQueue(tmp_path / "outbox", "")
     lineage = told.lineage(client)
     for _ in range(2):
         for letter in inbox.read():
@@ -194,7 +194,7 @@ def test_a_second_release_reuses_the_runs_of_the_first(told, client, view):
 
 
 def test_everything_but_live_values_can_be_rebuilt_from_the_store(told, view, tmp_path):
-    client, inbox = told.database("rebuilt"), Inbox(tmp_path, "")
+    client, inbox = told.database("rebuilt"), EventQueue(tmp_path, "")
     assert retell(inbox, told.store.root, "tiny") == len(list(told.store.records()))
     lineage = told.lineage(client)
     for letter in inbox.read():

@@ -1,0 +1,1 @@
+"""How events and records become runs, metrics, artifacts and registered models of MLflow."""
