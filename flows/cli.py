@@ -27,7 +27,7 @@ def main() -> None:
     with commanded():
         from flows.told import TOLD, message
         from olmo_core.recipe.plan import UnknownStepError
-        from tasks.failures import StepsFailedError
+        from tasks.workers.failures import StepsFailedError
 
         try:
             app()

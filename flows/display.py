@@ -13,8 +13,8 @@ from rich.progress import Progress, TextColumn
 
 from infra.patience import Lines, Show
 from olmo_core.recipe.quantity import show_bytes, show_count, show_duration
-from tasks.board import Report
 from tasks.session import Session
+from tasks.workers.progress import Report
 
 POLL_SECONDS = 0.5
 LINE_SECONDS = 15.0

@@ -7,8 +7,8 @@ from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
 from flows.refusal import refusing
 from olmo_core.report.tables import evaluation_rows
-from tasks.shown import show_table
 from tasks.steps import make_steps
+from tasks.ui import show_table
 
 
 @flow(name="evaluate", flow_run_name="evaluate {recipe}")

@@ -25,10 +25,10 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
-from tasks.failures import StepsFailedError
 from tasks.session import Session
-from tasks.shown import show_picture, show_table
 from tasks.steps import make_steps
+from tasks.ui import show_picture, show_table
+from tasks.workers.failures import StepsFailedError
 
 REGRESSION = "olmo.evaluation.regression"
 

@@ -5,7 +5,7 @@ from prefect import flow
 from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
 from flows.refusal import refusing
-from tasks.publishing import publish_revisions
+from tasks.publication import publish_revisions
 
 
 @flow(name="publish", flow_run_name="publish {recipe}")

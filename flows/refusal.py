@@ -8,7 +8,7 @@ from typing import Any, ParamSpec, TypeVar
 from prefect.states import Cancelled, Failed
 
 from flows.told import TOLD, message
-from tasks.failures import EndedError
+from tasks.workers.failures import EndedError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")

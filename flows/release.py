@@ -23,9 +23,9 @@ from flows.soup import soup
 from flows.stage import stage
 from olmo_core.recipe.recipe import Recipe
 from olmo_core.report.tables import Row, decision, plan_rows
-from tasks.failures import root_message
 from tasks.session import Session
-from tasks.shown import show_table
+from tasks.ui import show_table
+from tasks.workers.failures import root_message
 
 BESIDE = ("evaluate", "publish")
 

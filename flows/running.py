@@ -29,9 +29,9 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows
 from olmo_core.report.words import duration
-from tasks.failures import EndedError, StepsFailedError, root_message
 from tasks.session import Session
 from tasks.tracking.tracker import unused_address
+from tasks.workers.failures import EndedError, StepsFailedError, root_message
 
 
 def run_release(

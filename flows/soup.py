@@ -7,8 +7,8 @@ from flows.opening import release_session
 from flows.parameters import Overrides, ProfileName, RecipeName, described
 from flows.refusal import refusing
 from olmo_core.report.tables import decision
-from tasks.shown import show_markdown
 from tasks.steps import make_steps
+from tasks.ui import show_markdown
 
 
 @flow(name="soup", flow_run_name="soup {recipe}")

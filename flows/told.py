@@ -3,7 +3,7 @@
 from infra.services.errors import ServiceError
 from olmo_core.artifact.make import MissingInputError
 from olmo_core.recipe.overrides import ConfigError
-from tasks.failures import StepsFailedError
+from tasks.workers.failures import StepsFailedError
 
 TOLD = (ConfigError, MissingInputError, ServiceError, StepsFailedError)
 

@@ -21,10 +21,10 @@ from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe
-from tasks.board import Report
-from tasks.failures import EndedError
 from tasks.tracking.events import EventLog
-from tasks.workers import Workers
+from tasks.workers.failures import EndedError
+from tasks.workers.pool import Pool
+from tasks.workers.progress import Report
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Session:
     saved: list[str] = field(default_factory=list)
     found: int = 0
     ended: bool = False
-    _workers: "Future[Workers] | None" = None
+    _workers: "Future[Pool] | None" = None
     # Ray's processes die with the thread that started them, so that thread lives as long as the session.
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -59,7 +59,7 @@ class Session:
     _own: dict[str, Report] = field(default_factory=dict)
 
     @property
-    def workers(self) -> Workers:
+    def workers(self) -> Pool:
         """The cluster, connected or started on first use.
 
         Raises:
@@ -71,11 +71,11 @@ class Session:
             self.check_ended()
         return starting.result()
 
-    def start_workers(self) -> "Future[Workers]":
+    def start_workers(self) -> "Future[Pool]":
         """Begin to connect to the cluster or to start it, if that has not begun yet or has failed."""
         with self._lock:
             if self._workers is None or (self._workers.done() and self._workers.exception() is not None):
-                self._workers = self._thread.submit(Workers, self.profile, self.store, self.outbox)
+                self._workers = self._thread.submit(Pool, self.profile, self.store, self.outbox)
             return self._workers
 
     @property

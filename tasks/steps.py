@@ -12,10 +12,11 @@ from prefect.states import Cancelled, Completed
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, reusable
 from olmo_core.artifact.record import Record
-from tasks import training
-from tasks.energy import Meter
-from tasks.failures import RETRY_SECONDS, StepsFailedError, root_message, worth_retrying
+from tasks.retry import RETRY_SECONDS, worth_retrying
 from tasks.session import Session, current
+from tasks.workers import training
+from tasks.workers.energy import Meter
+from tasks.workers.failures import StepsFailedError, root_message
 
 IN_PROCESS_KINDS = frozenset({"package", "decision"})  # little work of their own: a download, a comparison of tables
 

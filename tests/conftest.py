@@ -15,7 +15,7 @@ LONGEST_FIRST = (
     "flows/test_release.py",
     "flows/test_ended.py",
     "tasks/tracking/test_sender.py",
-    "tasks/test_training.py",
+    "tasks/workers/test_training.py",
     "benchmarks/test_train_step.py",
 )
 

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from flows.display import Watch, print_table, turned
-from tasks.board import Report
+from tasks.workers.progress import Report
 
 
 def table(rows: list[dict[str, Any]], width: int = 80) -> list[str]:

@@ -20,7 +20,7 @@ import os, sys, time
 from pathlib import Path
 from flows import ending
 from infra.child import start_child
-from tasks.failures import EndedError
+from tasks.workers.failures import EndedError
 
 class Session:
     ended = False

@@ -9,7 +9,7 @@ from flows.refusal import refusing
 from infra.services.errors import ServiceError
 from olmo_core.artifact.make import MissingInputError
 from olmo_core.recipe.overrides import ConfigError
-from tasks.failures import StepsFailedError
+from tasks.workers.failures import StepsFailedError
 
 
 @pytest.mark.parametrize("kind", [ConfigError, MissingInputError, ServiceError, StepsFailedError])

@@ -8,7 +8,7 @@ import pytest
 
 from flows import running
 from infra.doctor import Finding
-from tasks.failures import StepsFailedError
+from tasks.workers.failures import StepsFailedError
 
 FULL = Finding("disk", "0.0 GB free in /data", "make room")
 FINE = Finding("disk", "900.0 GB free in /data")

@@ -258,7 +258,7 @@ def test_the_profile_names_the_services() -> None:
 
 
 def test_workers_have_the_cpus_the_profile_asks_for() -> None:
-    """Three seeds side by side or one run, and a logical CPU for the step beside them (`tasks/workers.py`)."""
+    """Three seeds side by side or one run, and a logical CPU for the step beside them (`tasks/workers/pool.py`)."""
     offered = int(re.findall(r"--num-cpus=(\d+)", " ".join(SERVICES["ray-worker"]["command"]))[0])
     single, seeds = PROFILE.training.single, PROFILE.training.seeds
     assert offered == max(single.count * single.cpus, 3 * seeds.count * seeds.cpus) + 1

@@ -136,7 +136,7 @@ def misfits(manifests: dict[str, Manifest]) -> Iterator[str]:
     for spec in (training.single, training.seeds):
         if spec.placement.device != "cuda" or gpus % spec.gpus:
             yield f"{spec} does not go onto nodes of {gpus} GPUs"
-        # One logical CPU more than training takes: `tasks/workers.py` asks for it for every other step.
+        # One logical CPU more than training takes: `tasks/workers/pool.py` asks for it for every other step.
         if int(limits["cpu"]) < gpus / spec.gpus * spec.cpus + 1:
             yield f"cpu {limits['cpu']}"
     selected = manifests["RayJob"]["spec"].get("clusterSelector", {}).get("ray.io/cluster")

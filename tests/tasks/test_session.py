@@ -10,8 +10,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from tasks import session
-from tasks.failures import EndedError
 from tasks.session import Session
+from tasks.workers.failures import EndedError
 
 MAKE = "tiny_release:make_soup"
 CORPUS = Step("corpus", "theirs", 1, {}, {}, MAKE)
@@ -68,11 +68,11 @@ def test_workers_that_did_not_start_are_started_again(opened: Session, monkeypat
     def fail(*_: object) -> None:
         raise ConnectionError("no cluster")
 
-    monkeypatch.setattr(session, "Workers", fail)
+    monkeypatch.setattr(session, "Pool", fail)
     opened.profile = SimpleNamespace()  # type: ignore[assignment]
     with pytest.raises(ConnectionError):
         _ = opened.workers
-    monkeypatch.setattr(session, "Workers", lambda *_: "workers")
+    monkeypatch.setattr(session, "Pool", lambda *_: "workers")
     assert opened.workers == "workers"  # type: ignore[comparison-overlap]
 
 

@@ -5,7 +5,7 @@ from botocore.exceptions import ClientError, NoCredentialsError
 from s3fs.errors import translate_boto_error
 
 from olmo_core.artifact.objects import RemoteObjects
-from tasks.failures import FailureClass, classify, root_message
+from tasks.workers.failures import FailureClass, classify, root_message
 
 CALLS = {
     "read": lambda objects: objects.read("k"),

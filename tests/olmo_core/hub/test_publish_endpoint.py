@@ -13,7 +13,7 @@ from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.publish import publish, published
 from olmo_core.hub.target import PublishError
 from olmo_core.hub.verify import Parity, ParityError
-from tasks.failures import root_message
+from tasks.workers.failures import root_message
 
 PROVEN = Parity(1, 0.0, 1.0)
 

@@ -13,7 +13,7 @@ from olmo_core.hub.pause import ATTEMPTS, PauseError
 from olmo_core.hub.publish import publish, published
 from olmo_core.hub.target import PublishError
 from olmo_core.hub.verify import Parity
-from tasks.failures import root_message
+from tasks.workers.failures import root_message
 
 
 @pytest.mark.parametrize(

@@ -21,18 +21,18 @@ from olmo_core.artifact.store import Store
 from olmo_core.hub.publish import Publication, publish
 from olmo_core.hub.target import Revision, Target
 from olmo_core.recipe.profile import Profile
-from tasks.board import REPORT_SECONDS, Board, Pins, Report
-from tasks.energy import Meter
-from tasks.failures import EndedError
-from tasks.lending import Lending
-from tasks.listener import Listener
 from tasks.tracking.events import EventLog
+from tasks.workers.energy import Meter
+from tasks.workers.failures import EndedError
+from tasks.workers.lending import Lending
+from tasks.workers.listener import Listener
+from tasks.workers.progress import REPORT_SECONDS, Board, Report, Reporter
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
 
 
-class Workers:
+class Pool:
     """A connected cluster with its board and its low-priority actors; Ray's dashboard shows its work by label."""
 
     def __init__(self, profile: Profile, store: Store, outbox: EventLog) -> None:
@@ -44,7 +44,7 @@ class Workers:
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
-        beside = ray.remote(Beside).options(num_cpus=0, max_restarts=-1)
+        beside = ray.remote(BackgroundWorker).options(num_cpus=0, max_restarts=-1)
         self._beside: Lending[Any] = Lending(beside.remote() for _ in range(profile.beside))
         self._lock = threading.Lock()
         self._going: set[Any] = set()
@@ -116,7 +116,7 @@ class Workers:
             self._going.discard(work)
 
 
-class Beside:
+class BackgroundWorker:
     """An actor that works at the lowest priority, one call at a time."""
 
     def __init__(self) -> None:
@@ -153,7 +153,7 @@ class Beside:
 
 
 def _make(step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
-    pins = Pins(board, step.label, step.id)
+    pins = Reporter(board, step.label, step.id)
     try:
         made = make(step, store, placement, pins.progress, pins.metrics, meter=meter)
     finally:

@@ -30,7 +30,7 @@ class ListeningConfig(BackendConfig):  # type: ignore[misc]
 
 def group_config(backend: str) -> BackendConfig:
     """Return the settings of workers that join a process group of torch, `nccl` or `gloo`, and listen."""
-    from tasks.process_group import ListeningGroupConfig
+    from tasks.workers.process_group import ListeningGroupConfig
 
     return ListeningGroupConfig(backend=backend)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks import shown
+from tasks import ui as shown
 
 
 def test_a_table_has_all_columns_in_words_and_short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:

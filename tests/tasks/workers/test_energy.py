@@ -13,8 +13,8 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.profile import Profile
-from tasks import energy
-from tasks.energy import Meter, Packages
+from tasks.workers import energy
+from tasks.workers.energy import Meter, Packages
 
 KWH = 3.6e6  # joules
 

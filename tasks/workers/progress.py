@@ -83,7 +83,7 @@ class Board:
 
 
 @dataclass
-class Pins:
+class Reporter:
     """A worker's side of the board, for one step: throttled progress and batched metrics."""
 
     board: Any

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0, 600.0)  # a server that is started anew is back within a quarter of an hour
-
 
 class StepsFailedError(RuntimeError):
     """Some steps of a flow failed; the message names each with its reason."""
@@ -86,21 +84,3 @@ def root_message(error: BaseException) -> str:
     if isinstance(innermost, OSError) and innermost.errno == errno.ENOSPC:
         text += "; make room and run it again: what was committed is kept"
     return f"{type(innermost).__name__}: {text}"
-
-
-async def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Prefect's retry condition: true for failures that are not the user's, which the log of the run then tells."""
-    try:
-        await state.aresult()
-    except Exception as error:
-        if classify(error) is not FailureClass.USER:
-            _tell(task, run, error)
-            return True
-    return False
-
-
-def _tell(task: Any, run: Any, error: Exception) -> None:
-    from prefect.logging.loggers import task_run_logger
-
-    wait = RETRY_SECONDS[min(max(run.run_count, 1), len(RETRY_SECONDS)) - 1]
-    task_run_logger(run, task).warning("%s; tried again in %.0f s", root_message(error), wait)

@@ -13,9 +13,9 @@ from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.profile import Workers as WorkerSpec
-from tasks.board import Pins
-from tasks.energy import Meter
-from tasks.listener import Listener
+from tasks.workers.energy import Meter
+from tasks.workers.listener import Listener
+from tasks.workers.progress import Reporter
 
 
 def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, meter: Meter) -> Record:
@@ -27,8 +27,8 @@ def train(step: Step, store: Store, spec: WorkerSpec, board: Any, folder: Path, 
     with swift_imports():
         from ray.train import FailureConfig, RunConfig, ScalingConfig
 
-        from tasks.preemptible import ListeningConfig, group_config
-        from tasks.train_job import TrainJob
+        from tasks.workers.preemption import ListeningConfig, group_config
+        from tasks.workers.train_job import TrainJob
 
     resources = {"CPU": spec.cpus, **({"GPU": spec.gpus} if spec.gpus else {})}
     alone = spec.count == 1 and not spec.gpus and spec.placement.sharding == "replicate"
@@ -69,7 +69,7 @@ def _worker(config: dict[str, Any]) -> None:
     if ray.train.get_context().get_world_rank() != 0:
         make_run(step, store, placement)
         return
-    pins = Pins(config["board"], step.label, step.id)
+    pins = Reporter(config["board"], step.label, step.id)
     try:
         with Listener(config["board"], ask).working():
             make_run(step, store, placement, progress=pins.progress, metrics=pins.metrics, meter=config["meter"])

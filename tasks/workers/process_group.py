@@ -6,7 +6,7 @@ from ray.train.backend import Backend, BackendConfig
 from ray.train.torch import TorchConfig
 from ray.train.torch.config import _TorchBackend
 
-from tasks.preemptible import Listening
+from tasks.workers.preemption import Listening
 
 
 class ListeningGroup(_TorchBackend):

@@ -7,7 +7,7 @@ import pytest
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publish import Publication
-from tasks.publishing import PAUSES, _shown
+from tasks.publication import PAUSES, _shown
 
 REVISION = Step("revision", "main", 1, {}, {}, "tiny_release:make_soup")
 

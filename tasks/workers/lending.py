@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from queue import LifoQueue
 from typing import Generic, TypeVar
 
-from tasks.failures import EndedError
+from tasks.workers.failures import EndedError
 
 T = TypeVar("T")
 

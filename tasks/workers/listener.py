@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from tasks.failures import EndedError
+from tasks.workers.failures import EndedError
 
 
 class Listener:

@@ -19,11 +19,11 @@ from olmo_core.artifact.store import Store
 from olmo_core.recipe.profile import Workers
 from olmo_core.train.checkpoint import read_state
 from olmo_core.train.step import checkpoint_step, recovery_step
-from tasks.board import Board
-from tasks.energy import Meter
-from tasks.failures import FailureClass, classify, root_message
 from tasks.tracking.events import EventLog
-from tasks.training import train
+from tasks.workers.energy import Meter
+from tasks.workers.failures import FailureClass, classify, root_message
+from tasks.workers.progress import Board
+from tasks.workers.training import train
 
 STEPS = 500
 PATIENCE = 120  # seconds

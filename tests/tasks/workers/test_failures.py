@@ -7,7 +7,8 @@ import pytest
 
 from olmo_core.artifact.lease import SupersededError
 from olmo_core.artifact.make import MissingInputError
-from tasks.failures import FailureClass, classify, root_message, worth_retrying
+from tasks.retry import worth_retrying
+from tasks.workers.failures import FailureClass, classify, root_message
 
 
 class WorkerCrashedError(Exception):

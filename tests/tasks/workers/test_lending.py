@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from tasks.failures import EndedError
-from tasks.lending import Lending
+from tasks.workers.failures import EndedError
+from tasks.workers.lending import Lending
 
 
 def test_what_came_back_last_is_lent_first() -> None:
