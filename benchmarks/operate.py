@@ -35,7 +35,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         home = Home(Path(folder))
         figures: dict[str, Any] = {"recipe": recipe}
-        up = ("flows.cli", "up", recipe, "--profile", str(home.profile))
+        up = ("flows.cli.app", "up", recipe, "--profile", str(home.profile))
         try:
             figures["up_seconds"] = home.timed(*up)
             figures["up_again_seconds"] = home.timed(*up)
@@ -44,7 +44,7 @@ def main() -> None:
             figures["cancelled_seconds"] = cancelled(home, recipe)
             figures["crashed_seconds"] = crashed(home, recipe)
         finally:
-            figures["down_seconds"] = home.timed("flows.cli", "down", "--profile", str(home.profile))
+            figures["down_seconds"] = home.timed("flows.cli.app", "down", "--profile", str(home.profile))
     page = subprocess.run(
         [sys.executable, str(Path(__file__).with_name("report.py"))], stdout=subprocess.PIPE, check=True
     )

@@ -31,7 +31,7 @@ def main() -> None:
         seconds, out = [], Path(folder) / "page.html"
         for _ in range(3):
             began = time.monotonic()
-            command = [sys.executable, "-m", "flows.cli", "report", "tiny", *MANY, "--out", str(out)]
+            command = [sys.executable, "-m", "flows.cli.app", "report", "tiny", *MANY, "--out", str(out)]
             subprocess.run(command, env={**os.environ, "OLMO_HOME": folder}, stdout=subprocess.PIPE, check=True)
             seconds.append(time.monotonic() - began)
         figures = {

@@ -2,9 +2,9 @@
 
 from prefect import flow
 
+from flows.forms import Overrides, ProfileName, RecipeName, described
 from flows.inputs import made_by
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName, described
 from flows.refusal import refusing
 from olmo_core.report.tables import mix_rows
 from tasks.steps import make_steps

@@ -7,7 +7,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from prefect.states import Cancelled, Failed
 
-from flows.told import TOLD, message
+from flows.errors import TOLD, message
 from tasks.workers.failures import EndedError
 
 Given = ParamSpec("Given")

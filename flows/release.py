@@ -14,9 +14,9 @@ from prefect import Flow, flow, get_run_logger, tags
 
 from flows.data import data
 from flows.evaluate import evaluate
+from flows.forms import Overrides, PartNames, ProfileName, RecipeName, described
 from flows.inputs import deployment_name
 from flows.opening import release_session
-from flows.parameters import Overrides, PartNames, ProfileName, RecipeName, described
 from flows.publish import publish
 from flows.refusal import refusing
 from flows.soup import soup

@@ -2,8 +2,8 @@
 
 from prefect import flow
 
+from flows.forms import Overrides, ProfileName, RecipeName, StageName, described
 from flows.opening import release_session
-from flows.parameters import Overrides, ProfileName, RecipeName, StageName, described
 from flows.refusal import refusing
 from tasks.steps import make_steps
 

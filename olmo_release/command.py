@@ -14,7 +14,7 @@ def main() -> None:
     sys.path.insert(0, here)
     if "PYTHONPATH" in os.environ:
         os.environ["PYTHONPATH"] = os.pathsep.join([here, os.environ["PYTHONPATH"]])
-    from flows.cli import main as command
+    from flows.cli.app import main as command
 
     command()
 

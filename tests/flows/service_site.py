@@ -89,7 +89,7 @@ class Site(Home):
         return done.stdout
 
     def olmo(self, *words: str, code: int = 0) -> str:
-        return self.run("flows.cli", *words, "--profile", str(self.profile), code=code)
+        return self.run("flows.cli.app", *words, "--profile", str(self.profile), code=code)
 
     def shell(self, text: str) -> None:
         """Run commands of a guide in a folder whose `.olmo` is this home, on the recipe and profile of this site."""

@@ -6,8 +6,8 @@ import pytest
 from hub_server import FakeHub, Fault, Repo
 from rich.console import Console
 
+from flows.cli.plan import survey
 from flows.opening import check_target, read_plan
-from flows.planning import survey
 from infra.services.errors import ServiceError
 from olmo_core.recipe.profile import Profile
 

@@ -17,7 +17,7 @@ def test_the_commands_write_pages(tmp_path: Path) -> None:
     for line in block.text.splitlines():
         words = line.partition("#")[0].split()
         assert words[0] == "olmo"
-        command = [sys.executable, "-m", "flows.cli", *words[1:]]
+        command = [sys.executable, "-m", "flows.cli.app", *words[1:]]
         path = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
         subprocess.run(command, cwd=tmp_path, env=path, check=True, capture_output=True, timeout=120)
     assert (tmp_path / ".olmo" / "report" / "tiny.html").is_file()

@@ -10,10 +10,10 @@ from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 
-from flows.display import Watch, print_json, print_table, turned, waiting
+from flows.cli.plan import print_plan, survey_plan
+from flows.cli.progress import Watch, print_json, print_table, turned, waiting
 from flows.inputs import check_inputs
 from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
-from flows.planning import print_plan, survey_plan
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
 from infra.machine import cores

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from flows.display import print_table
+from flows.cli.progress import print_table
 from flows.opening import open_store, read_plan
 from infra.machine import cores, known_machine, measured_machine
 from olmo_core.artifact.record import Record

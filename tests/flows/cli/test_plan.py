@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows import planning
-from flows.planning import print_plan, print_steps, survey_plan
+from flows.cli import plan as planning
+from flows.cli.plan import print_plan, print_steps, survey_plan
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.source import Source, environment, source_of

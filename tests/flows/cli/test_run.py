@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from flows import running
+from flows.cli import run as running
 from infra.doctor import Finding
 from tasks.workers.failures import StepsFailedError
 

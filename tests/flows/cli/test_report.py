@@ -9,7 +9,7 @@ LIMIT_SECONDS = 120
 
 
 def olmo_report(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "flows.cli", "report", *arguments]
+    command = [sys.executable, "-m", "flows.cli.app", "report", *arguments]
     environment = {**os.environ, "OLMO_HOME": str(home)}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS)
 

@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from flows.display import print_table, waiting
-from flows.ending import InterruptError
+from flows.cli.progress import print_table, waiting
+from flows.interruption import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.machine import cores, measured_machine, processor

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.display import Watch, print_table, turned
+from flows.cli.progress import Watch, print_table, turned
 from tasks.workers.progress import Report
 
 

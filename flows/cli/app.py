@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from flows.ending import commanded
+from flows.interruption import commanded
 from olmo_core.recipe.overrides import overrides_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -25,7 +25,7 @@ def main() -> None:
     Ctrl-C and SIGTERM end it with code 130 or 143, and a line that says what is kept.
     """
     with commanded():
-        from flows.told import TOLD, message
+        from flows.errors import TOLD, message
         from olmo_core.recipe.plan import UnknownStepError
         from tasks.workers.failures import StepsFailedError
 
@@ -46,8 +46,8 @@ def plan(
     steps: Annotated[bool, typer.Option("--steps", help="List every step with its reason.")] = False,
 ) -> None:
     """Show what would run, what is reused and why, and what it would cost; exit code 3 above the profile's budget."""
-    from flows.display import print_json
-    from flows.planning import print_plan, print_steps, survey
+    from flows.cli.plan import print_plan, print_steps, survey
+    from flows.cli.progress import print_json
 
     found = survey(recipe, profile, _overrides(context), strict_code, Console(stderr=True))
     if as_json:
@@ -70,7 +70,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a release, or a part of it: data, a stage by name, soup, evaluate, publish."""
-    from flows.running import run_release
+    from flows.cli.run import run_release
 
     run_release(recipe, profile, _overrides(context), only, start, as_json)
 
@@ -85,8 +85,8 @@ def why(
     strict_code: StrictOption = False,
 ) -> None:
     """Say whether a step would be reused, and if not, which field differs from the nearest record."""
-    from flows.display import print_json
-    from flows.planning import explain, print_why
+    from flows.cli.plan import explain, print_why
+    from flows.cli.progress import print_json
 
     found = explain(recipe, profile, _overrides(context), step, strict_code)
     if as_json:
@@ -102,8 +102,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """List what is in the store, step by step, and what is published."""
-    from flows.display import print_json
-    from flows.planning import print_state, state
+    from flows.cli.plan import print_state, state
+    from flows.cli.progress import print_json
 
     found = state(recipe, profile)
     if as_json:
@@ -120,7 +120,7 @@ def report(
     out: Annotated[Path | None, typer.Option(help="File to write; report/RECIPE.html below home by default.")] = None,
 ) -> None:
     """Write the release page, one HTML file made from the records alone, and print its path."""
-    from flows.reporting import write_report
+    from flows.cli.report import write_report
 
     print(write_report(recipe, profile, _overrides(context), out))
 
@@ -132,9 +132,9 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start Prefect with a worker, MLflow and Ray with their dashboards, and register the deployments."""
-    from flows.display import print_json
-    from flows.operating import show
-    from flows.operating import up as bring_up
+    from flows.cli.progress import print_json
+    from flows.cli.services import show
+    from flows.cli.services import up as bring_up
 
     console = Console(stderr=as_json)
     loaded, rows = bring_up(recipes or ["tiny"], profile, console)
@@ -151,8 +151,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look at every address, version, token, disk and port of a profile: fine, or what to do; exit code 1 then."""
-    from flows.display import print_json
-    from flows.operating import examined
+    from flows.cli.progress import print_json
+    from flows.cli.services import examined
 
     found = examined(recipe, profile)
     if as_json:
@@ -169,7 +169,7 @@ def doctor(
 @app.command()
 def down(profile: ProfileOption = "laptop") -> None:
     """Stop what `olmo up` started; what is in the store, in Prefect and in MLflow stays."""
-    from flows.operating import down as take_down
+    from flows.cli.services import down as take_down
 
     print("services stopped" if take_down(profile, Console(stderr=True)) else "no services were up")
 
