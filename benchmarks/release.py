@@ -20,7 +20,7 @@ from typing import Any
 from release_times import where_the_time_went
 from rich.console import Console
 
-from flows.cli.progress import print_table
+from flows.cli.tables import print_table
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache

@@ -47,7 +47,7 @@ def plan(
 ) -> None:
     """Show what would run, what is reused and why, and what it would cost; exit code 3 above the profile's budget."""
     from flows.cli.plan import print_plan, print_steps, survey
-    from flows.cli.progress import print_json
+    from flows.cli.tables import print_json
 
     found = survey(recipe, profile, _overrides(context), strict_code, Console(stderr=True))
     if as_json:
@@ -85,8 +85,8 @@ def why(
     strict_code: StrictOption = False,
 ) -> None:
     """Say whether a step would be reused, and if not, which field differs from the nearest record."""
-    from flows.cli.plan import explain, print_why
-    from flows.cli.progress import print_json
+    from flows.cli.tables import print_json
+    from flows.cli.why import explain, print_why
 
     found = explain(recipe, profile, _overrides(context), step, strict_code)
     if as_json:
@@ -102,8 +102,8 @@ def status(
     as_json: JsonOption = False,
 ) -> None:
     """List what is in the store, step by step, and what is published."""
-    from flows.cli.plan import print_state, state
-    from flows.cli.progress import print_json
+    from flows.cli.status import print_state, state
+    from flows.cli.tables import print_json
 
     found = state(recipe, profile)
     if as_json:
@@ -132,9 +132,9 @@ def up(
     as_json: JsonOption = False,
 ) -> None:
     """Start Prefect with a worker, MLflow and Ray with their dashboards, and register the deployments."""
-    from flows.cli.progress import print_json
     from flows.cli.services import show
     from flows.cli.services import up as bring_up
+    from flows.cli.tables import print_json
 
     console = Console(stderr=as_json)
     loaded, rows = bring_up(recipes or ["tiny"], profile, console)
@@ -151,8 +151,8 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Look at every address, version, token, disk and port of a profile: fine, or what to do; exit code 1 then."""
-    from flows.cli.progress import print_json
     from flows.cli.services import examined
+    from flows.cli.tables import print_json
 
     found = examined(recipe, profile)
     if as_json:

@@ -1,27 +1,23 @@
-"""What `olmo plan`, `why` and `status` answer: read from the recipe and the store, nothing is started."""
+"""`olmo plan`: what would run and why, what is reused, and what it would cost. Nothing is started."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
-from flows.cli.progress import print_table
+from flows.cli.tables import print_table
 from flows.opening import open_store, read_plan
 from infra.machine import cores, known_machine, measured_machine
-from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
-from olmo_core.artifact.why import why
-from olmo_core.hub.names import in_order
 from olmo_core.recipe.estimate import Estimate, uses_gpu
 from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.quantity import show_bytes, show_count, show_duration, show_energy, show_flops
-from olmo_core.recipe.recipe import BUILTIN, load_recipe
 from olmo_core.report.summary import summary
 from olmo_core.report.tables import verdict_rows, verdicts
-from olmo_core.report.words import duration, some
+from olmo_core.report.words import some
 from tasks.session import target_of
 
 
@@ -144,73 +140,3 @@ def _times(found: dict[str, Any]) -> list[str]:
     if show_duration(60 * predicted["minutes"]).startswith("over"):
         lines.append("this is work for GPUs: give a profile that has some, with `speed: {flops_per_second: ...}`")
     return lines
-
-
-def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:
-    """Return whether a step would be reused, and what differs if not."""
-    plan = read_plan(recipe, overrides)
-    step = plan.step(label)
-    found = why(step, open_store(load_profile(profile)), strict_code)
-    return {
-        "step": step.label,
-        "id": step.id,
-        "hit": found.hit,
-        "reason": found.reason,
-        "differences": [str(each) for each in found.differences],
-        "code_changed": list(found.code_changed),
-    }
-
-
-def print_why(console: Console, found: dict[str, Any]) -> None:
-    """Print an explanation for people."""
-    verdict = "hit" if found["hit"] else "miss"
-    console.print(f"{found['step']} ({found['id'][:12]}): {verdict}: {found['reason']}", highlight=False, markup=False)
-    for line in found["differences"]:
-        console.print(f"  {line}", highlight=False, markup=False)
-
-
-def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the runs and steps of the store, and the revisions of a recipe or of all that were published here."""
-    loaded = load_profile(profile)
-    store = open_store(loaded)
-    records = sorted(store.records(), key=lambda record: (record.finished, record.label))
-    steps = [_summary("step", each, each.label) | {"made": each.finished} for each in records]
-    runs = [
-        _summary("run", each, each.name) | {"tokens": each.payload["fields"]["tokens"]}
-        for each in records
-        if each.kind == "run"
-    ]
-    revisions = []
-    for name in [recipe] if recipe is not None else sorted(each.stem for each in BUILTIN.glob("*.yaml")):
-        target = target_of(loaded, load_recipe(name))
-        shown = target.published()
-        revisions += [{"repository": target.repo, "revision": each, "commit": shown[each]} for each in in_order(shown)]
-    return {"runs": runs, "steps": steps, "revisions": revisions}
-
-
-def print_state(console: Console, found: dict[str, list[dict[str, Any]]]) -> None:
-    """Print what `state` found, for people: fewer columns, times and commits short, a table for each repository."""
-    runs = [
-        {"run": row["run"], "id": row["id"], "tokens": show_count(row["tokens"]), **_made(row)} for row in found["runs"]
-    ]
-    print_table(console, f"{len(runs)} runs", runs)
-    console.print()
-    print_table(
-        console, f"{len(found['steps']):,} steps", [{"step": row["step"], **_made(row)} for row in found["steps"]]
-    )
-    for repo in dict.fromkeys(row["repository"] for row in found["revisions"]):
-        rows = [row for row in found["revisions"] if row["repository"] == repo]
-        console.print()
-        print_table(
-            console,
-            f"{len(rows)} revisions of {repo}",
-            [{"revision": row["revision"], "commit": row["commit"][:12]} for row in rows],
-        )
-
-
-def _made(row: dict[str, Any]) -> dict[str, str]:
-    return {"digest": row["digest"], "time": duration(row["seconds"])}
-
-
-def _summary(noun: str, record: Record, name: str) -> dict[str, Any]:
-    return {noun: name, "id": record.id[:12], "digest": record.digest[:12], "seconds": round(record.seconds, 1)}

@@ -2,7 +2,8 @@
 
 from rich.console import Console
 
-from flows.cli.progress import print_table, waiting
+from flows.cli.progress import waiting
+from flows.cli.tables import print_table
 from flows.interruption import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine

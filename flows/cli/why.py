@@ -1,0 +1,32 @@
+"""`olmo why`: whether one step would be reused, and if not, what differs."""
+
+from typing import Any
+
+from rich.console import Console
+
+from flows.opening import open_store, read_plan
+from olmo_core.artifact.why import why
+from olmo_core.recipe.profile import load_profile
+
+
+def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:
+    """Return whether a step would be reused, and what differs if not."""
+    plan = read_plan(recipe, overrides)
+    step = plan.step(label)
+    found = why(step, open_store(load_profile(profile)), strict_code)
+    return {
+        "step": step.label,
+        "id": step.id,
+        "hit": found.hit,
+        "reason": found.reason,
+        "differences": [str(each) for each in found.differences],
+        "code_changed": list(found.code_changed),
+    }
+
+
+def print_why(console: Console, found: dict[str, Any]) -> None:
+    """Print an explanation for people."""
+    verdict = "hit" if found["hit"] else "miss"
+    console.print(f"{found['step']} ({found['id'][:12]}): {verdict}: {found['reason']}", highlight=False, markup=False)
+    for line in found["differences"]:
+        console.print(f"  {line}", highlight=False, markup=False)
