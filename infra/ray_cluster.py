@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 QUIET = {
     "RAY_worker_niceness": "0",  # 15 by default, which would leave training little ahead of what runs beside it
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that asks once more while a release ends would start another cluster
     "RAY_worker_maximum_startup_concurrency": "8",  # on two cores Ray would warn of four times as many processes
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not one made anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -43,6 +43,7 @@ def test_a_cluster_of_our_own_is_no_others(name: str, calls: list[dict[str, Any]
     ((call),) = calls
     assert name not in call["environment"]
     assert call["environment"]["RAY_worker_niceness"] == "7", "what tunes any cluster is the user's"
+    assert call["environment"]["RAY_ENABLE_AUTO_CONNECT"] == "0", "no second one begins when this one has ended"
     assert "address" not in call and call["include_dashboard"] is False, "nobody looks at it"
 
 
