@@ -31,10 +31,10 @@ from olmo_core.artifact.job import Job, Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.model.config import preset
-from olmo_core.train.checkpoint import resume, tensors_of
+from olmo_core.train.checkpoint.saver import Saver
+from olmo_core.train.checkpoint.state import resume, tensors_of
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
-from olmo_core.train.runtime import training_process
-from olmo_core.train.saver import Saver
+from olmo_core.train.distributed.process import training_process
 from olmo_core.train.trainer import Trainer
 
 ROUNDS = 7

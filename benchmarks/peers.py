@@ -38,7 +38,7 @@ def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
     from olmo_core.artifact.job import Placement
     from olmo_core.model.config import ModelConfig
     from olmo_core.train.config import TrainingConfig
-    from olmo_core.train.runtime import training_process
+    from olmo_core.train.distributed.process import training_process
     from olmo_core.train.trainer import Trainer
 
     placement = Placement.model_validate(spec["placement"])

@@ -27,9 +27,9 @@ from olmo_core.data.loader import Loader
 from olmo_core.model.config import ModelConfig
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.train.checkpoint.saver import Saver
+from olmo_core.train.distributed.process import training_process
 from olmo_core.train.loop import READ_EVERY, Position, run_loop
-from olmo_core.train.runtime import training_process
-from olmo_core.train.saver import Saver
 from olmo_core.train.trainer import Trainer
 from tasks.tracking.events import EventLog
 

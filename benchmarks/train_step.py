@@ -31,7 +31,7 @@ from olmo_core.model.config import ModelConfig, preset
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
-from olmo_core.train.peak import measured_flops, peak_flops
+from olmo_core.train.device_flops import measured_flops, peak_flops
 from olmo_core.train.schedule import learning_rate
 
 IMPLEMENTATIONS = ("ours", "ai2", "transformers")

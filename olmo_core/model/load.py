@@ -1,6 +1,6 @@
 """A model to and from a folder: `model.json` (its config) and `model.safetensors` (its weights, by our own names).
 
-Optimizer state and positions belong to `olmo_core.train.checkpoint`; other formats belong to the hub room.
+Optimizer state and positions belong to `olmo_core.train.checkpoint.state`; other formats belong to the hub room.
 """
 
 from pathlib import Path

@@ -94,9 +94,9 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     store = Store(profile.store_root, scratch=profile.folder / "scratch")
 
     # Only now, so that a wrong word on the command line is told at once.
+    from olmo_core.train.distributed.group import joined
+    from olmo_core.train.distributed.launch import make_run
     from olmo_core.train.preemption import PreemptedError
-    from olmo_core.train.ranks import make_run
-    from olmo_core.train.runtime import joined
 
     placement = plan.workers(runs[0].step, profile).placement
     with joined(placement) as rank:

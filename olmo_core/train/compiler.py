@@ -25,7 +25,7 @@ def compiler_trouble() -> str:
         from torch._inductor.exc import CppCompileError, InvalidCxxCompiler
         from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-        from olmo_core.train.kernels import remove_torn
+        from olmo_core.train.compile_cache import remove_torn
 
     folder = ""
     try:

@@ -20,12 +20,12 @@ from olmo_core.train.callbacks.heldout import Heldout, read_texts
 from olmo_core.train.callbacks.memory import Memory
 from olmo_core.train.callbacks.profiler import Profiler
 from olmo_core.train.callbacks.throughput import Throughput
+from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.distributed.group import rank_and_world
 from olmo_core.train.history import History
 from olmo_core.train.ngrams import repeats
 from olmo_core.train.preemption import PreemptedError, Preemption
-from olmo_core.train.runtime import rank_and_world
-from olmo_core.train.saver import Saver
 from olmo_core.train.schedule import learning_rate
 from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer

@@ -8,7 +8,7 @@ from typing import Any, Self
 import torch
 import torch.distributed as dist
 
-from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.distributed.group import rank_and_world
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 

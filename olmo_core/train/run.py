@@ -16,14 +16,15 @@ from olmo_core.artifact.job import Artifact, Job
 from olmo_core.data.loader import Loader
 from olmo_core.data.tokens import read_token_files
 from olmo_core.model.config import ModelConfig
-from olmo_core.train.checkpoint import read_state, resume, start_from
+from olmo_core.train.checkpoint.saver import Saver
+from olmo_core.train.checkpoint.state import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.fit import check_batch, check_memory, more_memory
+from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
+from olmo_core.train.distributed.parallel import sharers
+from olmo_core.train.distributed.process import training_process
 from olmo_core.train.history import HISTORY_FILE, read_history
 from olmo_core.train.loop import Position, run_loop
-from olmo_core.train.parallel import sharers
-from olmo_core.train.runtime import device_of, rank_0_says, rank_and_world, training_process
-from olmo_core.train.saver import Saver
+from olmo_core.train.preflight import check_batch, check_memory, more_memory
 from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
 from olmo_core.train.trainer import Trainer
 

@@ -11,17 +11,18 @@ from torch.distributed.tensor import DTensor
 from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Transformer
-from olmo_core.train.canonical import CanonicalShards
+from olmo_core.train.attention_mask import document_mask
 from olmo_core.train.compilation import compiles
+from olmo_core.train.compile_cache import remove_torn
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.documents import document_mask
+from olmo_core.train.distributed.group import device_of
+from olmo_core.train.distributed.parallel import Parallel, Replicas, Shards, initialize, local, mesh_of
+from olmo_core.train.distributed.process import can_compile
+from olmo_core.train.distributed.strict import CanonicalShards
 from olmo_core.train.float8 import to_float8
-from olmo_core.train.kernels import remove_torn
-from olmo_core.train.loss import IGNORED, head_loss, shifted_labels, slice_loss
+from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer
-from olmo_core.train.parallel import Parallel, Replicas, Shards, initialize, local, mesh_of
 from olmo_core.train.recompute import recompute
-from olmo_core.train.runtime import can_compile, device_of
 from olmo_core.train.skip import SkipStep
 
 # Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.

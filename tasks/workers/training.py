@@ -62,8 +62,8 @@ def _worker(config: dict[str, Any]) -> None:
     import ray.train
 
     with swift_imports():
+        from olmo_core.train.distributed.launch import make_run
         from olmo_core.train.preemption import PreemptedError, ask
-        from olmo_core.train.ranks import make_run
 
     step, store, placement = config["step"], config["store"], config["placement"]
     if ray.train.get_context().get_world_rank() != 0:

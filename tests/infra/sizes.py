@@ -6,7 +6,7 @@ from olmo_core.model.config import ModelConfig, preset
 
 GB = 1e9
 SEQUENCE = 4096  # tokens
-SLICE_LOGITS = 2**28  # olmo_core/train/loss.py, on a GPU
+SLICE_LOGITS = 2**28  # olmo_core/train/objectives/loss.py, on a GPU
 RESERVE = 0.9  # of a GPU's memory; the rest is for CUDA, NCCL and gaps between allocations
 NODE = 8  # GPUs
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from olmo_core.train.callbacks.callback import Callback
-from olmo_core.train.saver import Saver
+from olmo_core.train.checkpoint.saver import Saver
 
 
 class Checkpoints(Callback):

@@ -7,7 +7,7 @@ import torch
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.callbacks.callback import Callback
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.peak import peak_flops
+from olmo_core.train.device_flops import peak_flops
 
 
 class Throughput(Callback):

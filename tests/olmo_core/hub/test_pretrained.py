@@ -20,7 +20,7 @@ from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_config, load_model
-from olmo_core.train.checkpoint import start_from
+from olmo_core.train.checkpoint.state import start_from
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.trainer import Trainer
 

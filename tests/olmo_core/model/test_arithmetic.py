@@ -18,7 +18,7 @@ from olmo_core.model.arithmetic import Linear, linear, matmul
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Block, causal_bias, rotary
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.runtime import training_process
+from olmo_core.train.distributed.process import training_process
 from olmo_core.train.trainer import Trainer
 
 SHAPE = ModelConfig(d_model=32, n_layers=2, n_heads=2, hidden_size=64, vocab_size=64, context_length=32)

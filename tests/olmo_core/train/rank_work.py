@@ -20,13 +20,13 @@ from olmo_core.artifact.store import Store
 from olmo_core.evaluate.scorer import Tree
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.callbacks.heldout import Heldout, Text
-from olmo_core.train.checkpoint import resume
+from olmo_core.train.checkpoint.saver import Saver
+from olmo_core.train.checkpoint.state import resume
 from olmo_core.train.config import NgramFilterConfig, SkipStepConfig, TrainingConfig
+from olmo_core.train.distributed.group import rank_and_world
+from olmo_core.train.distributed.launch import make_run
 from olmo_core.train.history import History
 from olmo_core.train.preemption import PreemptedError
-from olmo_core.train.ranks import make_run
-from olmo_core.train.runtime import rank_and_world
-from olmo_core.train.saver import Saver
 from olmo_core.train.trainer import Trainer
 
 UNEVEN = ModelConfig.model_validate({**MODEL.model_dump(), "hidden_size": 51})  # divides by neither 2 nor 4

@@ -12,8 +12,8 @@ import rank_work
 from training_world import run
 
 from olmo_core.artifact.store import Store
+from olmo_core.train.distributed.launch import make_run
 from olmo_core.train.history import read_history
-from olmo_core.train.ranks import make_run
 
 Results = list[dict[str, Any]]
 

@@ -14,7 +14,7 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.data.loader import Loader
 from olmo_core.data.mix import MixConfig, mix_step
-from olmo_core.train.checkpoint import read_state, start_from
+from olmo_core.train.checkpoint.state import read_state, start_from
 from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.history import TrainingDivergedError, read_history
 from olmo_core.train.step import checkpoint_step, run_step

@@ -1,4 +1,4 @@
-"""The process a run trains in: determinism, threads, memory, ranks, and whether and how it can compile.
+"""The process a run trains in: determinism, threads, memory, and whether and how it can compile.
 
 Nothing here knows of models or data. What is set is put back afterwards, but for the allocator, whose setting only
 decides how soon freed memory goes back to the system.
@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-import torch.distributed as dist
 from torch._functorch import config as partitioner
 
 from olmo_core.artifact.job import Placement
@@ -60,50 +59,6 @@ def _keep_freed_memory() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
         libc.mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
-
-
-def rank_and_world() -> tuple[int, int]:
-    """Return this process's rank and the number of ranks; (0, 1) where torch.distributed is not initialised."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank(), dist.get_world_size()
-    return 0, 1
-
-
-@contextmanager
-def joined(placement: Placement) -> Iterator[int]:
-    """Join the processes that torchrun started, if it did, into a process group; yields this one's rank."""
-    if "WORLD_SIZE" not in os.environ:
-        yield 0
-        return
-    device = device_of(placement)
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield dist.get_rank()
-    finally:
-        dist.destroy_process_group()
-
-
-def rank_0_says(value: bool, device: torch.device) -> bool:
-    """Return the value that rank 0 gives; to be called on all ranks."""
-    answer = torch.tensor([value], dtype=torch.int32, device=device)
-    if rank_and_world()[1] > 1:
-        dist.broadcast(answer, 0)
-    return bool(answer.item())
-
-
-def device_of(placement: Placement) -> torch.device:
-    """Return the device of this rank: the CPU, or the GPU of its number on this host (LOCAL_RANK, as torchrun sets it).
-
-    Raises:
-        ValueError: the placement asks for a GPU and there is none.
-    """
-    if placement.device == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ValueError("placement.device is cuda, but this process sees no GPU; use cpu, or a worker that has one")
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
 
 
 def can_compile() -> bool:

@@ -13,8 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from olmo_core.train.parallel import Backward
-from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.distributed.group import rank_and_world
+from olmo_core.train.distributed.parallel import Backward
 
 
 class CanonicalShards:

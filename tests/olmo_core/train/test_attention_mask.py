@@ -2,7 +2,7 @@ import pytest
 import torch
 from training_world import EAGER, MODEL, config
 
-from olmo_core.train.documents import document_mask
+from olmo_core.train.attention_mask import document_mask
 from olmo_core.train.trainer import Trainer
 
 EOS = 0

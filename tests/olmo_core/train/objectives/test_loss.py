@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olmo_core.train import loss as room
-from olmo_core.train.loss import IGNORED, head_loss, shifted_labels, slice_loss
+from olmo_core.train.objectives import loss as room
+from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, slice_loss
 
 
 def reference(

@@ -6,7 +6,7 @@ from safetensors.torch import load_file
 from training_world import EAGER, MODEL, config
 
 from olmo_core.artifact.identity import Step
-from olmo_core.train.saver import Saver
+from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.trainer import Trainer
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from olmo_core.train.host_copy import HostCopy, _copy, _shares
+from olmo_core.train.checkpoint.host_copy import HostCopy, _copy, _shares
 
 
 def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:

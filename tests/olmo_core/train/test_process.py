@@ -7,8 +7,9 @@ from torch import Tensor
 from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
 from olmo_core.model.transformer import FeedForward
-from olmo_core.train import runtime
-from olmo_core.train.runtime import can_compile, device_of, training_process
+from olmo_core.train.distributed import process
+from olmo_core.train.distributed.group import device_of
+from olmo_core.train.distributed.process import can_compile, training_process
 
 
 def test_settings_hold_inside_and_are_put_back() -> None:
@@ -44,13 +45,13 @@ def test_compiled_forward_pass_keeps_no_copy_of_a_weight_and_no_gated_product() 
 def test_without_a_compiler_training_is_eager_and_says_why(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(runtime, "compiler_trouble", lambda: "no compiler; install one")
+    monkeypatch.setattr(process, "compiler_trouble", lambda: "no compiler; install one")
     with caplog.at_level(logging.WARNING):
         assert not can_compile()
     assert [record.getMessage() for record in caplog.records] == [
         "training without torch.compile: no compiler; install one"
     ]
-    monkeypatch.setattr(runtime, "compiler_trouble", lambda: "")
+    monkeypatch.setattr(process, "compiler_trouble", lambda: "")
     assert can_compile()
 
 

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, Shard
 
 from olmo_core.artifact.job import Placement
 from olmo_core.model.transformer import Transformer
-from olmo_core.train.runtime import rank_and_world
+from olmo_core.train.distributed.group import rank_and_world
 
 Backward = Callable[[slice], Tensor]
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._filelock import FileLock
 
-from olmo_core.train.kernels import remove_torn, whole
+from olmo_core.train.compile_cache import remove_torn, whole
 
 
 @pytest.fixture(scope="module")

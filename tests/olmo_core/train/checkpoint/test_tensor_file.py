@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from olmo_core.train.tensor_file import Layout, Rows, read_rows
+from olmo_core.train.checkpoint.tensor_file import Layout, Rows, read_rows
 
 
 def tensors(seed: int) -> dict[str, torch.Tensor]:
@@ -81,7 +81,7 @@ def test_memory_that_is_not_in_one_piece_is_refused(tmp_path: Path) -> None:
 
 
 def test_large_tensors_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("olmo_core.train.tensor_file.CHUNK_VALUES", 4)
+    monkeypatch.setattr("olmo_core.train.checkpoint.tensor_file.CHUNK_VALUES", 4)
     whole = {name: each for name, each in tensors(1).items() if each.dtype == torch.float32}
     path = tmp_path / "x.safetensors"
     save_file(whole, path)

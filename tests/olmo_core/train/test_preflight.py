@@ -7,7 +7,7 @@ from training_world import MODEL, config
 from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.fit import check_batch, check_memory, more_memory
+from olmo_core.train.preflight import check_batch, check_memory, more_memory
 
 HERE = Placement()
 
@@ -49,7 +49,7 @@ def test_what_fits_passes() -> None:
 
 
 def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("olmo_core.train.fit.free_memory", lambda: 8_000_000_000)
+    monkeypatch.setattr("olmo_core.train.preflight.free_memory", lambda: 8_000_000_000)
     model = preset("olmo2-1b", vocab_size=100_278)
     with pytest.raises(ValueError, match=r"1,485M parameters takes 41\.6 GB .* cpu has 8\.0 GB free; share .* 6 work"):
         check_memory(model, HERE, torch.device("cpu"), sharers=1)

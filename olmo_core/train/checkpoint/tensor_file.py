@@ -17,7 +17,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from olmo_core.train.host_copy import bytes_of
+from olmo_core.train.checkpoint.host_copy import bytes_of
 
 # Names of types in the format, in the order in which the format's own writer puts them: wider ones first.
 TYPES = {torch.int64: "I64", torch.float32: "F32"}

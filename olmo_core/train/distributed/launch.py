@@ -13,8 +13,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job, Placement
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.store import Store
+from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
 from olmo_core.train.run import train
-from olmo_core.train.runtime import device_of, rank_0_says, rank_and_world
 
 
 def make_run(step: Step, store: Store, placement: Placement, **options: Any) -> None:

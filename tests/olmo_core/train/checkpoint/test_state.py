@@ -7,10 +7,10 @@ from training_world import EAGER, MODEL, config
 
 from olmo_core.artifact.identity import Step
 from olmo_core.model.load import load_model, save_model
-from olmo_core.train.checkpoint import State, read_state, resume, start_from
+from olmo_core.train.checkpoint.saver import Saver
+from olmo_core.train.checkpoint.state import State, read_state, resume, start_from
 from olmo_core.train.config import SkipStepConfig
 from olmo_core.train.history import read_history
-from olmo_core.train.saver import Saver
 from olmo_core.train.trainer import Trainer
 
 TARGET = Step("checkpoint", "run-step2", 1)

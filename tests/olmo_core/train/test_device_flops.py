@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from olmo_core.train import peak
+from olmo_core.train import device_flops as peak
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""What a run can go on from: its state in files, copied while training waits, written while it goes on."""
