@@ -49,7 +49,7 @@ def train(job: Job) -> dict[str, Any]:
     peak = _peak(config, start)
     rank, world = rank_and_world()
     if rank == 0:
-        rank_0_says(True, device_of(placement))  # the others wait to be called, see `ranks`
+        rank_0_says(True, device_of(placement))  # the others wait to be called, see `distributed.launch`
     with training_process(placement):
         loader = _loader(job, model, config)
         check_batch(config, placement, len(loader.mix), world)

@@ -18,7 +18,7 @@ CHILD = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); pri
 PROGRAM = f"""
 import os, sys, time
 from pathlib import Path
-from flows import ending
+from flows import interruption as ending
 from infra.child import start_child
 from tasks.workers.failures import EndedError
 
