@@ -1,10 +1,18 @@
 """Imports are left alone by the garbage collector, which goes on after them as it did before."""
 
 import gc
+import weakref
+from pathlib import Path
 
 import pytest
 
 from olmo_core.artifact.imports import swift_imports
+
+
+class Circle:
+    """What only the collector can free."""
+
+    itself: "Circle"
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -20,8 +28,32 @@ def test_the_collector_rests_for_imports_only_however_they_end(enabled: bool) ->
         (gc.enable if before else gc.disable)()
 
 
-def test_what_was_imported_is_never_looked_at_again() -> None:
+def test_garbage_of_an_earlier_step_is_still_found() -> None:
+    """A worker imports for every step; what it froze then would never be freed."""
+    circle = Circle()
+    circle.itself, gone = circle, weakref.ref(circle)
+    with swift_imports():
+        del circle
+    gc.collect()
+    assert gone() is None
+
+
+def test_what_was_imported_is_never_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "never_imported_before.py").write_text("kept = [[] for _ in range(1000)]\n")
+    monkeypatch.syspath_prepend(tmp_path)
     before = gc.get_freeze_count()
     with swift_imports():
-        kept = [[] for _ in range(1000)]
-    assert gc.get_freeze_count() >= before + len(kept)
+        import never_imported_before
+    assert gc.get_freeze_count() >= before + len(never_imported_before.kept)
+
+
+def test_garbage_from_before_an_import_is_not_kept_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "imported_after_garbage.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    circle = Circle()
+    circle.itself, gone = circle, weakref.ref(circle)
+    del circle
+    with swift_imports():
+        import imported_after_garbage  # noqa: F401
+    gc.collect()
+    assert gone() is None
