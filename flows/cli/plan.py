@@ -33,7 +33,8 @@ def survey_plan(
     """Return what running some parts of a plan (all, where none is named) does and costs."""
     found = verdicts(plan, store, strict_code)
     todo = any(not each.hit for each in found.values())
-    check_fit(plan, profile, (step for step in plan.steps if not found[step.id].hit), cores())
+    chosen = [step for part in parts or plan.parts for step in plan.steps_of(part)]
+    check_fit(plan, profile, [step for step in chosen if not found[step.id].hit], cores())
     machine = machine_of(plan, profile, console) if todo else None
     came = summary(plan, found, list(store.records()) if todo else [], profile, machine, parts)
     return {

@@ -17,14 +17,12 @@ from flows.inputs import check_inputs
 from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
-from infra.machine import cores
 from infra.prefect_server import PrefectServer, client_environment
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
-from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
@@ -58,7 +56,6 @@ def run_release(
         check_inputs(plan, store, parts)
         steps = [step for part in parts for step in plan.steps_of(part)]
         todo = [step for step in steps if _has_to_be_made(step, store)]
-        check_fit(plan, loaded, todo, cores())
         target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
         check_room(loaded, bytes_to_write(plan, store, todo, loaded))
         print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)

@@ -16,6 +16,7 @@ from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.source import Source, environment, source_of
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
+from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
@@ -93,6 +94,13 @@ def test_a_plan_fits_on_one_screen_fresh_and_partly_made(recipe: str) -> None:
         total = next(line.split() for line in text.splitlines() if line.startswith("total"))
         assert [int(each.replace(",", "")) for each in total[1:3]] == [len(plan.steps) - len(made), len(made)]
         assert text.count("no record") == 1, "each reason once"
+
+
+def test_only_the_parts_that_run_have_to_fit_their_workers() -> None:
+    plan, three = lay_out(load_recipe("micro")), load_profile("laptop", ["training.seeds.count=3"])
+    with pytest.raises(ConfigError, match=r"stages\.stage2 on training\.seeds .* cannot be shared by 3 workers"):
+        found(plan, Made(), three)
+    assert found(plan, Made(), three, ("data", "stage1"))["recipe"] == "micro"
 
 
 def test_a_plan_with_many_stages_and_reasons_fits_on_one_screen() -> None:
