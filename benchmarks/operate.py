@@ -80,7 +80,7 @@ def killed(home: Home, recipe: str) -> dict[str, Any]:
 
 
 def told_bytes(home: Home) -> int:
-    """Return the bytes of everything the release has told MLflow's shipper so far."""
+    """Return the bytes of everything the release has queued for MLflow so far."""
     return sum(path.stat().st_size for path in (home.home / "outbox").glob("*.jsonl"))
 
 

@@ -14,7 +14,7 @@ LONGEST_FIRST = (
     "flows/test_services.py",
     "flows/test_release.py",
     "flows/test_ended.py",
-    "tasks/tracking/test_sender.py",
+    "tasks/tracking/test_sender_killed.py",
     "tasks/workers/test_training.py",
     "benchmarks/test_train_step.py",
 )

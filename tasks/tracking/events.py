@@ -38,7 +38,7 @@ class EventLog:
         """Open nothing yet; the file appears with the first line.
 
         Args:
-            folder: shared by all writers and the shipper.
+            folder: shared by all writers and the sender.
             recipe: name of the recipe.
             release: id of the release these events belong to.
         """

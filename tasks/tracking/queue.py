@@ -55,19 +55,19 @@ class EventQueue:
         shipped = self._offsets()
         for file in self._files():
             start = shipped.get(file.name, 0)
-            if file.stat().st_size > start and (letters := _queued_events(file, start)):
-                return letters
+            if file.stat().st_size > start and (items := _queued_events(file, start)):
+                return items
         return []
 
-    def done(self, letter: QueuedEvent) -> None:
-        """Remember that everything up to and with `letter` was shipped."""
-        self._save({**self._offsets(), letter.file: letter.end})
+    def done(self, item: QueuedEvent) -> None:
+        """Remember that everything up to and with `item` was shipped."""
+        self._save({**self._offsets(), item.file: item.end})
 
-    def refuse(self, letter: QueuedEvent, reason: str) -> None:
+    def refuse(self, item: QueuedEvent, reason: str) -> None:
         """Keep an event that the server will not take beside the outbox, with the reason; it counts as done."""
         with self._refused.open("a") as file:
-            file.write(json.dumps({"file": letter.file, "end": letter.end, "reason": reason}) + "\n")
-        self.done(letter)
+            file.write(json.dumps({"file": item.file, "end": item.end, "reason": reason}) + "\n")
+        self.done(item)
 
     def note(self, trouble: str) -> None:
         """Note why nothing can be shipped at the moment; '' takes the note away."""
@@ -114,17 +114,17 @@ class EventQueue:
         new.replace(self._shipped)
 
 
-def batches(letters: Sequence[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
-    """Split letters where that matters: metrics that follow each other stay together, the rest comes one by one."""
-    for is_metrics, group in groupby(letters, lambda letter: letter.event.get("event") == "metrics"):
+def batches(items: Sequence[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
+    """Split items where that matters: metrics that follow each other stay together, the rest comes one by one."""
+    for is_metrics, group in groupby(items, lambda item: item.event.get("event") == "metrics"):
         together = list(group)
-        yield from [together] if is_metrics else [[letter] for letter in together]
+        yield from [together] if is_metrics else [[item] for item in together]
 
 
 def merged(batch: Sequence[QueuedEvent]) -> Iterator[dict[str, Any]]:
     """The events of a batch, metrics of one run as one event."""
     runs: dict[tuple[str, ...], dict[str, Any]] = {}
-    for event in (letter.event for letter in batch):
+    for event in (item.event for item in batch):
         if event["event"] != "metrics":
             yield event
             continue
@@ -135,16 +135,16 @@ def merged(batch: Sequence[QueuedEvent]) -> Iterator[dict[str, Any]]:
 
 def _queued_events(file: Path, start: int) -> list[QueuedEvent]:
     """Complete lines of one file from `start`, at least one if there is any, about `READ_BYTES` at most."""
-    letters = []
+    items = []
     with file.open("rb") as lines:
         lines.seek(start)
         for line in iter(lines.readline, b""):
             if not line.endswith(b"\n"):
                 break  # still being written, or its writer died in the middle of it
-            letters.append(QueuedEvent(file.name, lines.tell(), _event(line)))
+            items.append(QueuedEvent(file.name, lines.tell(), _event(line)))
             if lines.tell() - start > READ_BYTES:
                 break
-    return letters
+    return items
 
 
 def _event(line: bytes) -> dict[str, Any]:

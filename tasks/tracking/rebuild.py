@@ -10,20 +10,20 @@ from tasks.tracking.queue import EventQueue
 RELEASE = "rebuilt"  # Parent run of the artifacts that no release in the outbox tells of.
 
 
-def retell(inbox: EventQueue, root: str, recipe: str) -> int:
-    """Queue everything once more; hold the inbox while doing so.
+def retell(queue: EventQueue, root: str, recipe: str) -> int:
+    """Queue everything once more; hold the queue while doing so.
 
     Args:
-        inbox: of the tracking server; its whole outbox counts as not shipped afterwards.
+        queue: of the tracking server; its whole outbox counts as not shipped afterwards.
         root: of the store.
         recipe: name of the experiment the store's artifacts belong to.
 
     Returns:
         The number of artifacts queued.
     """
-    inbox.forget()
+    queue.forget()
     count = 0
-    with EventLog(inbox.folder, recipe, RELEASE) as outbox:
+    with EventLog(queue.folder, recipe, RELEASE) as outbox:
         for record in Store(root).records():
             outbox.step(root, record, reused=True)
             count += 1

@@ -25,7 +25,7 @@ from tasks.tracking.rebuild import retell
 if TYPE_CHECKING:
     from tasks.tracking.mlflow.writer import MlflowWriter
 
-log = logging.getLogger("shipper")
+log = logging.getLogger("sender")
 
 POLL_SECONDS = 5.0  # How long a live metric may wait; longer means fewer and larger calls.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 30.0  # Seconds between tries while the server is away.
@@ -38,18 +38,18 @@ NICE = 10
 class Sender:
     """Sends events in order, each until it was taken or refused."""
 
-    def __init__(self, inbox: EventQueue, connect: "Callable[[], MlflowWriter]", hide: Callable[[str], str]) -> None:
+    def __init__(self, queue: EventQueue, connect: "Callable[[], MlflowWriter]", hide: Callable[[str], str]) -> None:
         """Connect to nothing yet.
 
         Args:
-            inbox: what to send.
+            queue: what to send.
             connect: opens the tracking server; called again after it failed.
             hide: takes secrets out of a message.
         """
-        self._inbox = inbox
+        self._queue = queue
         self._connect = connect
         self._hide = hide
-        self._lineage: MlflowWriter | None = None
+        self._writer: MlflowWriter | None = None
         self._doubt = False
         self._limited = False
         self._wake = threading.Event()
@@ -57,15 +57,15 @@ class Sender:
 
     def run(self) -> None:
         """Ship until the input has closed and nothing is left."""
-        while not self._ending.is_set() or self._inbox.left():
+        while not self._ending.is_set() or self._queue.left():
             try:
-                letters = self._inbox.read()
-                for batch in batches(letters):
+                items = self._queue.read()
+                for batch in batches(items):
                     self._ship(batch)
             except OSError as error:  # how far it came cannot be written down now; what is sent twice does no harm
                 log.warning("the outbox cannot be used: %s", error)
-                letters = []
-            if not letters and not self._ending.is_set():
+                items = []
+            if not items and not self._ending.is_set():
                 self._pause(POLL_SECONDS)
 
     def watch(self, input_: int) -> None:
@@ -73,11 +73,11 @@ class Sender:
         while os.read(input_, 1024):
             self._wake.set()
         self.end()
-        left, now = sys.maxsize, self._inbox.left()
+        left, now = sys.maxsize, self._queue.left()
         while now < left:
             left = now
             time.sleep(GRACE_SECONDS)
-            now = self._inbox.left()
+            now = self._queue.left()
         log.warning("%d events are left for the next time", now)
         os._exit(1)  # a call that hangs must not keep the process
 
@@ -88,34 +88,34 @@ class Sender:
 
     def _ship(self, batch: Sequence[QueuedEvent]) -> None:
         if not batch[0].event:
-            self._inbox.refuse(batch[0], "the line is no event")
+            self._queue.refuse(batch[0], "the line is no event")
             return
         tries, wait = 0, FIRST_WAIT
         while (reason := self._problem(batch)) and tries < TRIES:
             self._doubt = True
             there = self._is_there(batch[0].recipe)
             tries += there and not self._limited  # A limit of requests says nothing about the event.
-            self._inbox.note("" if there else reason)
+            self._queue.note("" if there else reason)
             self._pause(wait)
             wait = min(2 * wait, LONGEST_WAIT)
         if not reason:
-            self._inbox.note("")
-            self._inbox.done(batch[-1])
+            self._queue.note("")
+            self._queue.done(batch[-1])
         elif len(batch) == 1:
-            self._inbox.refuse(batch[0], reason)
+            self._queue.refuse(batch[0], reason)
         else:
-            for letter in batch:
-                self._ship([letter])
+            for item in batch:
+                self._ship([item])
 
     def _problem(self, batch: Sequence[QueuedEvent]) -> str:
         """Send a batch; return why that failed, '' where it did not."""
         try:
-            if self._lineage is None:
-                self._lineage = self._connect()
+            if self._writer is None:
+                self._writer = self._connect()
             for event in merged(batch):
-                self._lineage.tell(event)
+                self._writer.tell(event)
                 if self._doubt and event["event"] in ("finished", "failed"):
-                    self._lineage.settle()
+                    self._writer.settle()
                     self._doubt = False
         except Exception as error:
             reason = self._hide(in_words(error))
@@ -127,10 +127,10 @@ class Sender:
     def _is_there(self, recipe: str) -> bool:
         """Whether the server takes anything at all just now; if so, the trouble is with the event."""
         try:
-            self._lineage = self._connect()
-            self._lineage.probe(recipe)
+            self._writer = self._connect()
+            self._writer.probe(recipe)
         except Exception:
-            self._lineage = None
+            self._writer = None
             return False
         return True
 
@@ -140,11 +140,11 @@ class Sender:
 
 
 class Handle:
-    """A shipper that was started."""
+    """A sender that was started."""
 
-    def __init__(self, process: subprocess.Popen[bytes], inbox: EventQueue) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], queue: EventQueue) -> None:
         self.process = process
-        self._inbox = inbox
+        self._queue = queue
 
     def drain(self, standstill_seconds: float) -> int:
         """Wait until everything in the outbox was shipped, or nothing for so long; return the number of events left.
@@ -153,7 +153,7 @@ class Handle:
         """
         end, poke, before = 0.0, 0.0, -1
         pokes = 0
-        while (left := self._inbox.left()) and self.process.poll() is None:
+        while (left := self._queue.left()) and self.process.poll() is None:
             now = time.monotonic()
             if left != before:
                 before, end = left, now + standstill_seconds
@@ -168,11 +168,11 @@ class Handle:
 
     def refused(self) -> list[str]:
         """Why events were refused, one line each; none in a healthy release."""
-        return [f"{entry['file']}: {entry['reason']}" for entry in self._inbox.refused()]
+        return [f"{entry['file']}: {entry['reason']}" for entry in self._queue.refused()]
 
     def trouble(self) -> str:
         """Return why the server takes nothing at the moment, '' where it does."""
-        return self._inbox.noted()
+        return self._queue.noted()
 
     def stop(self, deadline_seconds: float = 5.0) -> None:
         """Let it ship what it can and end it, by force when the time is over; either way nothing is lost."""
@@ -241,7 +241,7 @@ def main(arguments: Iterable[str] | None = None) -> None:
         parser.error("--rebuild and --recipe go together")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     os.nice(NICE)
-    inbox = EventQueue(options.outbox, uri)
+    queue = EventQueue(options.outbox, uri)
 
     def connect() -> "MlflowWriter":
         with swift_imports():
@@ -251,13 +251,13 @@ def main(arguments: Iterable[str] | None = None) -> None:
         artifacts = None if uri.startswith("http") else (options.outbox.parent / "mlflow-artifacts").absolute().as_uri()
         return MlflowWriter(connect(uri), artifacts)
 
-    shipper = Sender(inbox, connect, hide_credentials(uri))
-    threading.Thread(target=shipper.watch, args=[sys.stdin.fileno()], daemon=True).start()
-    with inbox.only_reader():
+    sender = Sender(queue, connect, hide_credentials(uri))
+    threading.Thread(target=sender.watch, args=[sys.stdin.fileno()], daemon=True).start()
+    with queue.only_reader():
         if options.rebuild:
-            retell(inbox, options.rebuild, options.recipe)
-            shipper.end()
-        shipper.run()
+            retell(queue, options.rebuild, options.recipe)
+            sender.end()
+        sender.run()
 
 
 if __name__ == "__main__":

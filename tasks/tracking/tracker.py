@@ -30,7 +30,7 @@ def _address(profile: Profile) -> str:
 
 
 class Tracking:
-    """EventLog and shipper of one release.
+    """EventLog and sender of one release.
 
     A release that was told before, with nothing to make and nothing left to ship, needs neither.
     """
@@ -40,7 +40,7 @@ class Tracking:
         self._told = folder / f"{plan.id}.told"
         quiet = idle and self._told.exists() and not EventQueue(folder, address).left()
         self.outbox = (SilentEventLog if quiet else EventLog)(folder, plan.recipe.name, plan.id)
-        self._shipper = None if quiet else start_sender(folder, address)
+        self._sender = None if quiet else start_sender(folder, address)
         self._folder = folder
         self._refused_before = len(EventQueue(folder, address).refused())
 
@@ -50,18 +50,18 @@ class Tracking:
         Args:
             ended: whether the release was asked to end; then all of it stays for the next one.
         """
-        if self._shipper is None:
+        if self._sender is None:
             return []
         if ended:
-            self._shipper.stop(STOP_SECONDS[ended])
+            self._sender.stop(STOP_SECONDS[ended])
             return []
-        left = self._shipper.drain(DRAIN_SECONDS)
+        left = self._sender.drain(DRAIN_SECONDS)
         if left == 0:
             self._told.touch()
         notes = []
-        if left and (trouble := self._shipper.trouble()):
+        if left and (trouble := self._sender.trouble()):
             notes.append(f"MLflow did not take {left} events: {trouble}; they stay in {self._folder} for the next run")
-        if refused := self._shipper.refused()[self._refused_before :]:
+        if refused := self._sender.refused()[self._refused_before :]:
             notes.append(f"MLflow refused {len(refused)} events for good, the last: {refused[-1]}")
-        self._shipper.stop(STOP_SECONDS[ended])
+        self._sender.stop(STOP_SECONDS[ended])
         return notes

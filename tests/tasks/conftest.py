@@ -24,11 +24,11 @@ class Told:
         self.store = Store(folder / "store")
         with EventLog(folder / "outbox", "tiny", "r1") as outbox:
             self.records = self.release.make(self.store, outbox)
-        inbox = EventQueue(folder / "outbox", "")
+        queue = EventQueue(folder / "outbox", "")
         self.events = []
-        while letters := inbox.read():
-            self.events += [letter.event for letter in letters]
-            inbox.done(letters[-1])
+        while items := queue.read():
+            self.events += [item.event for item in items]
+            queue.done(items[-1])
 
     def database(self, name: str) -> MlflowClient:
         return connect(new_database(self.folder / f"{name}.db"))

@@ -1,7 +1,7 @@
 """One MLflow experiment: its runs and logged models found again by artifact id, its metrics never logged twice.
 
 Every call may have happened although its answer never came, so each looks before it makes. What the runs mean is left
-to `mlflow.writer`. Only the shipper's process imports this.
+to `mlflow.writer`. Only the sender's process imports this.
 """
 
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 # Read when MLflow is imported and at its calls: no telemetry; no retries of its own, because a repeated write that may
-# have happened needs a look first; no call longer than a shipper may take to end.
+# have happened needs a look first; no call longer than a sender may take to end.
 os.environ |= {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 

@@ -1,6 +1,6 @@
 """Revisions as versions of a registered model, each under its name as an alias: a branch there is an alias here.
 
-Only the shipper's process imports this.
+Only the sender's process imports this.
 """
 
 import json

@@ -1,6 +1,6 @@
 """What one record is in MLflow: its run, with what it was made from, the model or curve it is, and its scores.
 
-Events are left to `mlflow.writer`. Only the shipper's process imports this.
+Events are left to `mlflow.writer`. Only the sender's process imports this.
 """
 
 import json

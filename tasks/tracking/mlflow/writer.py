@@ -2,7 +2,7 @@
 
 An experiment is a recipe, its parent runs are releases with the scores of their `main`, each of its child runs is one
 artifact, whichever release made it. Models and datasets join the child runs, so the lineage can be walked from a soup
-back to its corpora. Events may come twice and in any order. Only the shipper's process imports this.
+back to its corpora. Events may come twice and in any order. Only the sender's process imports this.
 """
 
 from collections.abc import Mapping

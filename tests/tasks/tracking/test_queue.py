@@ -14,12 +14,12 @@ def write(folder: Path, name: str, *events: object, tail: str = "") -> None:
         file.write("".join(json.dumps(event) + "\n" for event in events) + tail)
 
 
-def everything(inbox: EventQueue) -> list[dict]:
+def everything(queue: EventQueue) -> list[dict]:
     found = []
-    while letters := inbox.read():
-        for letter in letters:
-            found.append(letter.event)
-            inbox.done(letter)
+    while items := queue.read():
+        for item in items:
+            found.append(item.event)
+            queue.done(item)
     return found
 
 
@@ -50,64 +50,64 @@ def test_an_incomplete_line_waits_and_hides_nothing(tmp_path):
     text = json.dumps(event(1))
     write(tmp_path, "0", event(0), tail=text[:9])
     write(tmp_path, "1", event(2))
-    inbox = EventQueue(tmp_path, "a")
-    assert everything(inbox) == [event(0), event(2)]
-    assert inbox.left() == 0
+    queue = EventQueue(tmp_path, "a")
+    assert everything(queue) == [event(0), event(2)]
+    assert queue.left() == 0
     write(tmp_path, "0", tail=text[9:] + "\n")
-    assert inbox.left() == 1
-    assert everything(inbox) == [event(1)]
+    assert queue.left() == 1
+    assert everything(queue) == [event(1)]
 
 
 def test_what_was_read_but_not_done_comes_again(tmp_path):
     write(tmp_path, "0", event(0), event(1))
-    inbox = EventQueue(tmp_path, "a")
-    first, _ = inbox.read()
-    inbox.done(first)
-    assert [letter.event for letter in EventQueue(tmp_path, "a").read()] == [event(1)]
+    queue = EventQueue(tmp_path, "a")
+    first, _ = queue.read()
+    queue.done(first)
+    assert [item.event for item in EventQueue(tmp_path, "a").read()] == [event(1)]
 
 
 def test_a_large_file_comes_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(inbox_module, "READ_BYTES", 500)
     events = [event(n) for n in range(40)]
     write(tmp_path, "0", *events)
-    inbox = EventQueue(tmp_path, "a")
-    assert len(inbox.read()) < 40
-    assert inbox.left() == 40
-    assert everything(inbox) == events
+    queue = EventQueue(tmp_path, "a")
+    assert len(queue.read()) < 40
+    assert queue.left() == 40
+    assert everything(queue) == events
 
 
 def test_refused_lines_are_kept_with_their_reason_and_tried_again_after_forgetting(tmp_path):
     write(tmp_path, "0", event(0), tail="junk\n")
-    inbox = EventQueue(tmp_path, "a")
-    good, junk = inbox.read()
+    queue = EventQueue(tmp_path, "a")
+    good, junk = queue.read()
     assert junk.event == {}
-    inbox.done(good)
-    inbox.refuse(junk, "unreadable")
-    assert (inbox.left(), [entry["reason"] for entry in inbox.refused()]) == (0, ["unreadable"])
-    inbox.forget()
-    assert (inbox.left(), list(inbox.refused())) == (2, [])
+    queue.done(good)
+    queue.refuse(junk, "unreadable")
+    assert (queue.left(), [entry["reason"] for entry in queue.refused()]) == (0, ["unreadable"])
+    queue.forget()
+    assert (queue.left(), list(queue.refused())) == (2, [])
 
 
 def test_a_damaged_note_of_how_far_means_from_the_start(tmp_path):
     write(tmp_path, "0", event(0))
-    inbox = EventQueue(tmp_path, "a")
-    everything(inbox)
+    queue = EventQueue(tmp_path, "a")
+    everything(queue)
     [note] = tmp_path.glob("shipped-*.json")
     note.write_text("")
-    assert inbox.left() == 1
+    assert queue.left() == 1
 
 
 @given(st.lists(st.sampled_from([metrics("a", 1), metrics("b", 2), event(0)]), max_size=12))
 def test_batches_keep_every_line_and_the_order(events):
-    letters = [QueuedEvent("0", n, event) for n, event in enumerate(events)]
-    split = list(batches(letters))
-    assert [letter for batch in split for letter in batch] == letters
+    items = [QueuedEvent("0", n, event) for n, event in enumerate(events)]
+    split = list(batches(items))
+    assert [item for batch in split for item in batch] == items
     for batch in split:
-        assert len({letter.event["event"] for letter in batch}) == 1
+        assert len({item.event["event"] for item in batch}) == 1
         assert len(batch) == 1 or batch[0].event["event"] == "metrics"
 
 
 def test_metrics_of_one_run_become_one_event():
-    letters = [QueuedEvent("0", 0, event) for event in (metrics("a", 1, 2), metrics("b", 1), metrics("a", 3))]
-    assert list(merged(letters)) == [metrics("a", 1, 2, 3), metrics("b", 1)]
-    assert letters[0].event == metrics("a", 1, 2)
+    items = [QueuedEvent("0", 0, event) for event in (metrics("a", 1, 2), metrics("b", 1), metrics("a", 3))]
+    assert list(merged(items)) == [metrics("a", 1, 2, 3), metrics("b", 1)]
+    assert items[0].event == metrics("a", 1, 2)

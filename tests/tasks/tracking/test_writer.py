@@ -58,11 +58,11 @@ def test_models_of_a_repository_are_evaluated_and_stand_on_the_curve_of_their_ru
             outbox.step(store.root, make(step, store).artifact.record, reused=False)
         scores = store.peek(result).result
         outbox.repository("org/theirs", {"stage1": [(7, scores), (9, scores)]})
-    inbox = EventQueue(tmp_path / "outbox", "")
+    queue = EventQueue(tmp_path / "outbox", "")
     lineage = told.lineage(client)
     for _ in range(2):
-        for letter in inbox.read():
-            lineage.tell(letter.event)
+        for item in queue.read():
+            lineage.tell(item.event)
     view = View(client, "tiny")
     name, value = "heldout/bits_per_byte/wiki", 1 + len("theirs-step7") / 64
     assert view.inputs(result.id) == {model.id}
@@ -116,7 +116,7 @@ def test_any_order_with_lost_calls_and_lost_answers_leads_to_the_same(told, view
                 lineage.tell(event)
                 break
             except MlflowException:
-                lineage = told.lineage(flaky)  # as a shipper that was killed and started again
+                lineage = told.lineage(flaky)  # as a sender that was killed and started again
         else:
             pytest.fail(f"never taken: {event['event']}")
     assert min(flaky.failures["before"], flaky.failures["after"]) > 5
@@ -194,11 +194,11 @@ def test_a_second_release_reuses_the_runs_of_the_first(told, client, view):
 
 
 def test_everything_but_live_values_can_be_rebuilt_from_the_store(told, view, tmp_path):
-    client, inbox = told.database("rebuilt"), EventQueue(tmp_path, "")
-    assert retell(inbox, told.store.root, "tiny") == len(list(told.store.records()))
+    client, queue = told.database("rebuilt"), EventQueue(tmp_path, "")
+    assert retell(queue, told.store.root, "tiny") == len(list(told.store.records()))
     lineage = told.lineage(client)
-    for letter in inbox.read():
-        lineage.tell(letter.event)
+    for item in queue.read():
+        lineage.tell(item.event)
     rebuilt = View(client, "tiny")
     assert set(rebuilt.artifact_ids) == {record.id for record in told.store.records()} > set(view.artifact_ids)
     assert rebuilt.models.keys() > view.models.keys()

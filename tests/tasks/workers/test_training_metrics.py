@@ -36,8 +36,8 @@ class HungServer:
 def test_a_run_ends_while_its_server_hangs_and_no_point_is_lost(tmp_path: Path) -> None:
     server, store = HungServer(), Store(str(tmp_path / "artifacts"))
     step = run(store, config(tokens=STEPS * 64, checkpoint_every=60))
-    shipper = Sender(EventQueue(tmp_path / "outbox", "a"), server.connect, str)  # type: ignore[arg-type]
-    thread = threading.Thread(target=shipper.run, daemon=True)
+    sender = Sender(EventQueue(tmp_path / "outbox", "a"), server.connect, str)  # type: ignore[arg-type]
+    thread = threading.Thread(target=sender.run, daemon=True)
     with EventLog(tmp_path / "outbox", "test", "r1") as outbox:
         outbox.release({"name": "test"}, [])
         thread.start()
@@ -46,7 +46,7 @@ def test_a_run_ends_while_its_server_hangs_and_no_point_is_lost(tmp_path: Path) 
         assert server.told == []
         outbox.finished()
     server.free.set()
-    shipper.end()
+    sender.end()
     thread.join(PATIENCE)
     told = [(key, at) for event in server.told for at, _, values in event.get("points", []) for key in values]
     assert sorted(at for key, at in told if key == "loss") == list(range(1, STEPS + 1))
