@@ -8,7 +8,7 @@ RETRY_SECONDS = (2.0, 10.0, 60.0, 300.0, 600.0)  # a server that is started anew
 
 
 async def worth_retrying(task: Any, run: Any, state: Any) -> bool:
-    """Prefect's retry condition: true for failures that are not the user's, which the log of the run then tells."""
+    """Return, as Prefect's retry condition, whether a failure is not the user's; it is then logged."""
     try:
         await state.aresult()
     except Exception as error:

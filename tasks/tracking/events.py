@@ -1,7 +1,7 @@
-"""The outbox: what a release has to tell the tracking server, kept on disk until it is told.
+"""The outbox: events of a release, kept on disk until the tracking server has them.
 
 Flow and workers append JSON lines to a file of their own in one folder. Nothing here waits for a server and nothing
-here raises into training; sending is left to `sender`, which reads the folder through `queue`.
+here raises into training. `sender` reads the folder through `queue` and sends the events.
 """
 
 import atexit
@@ -216,7 +216,7 @@ class EventLog:
 
 
 class SilentEventLog(EventLog):
-    """For a release of which everything was told before, and nothing has to be made: says nothing again."""
+    """Records nothing; for a release that is already tracked and has nothing to run."""
 
     def _send(self, event: str, **values: Any) -> None:
         """Tell nothing."""

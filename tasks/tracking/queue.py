@@ -1,7 +1,7 @@
 """The outbox as its reader sees it: complete lines in order, how far each file was shipped, what was refused.
 
-How far is kept per address, so that another tracking server gets everything from the start. Writing lines is left to
-`events`, sending them to `sender`.
+The position is kept for each address, so a new tracking server gets everything from the start. `events` writes the
+lines, `sender` sends them.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The process that ships the outbox to MLflow, so that neither flow nor training ever waits for a tracking server.
 
 It ends soon after its standard input closes, and that happens when whoever started it is gone, however it went. What
-was not shipped by then stays in the outbox for the next one. What events mean is left to `mlflow.writer`.
+was not shipped by then stays in the outbox for the next one. `mlflow.writer` knows what events mean.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""What MLflow is told during a release: the outbox, and the process that ships it."""
+"""How one release is tracked: its event log, and the process that sends the events to MLflow."""
 
 import os
 
@@ -32,7 +32,7 @@ def _address(profile: Profile) -> str:
 class Tracking:
     """EventLog and sender of one release.
 
-    A release that was told before, with nothing to make and nothing left to ship, needs neither.
+    A release that is already tracked, with nothing to make and no event left to send, needs neither.
     """
 
     def __init__(self, profile: Profile, plan: Plan, idle: bool) -> None:

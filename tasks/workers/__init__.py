@@ -1,1 +1,1 @@
-"""The Ray side of a release: where its steps are made, on which processes, and what is heard of them."""
+"""The Ray side of a release: where its steps are made, on which processes, and how far they are."""

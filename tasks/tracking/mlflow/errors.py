@@ -37,5 +37,5 @@ def in_words(error: BaseException) -> str:
 
 
 def lasts(line: str) -> bool:
-    """Return whether what a line of `in_words` tells stays so until a person acts."""
+    """Return whether the trouble in a line of `in_words` persists until a person acts."""
     return line.endswith(_LASTING)

@@ -1,6 +1,6 @@
 """What one record is in MLflow: its run, with what it was made from, the model or curve it is, and its scores.
 
-Events are left to `mlflow.writer`. Only the sender's process imports this.
+Only the sender's process imports this.
 """
 
 import json
@@ -39,18 +39,18 @@ _CONTEXTS = {"run": "training", "result": "evaluation"}
 
 
 class RecordWriter:
-    """Tells MLflow records, each once, after those it cannot do without."""
+    """Writes each record to MLflow once, after the records it depends on."""
 
     def __init__(self, client: MlflowClient) -> None:
-        """Nothing is told yet."""
+        """Write nothing yet."""
         self._client = client
         self._started: dict[str, str] = {}
 
     def tell(self, experiment: Experiment, release: str, record: Record, root: str, reused: bool) -> None:
-        """Tell the record of a step of a release, of the store at `root`.
+        """Write the record of a step of a release; the step's files are in the store at `root`.
 
         Raises:
-            LookupError: the store lacks what the record speaks of.
+            LookupError: the store lacks a record or a file that this record refers to.
         """
         run = experiment.artifact(release, record.id, record.label, moment(record.started))
         if run.tags.get(DIGEST) == record.digest:
@@ -93,12 +93,12 @@ class RecordWriter:
             self._client.log_inputs(run.id, datasets=datasets, models=models)
 
     def model(self, experiment: Experiment, release: str, source: Input, root: str) -> LoggedModel:
-        """The logged model of an input; where nobody told of it yet, it is told now from its record in the store."""
+        """Return the logged model of an input, written now from its record in the store if MLflow has none yet."""
         if (found := experiment.find_model(source.id)) is None:
             self.tell(experiment, release, _record_of(source, root), root, reused=True)
             found = experiment.find_model(source.id)
         if found is None:
-            raise LookupError(f"{source.kind}/{source.name} has no logged model after its record was told")
+            raise LookupError(f"{source.kind}/{source.name} has no logged model although its record was written")
         return found
 
     def _model_made(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
@@ -109,7 +109,7 @@ class RecordWriter:
         if record.kind == "checkpoint":
             source = record.inputs["run"]
             label = f"{source.kind}/{source.name}"
-            if source.id not in self._started:  # MLflow shows a run from where it was first told of
+            if source.id not in self._started:  # MLflow shows a run from the first time it hears of it
                 whole = _find(source, root)
                 self._started[source.id] = record.started if whole is None else whole.started
             maker = experiment.artifact(release, source.id, label, moment(self._started[source.id]))
@@ -144,14 +144,14 @@ class RecordWriter:
             self.main_scores(experiment, parent)
 
     def main_scores(self, experiment: Experiment, parent: Known) -> None:
-        """Put the scores of `main`, as far as they are known, beside the release, so that releases compare."""
+        """Log the known scores of `main` on the run of the release, so that releases can be compared."""
         model = self._client.get_logged_model(parent.tags[MAIN_MODEL])
         known = [Metric(each.key, each.value, each.timestamp, each.step) for each in model.metrics or []]
         experiment.metrics(parent, known)
 
 
 def _history(record: Record, root: str) -> list[Metric]:
-    """What a run kept of its metrics: those that never came live are told from here."""
+    """Return the metrics from a run's own history; it holds those that were never sent live."""
     lines = Store(root).objects.read(f"{record.files_folder}/{HISTORY}")
     if lines is None:
         raise LookupError(f"{root} holds no {record.files_folder}/{HISTORY}")
