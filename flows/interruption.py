@@ -125,7 +125,7 @@ def heeding(session: "Session") -> Iterator[None]:
         return
     ending = _current or Ending()
     outer, ending.session = ending.session, session
-    before = _handle(ending.take)  # anew for every flow, because Prefect takes SIGTERM at the start of each
+    before = _handle(ending.take)  # anew, because Prefect takes SIGTERM at the start of a flow
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ and published as they appear. What fails later takes nothing away from what is f
 
 import contextvars
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 
@@ -77,41 +77,27 @@ def stage_flow(recipe: Recipe, name: str) -> Flow[..., None]:
 
 
 def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
-    """Call the parts in order, those of `BESIDE` in threads; raise the first failure when all have ended.
+    """Call the parts in order, those of `BESIDE` meanwhile; raise the first failure when all have ended.
 
     However the block is left, nothing is expected any more when its threads are waited for: they wait for that.
     """
-    failures: list[BaseException] = []
-    with ThreadPoolExecutor(len(BESIDE)) as threads, ExitStack() as everything:
-        expected = {part: ExitStack() for part in calls}
+    rows = [[part for part in calls if part not in BESIDE], *([part] for part in calls if part in BESIDE)]
+    with ThreadPoolExecutor(len(rows)) as threads, ExitStack() as everything:
+        expected = {part: everything.enter_context(ExitStack()) for part in calls}
         for part, stack in expected.items():
-            everything.enter_context(stack)
             stack.enter_context(session.expect(session.plan.steps_of(part)))
-        beside = [_in_thread(threads, calls[part], expected[part]) for part in BESIDE if part in calls]
-        for part in calls:
-            if part not in BESIDE and not failures:
-                _attempt(calls[part], expected[part], failures)
-        for part in calls:  # nothing more will come of parts that failed or were not reached
-            if part not in BESIDE:
-                expected[part].close()
-        failures += [error for future in beside if (error := future.exception()) is not None]
+
+        def call(parts: list[str]) -> None:
+            with ExitStack() as rest:  # nothing more will come of parts that a failure kept from being reached
+                for part in parts:
+                    rest.enter_context(expected[part])
+                for part in parts:
+                    with expected[part]:
+                        calls[part]()
+
+        # Threads that see this flow's context, so that the parts become its subflows. None is called in the main
+        # thread, where Prefect takes SIGTERM while a flow begins and ends.
+        futures = [threads.submit(contextvars.copy_context().run, call, parts) for parts in rows]
+        failures = [error for future in futures if (error := future.exception()) is not None]
     if failures:
         raise failures[0]
-
-
-def _attempt(call: Callable[[], None], expected: ExitStack, failures: list[BaseException]) -> None:
-    with expected:
-        try:
-            call()
-        except Exception as error:
-            failures.append(error)
-
-
-def _in_thread(threads: ThreadPoolExecutor, call: Callable[[], None], expected: ExitStack) -> "Future[None]":
-    """Call a flow in a thread that sees this flow's context, so that it becomes its subflow."""
-
-    def run() -> None:
-        with expected:
-            call()
-
-    return threads.submit(contextvars.copy_context().run, run)

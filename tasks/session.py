@@ -53,6 +53,7 @@ class Session:
     # Ray's processes die with the thread that started them, so that thread lives as long as the session.
     _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _ending: threading.Lock = field(default_factory=threading.Lock)
     _steps: dict[str, threading.Lock] = field(default_factory=dict)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _expected: set[str] = field(default_factory=set)
@@ -74,7 +75,7 @@ class Session:
     def start_workers(self) -> "Future[Pool]":
         """Begin to connect to the cluster or to start it, if that has not begun yet or has failed."""
         with self._lock:
-            if self._workers is None or (self._workers.done() and self._workers.exception() is not None):
+            if self._workers is None or (self._workers.done() and self._started_workers() is None):
                 self._workers = self._thread.submit(Pool, self.profile, self.store, self.outbox)
             return self._workers
 
@@ -165,18 +166,19 @@ class Session:
 
     def reports(self) -> dict[str, Report]:
         """Return how far every step is that goes on, here or on the cluster."""
-        started = self._workers is not None and self._workers.done()
-        cluster = self._workers.result().reports() if started else {}
+        workers = self._started_workers()
+        cluster = workers.reports() if workers is not None else {}
         return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
 
     def end(self) -> None:
         """Begin nothing more, and stop what goes on: training saves, all else is abandoned; returns when it has."""
-        with self._changed:
-            self.ended = True
-            self._changed.notify_all()
-        if self._workers is not None and self._workers.done() and self._workers.exception() is None:
-            self._workers.result().end()
-            self.saved = self._workers.result().saved()
+        with self._ending:
+            with self._changed:
+                self.ended = True
+                self._changed.notify_all()
+            if (workers := self._started_workers()) is not None:
+                workers.end()
+                self.saved = workers.saved()
 
     def check_ended(self) -> None:
         """Raise EndedError where the release was asked to end."""
@@ -191,10 +193,19 @@ class Session:
     def close(self) -> None:
         """Let go of the cluster and the outbox; a cluster that starts while the release ends is not waited for."""
         self.outbox.close()
-        started = self._workers is not None and (self._workers.done() or not self.ended)
-        if started and self._workers.exception() is None:
-            self._workers.result().stop()
+        if self._workers is not None and not self.ended:
+            wait([self._workers])
+        with self._ending:  # which hears from training what it saved
+            if (workers := self._started_workers()) is not None:
+                workers.stop()
         self._thread.shutdown(wait=not self.ended)
+
+    def _started_workers(self) -> Pool | None:
+        """Return the cluster where it has been connected to or started."""
+        starting = self._workers
+        if starting is None or not starting.done() or starting.exception() is not None:
+            return None
+        return starting.result()
 
 
 def target_of(profile: Profile, recipe: Recipe) -> Target:

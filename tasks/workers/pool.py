@@ -30,6 +30,7 @@ from tasks.workers.progress import REPORT_SECONDS, Board, Report, Reporter
 
 BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
+ANSWER_SECONDS = 5.0
 
 
 class Pool:
@@ -49,6 +50,8 @@ class Pool:
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False
+        self._connection = threading.Lock()
+        self._connected = True
         self.store = store
         self.profile = profile
 
@@ -69,9 +72,7 @@ class Pool:
 
     def reports(self) -> dict[str, Report]:
         """Return how far the steps are that go on."""
-        import ray
-
-        return ray.get(self.board.reports.remote(), timeout=5)  # type: ignore[no-any-return]
+        return self._ask(self.board.reports)  # type: ignore[no-any-return]
 
     def end(self) -> None:
         """Take no more work and stop what goes on: training saves, all else is abandoned."""
@@ -81,21 +82,36 @@ class Pool:
             self._ended = True
             going = list(self._going)
         self._beside.end()
-        self.board.end.remote()
-        for work in going:
-            ray.cancel(work)
+        with self._connection:
+            if self._connected:
+                self.board.end.remote()
+                for work in going:
+                    ray.cancel(work)
 
     def saved(self) -> list[str]:
         """Return, when all work has stopped, what training runs say that saved."""
-        import ray
-
         while self.reports():
             time.sleep(REPORT_SECONDS)
-        return ray.get(self.board.saved.remote(), timeout=5)  # type: ignore[no-any-return]
+        return self._ask(self.board.saved)  # type: ignore[no-any-return]
 
     def stop(self) -> None:
         """Disconnect; ends the cluster too where it was started here."""
-        self.cluster.stop()
+        with self._connection:
+            self._connected = False
+            self.cluster.stop()
+
+    def _ask(self, method: Any) -> Any:
+        """Ask the board, from any thread: without a connection, Ray would end this process with code 1.
+
+        Raises:
+            EndedError: it is closed.
+        """
+        import ray
+
+        with self._connection:
+            if not self._connected:
+                raise EndedError
+            return ray.get(method.remote(), timeout=ANSWER_SECONDS)
 
     def _result(self, submit: Callable[[], Any]) -> Any:
         """Return what submitted work comes to.

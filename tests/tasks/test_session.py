@@ -1,5 +1,7 @@
 """In which turn a flow submits its steps while other flows make what they read."""
 
+import threading
+from concurrent.futures import Future
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -97,3 +99,23 @@ def test_waiting_for_another_flow_is_over_when_the_release_ends(opened: Session)
         assert next(turns) is SUITE
         opened.end()
         assert list(turns) == []
+
+
+def test_the_cluster_is_let_go_only_when_training_has_said_what_it_saved(opened: Session) -> None:
+    done: list[str] = []
+
+    def saved() -> list[str]:
+        closing.start()
+        closing.join(0.2)  # as long as a close that does not wait would take
+        done.append("saved")
+        return ["run/ours is saved at step 7"]
+
+    workers: Any = SimpleNamespace(end=lambda: done.append("end"), saved=saved, stop=lambda: done.append("stop"))
+    opened.outbox = SimpleNamespace(close=lambda: None)  # type: ignore[assignment]
+    opened._workers = Future()
+    opened._workers.set_result(workers)
+    closing = threading.Thread(target=opened.close)
+    opened.end()
+    closing.join()
+    assert done == ["end", "saved", "stop"]
+    assert opened.saved == ["run/ours is saved at step 7"]
