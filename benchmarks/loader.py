@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from ai2_environment import ai2_command
 
-from olmo_core.data.mix import MIX_FILE, Manifest, MixFile, MixSource
+from olmo_core.tokens.mix import MIX_FILE, Manifest, MixFile, MixSource
 
 LENGTH, BATCH = 2048, 64
 FILES = {8: 12_501_000, 2000: 50_000}  # tokens of each; whole instances of all make up whole batches, none is left out

@@ -25,8 +25,8 @@ Ready = Callable[[int], Callable[[float], Iterator[Tensor]]]
 
 def ours(spec: Spec, folder: Path) -> Ready:
     """Our loader as the training loop uses it."""
-    from olmo_core.data.loader import Loader
-    from olmo_core.data.read_ahead import read_ahead
+    from olmo_core.tokens.loader import Loader
+    from olmo_core.tokens.read_ahead import read_ahead
 
     def ready(epoch: int) -> Callable[[float], Iterator[Tensor]]:
         loader = Loader(

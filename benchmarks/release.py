@@ -24,9 +24,9 @@ from flows.cli.tables import print_table
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
-from olmo_core.hub.publish import publish
+from olmo_core.hub.publication import publish
 from olmo_core.hub.revision import native_step
-from olmo_core.hub.target import Revision
+from olmo_core.hub.target import RevisionFiles
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import load_profile
@@ -81,7 +81,7 @@ def run_bare(recipe: str, home: Path) -> tuple[float, dict[str, str]]:
         artifact = store.find(revision.step)
         native = store.find(native_step(artifact)) if artifact is not None else None
         assert artifact is not None and native is not None
-        publish(Revision.of(artifact), native.path, target)
+        publish(RevisionFiles.of(artifact), native.path, target)
     return round(time.monotonic() - began, 1), digests(plan, store)
 
 

@@ -23,10 +23,10 @@ import torch
 from olmo_core.artifact.job import Job, Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.data.loader import Loader
 from olmo_core.model.config import ModelConfig
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.tokens.loader import Loader
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.loop import READ_EVERY, Position, run_loop

@@ -17,7 +17,7 @@ from prefect.types.entrypoint import EntrypointType
 
 from flows.data import data
 from flows.evaluate import evaluate
-from flows.inputs import deployment_name
+from flows.forms import deployment_name
 from flows.nightly import nightly, series
 from flows.publish import publish
 from flows.release import release

@@ -2,10 +2,10 @@
 
 from prefect import flow
 
+from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, described
-from flows.inputs import made_by
+from flows.missing import made_by
 from flows.opening import release_session
-from flows.refusal import refusing
 from olmo_core.report.tables import evaluation_rows
 from tasks.steps import make_steps
 from tasks.ui import show_table

@@ -1,4 +1,4 @@
-"""Parameters that every flow of a release takes, as forms and command lines show them."""
+"""What forms and dashboards show of a flow: its parameters, and the name of its deployment."""
 
 import inspect
 from collections.abc import Callable
@@ -8,6 +8,7 @@ from pydantic import Field
 from pydantic.fields import FieldInfo
 
 from olmo_core.hub.names import REPOSITORY
+from olmo_core.recipe.recipe import Recipe
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
@@ -45,3 +46,12 @@ def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
                 lines.append(f"    {name}: {note.description}")
     function.__doc__ = "\n".join(lines)
     return function
+
+
+def deployment_name(recipe: Recipe, part: str) -> str:
+    """Return what the deployment of a part is called: stages by their role, where only one has it."""
+    starts = [name for name, each in recipe.stages.items() if each.start is None]
+    others = [name for name in recipe.stages if name not in starts]
+    roles = {starts[0]: "pretrain"} if len(starts) == 1 else {}
+    roles |= {others[0]: "anneal"} if len(others) == 1 else {}
+    return roles.get(part, part)

@@ -11,12 +11,11 @@ from prefect import flow
 from prefect.events import emit_event
 from prefect.runtime import flow_run
 
-from flows.cells import missing_results, to_make
+from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
-from flows.inputs import check_sources
 from flows.interruption import heeding
+from flows.missing import check_sources, missing_results, to_make
 from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
-from flows.refusal import refusing
 from flows.repository import models_bytes, repository_plan
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from flows.inputs import check_inputs
 from flows.interruption import heeding
+from flows.missing import check_inputs
 from infra.doctor import Finding, before_a_release, room
 from infra.machine import cores
 from infra.patience import Show

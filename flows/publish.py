@@ -2,10 +2,10 @@
 
 from prefect import flow
 
+from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, described
 from flows.opening import release_session
-from flows.refusal import refusing
-from tasks.publication import publish_revisions
+from tasks.revisions import publish_revisions
 
 
 @flow(name="publish", flow_run_name="publish {recipe}")

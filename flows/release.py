@@ -13,12 +13,11 @@ from functools import partial
 from prefect import Flow, flow, get_run_logger, tags
 
 from flows.data import data
+from flows.errors import refusing
 from flows.evaluate import evaluate
-from flows.forms import Overrides, PartNames, ProfileName, RecipeName, described
-from flows.inputs import deployment_name
+from flows.forms import Overrides, PartNames, ProfileName, RecipeName, deployment_name, described
 from flows.opening import release_session
 from flows.publish import publish
-from flows.refusal import refusing
 from flows.soup import soup
 from flows.stage import stage
 from olmo_core.recipe.recipe import Recipe

@@ -2,9 +2,9 @@
 
 from prefect import flow
 
+from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, StageName, described
 from flows.opening import release_session
-from flows.refusal import refusing
 from tasks.steps import make_steps
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from flows.cli.plan import print_plan, survey_plan
 from flows.cli.progress import Watch, waiting
 from flows.cli.tables import print_json, print_table, turned
-from flows.inputs import check_inputs
+from flows.missing import check_inputs
 from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
 from infra.doctor import room
 from infra.environment import without_files_of_prefect

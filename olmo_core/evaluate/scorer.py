@@ -103,7 +103,7 @@ def score(
     before = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            batches = plan([len(tree) for tree in trees])
+            batches = in_batches([len(tree) for tree in trees])
             scored = pool.map(lambda batch: _score_batch(model, [trees[index] for index in batch]), batches)
             for batch, values in zip(batches, scored, strict=True):
                 for index, value in zip(batch, values, strict=True):
@@ -115,7 +115,7 @@ def score(
     return results
 
 
-def plan(lengths: Sequence[int]) -> list[list[int]]:
+def in_batches(lengths: Sequence[int]) -> list[list[int]]:
     """Return batches of row numbers, longest rows first, each of at most `BATCH_TOKENS` padded tokens or one row."""
     batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):

@@ -23,8 +23,8 @@ def pretrained_at(address: str, endpoint: str | None = None) -> PretrainedConfig
         ConnectionError: the Hub cannot be reached.
     """
     # Both bring what planning has no need of.
-    from olmo_core.hub.download import folder_digest
     from olmo_core.hub.endpoint import HubEndpoint
+    from olmo_core.hub.import_model import folder_digest
 
     folder = Path(address).expanduser()
     if folder.is_dir():

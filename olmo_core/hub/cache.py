@@ -16,7 +16,7 @@ from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync
 from olmo_core.artifact.lock import locked
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
-from olmo_core.hub.target import Head, PublishError, Revision
+from olmo_core.hub.target import Head, PublishError, RevisionFiles
 
 _CHUNK = 1 << 20  # Bytes of one read.
 
@@ -44,7 +44,7 @@ class LocalCache:
             return {}
         return {path.name: path.read_text(encoding="utf-8") for path in sorted(refs.iterdir())}
 
-    def upload(self, revision: Revision) -> str:
+    def upload(self, revision: RevisionFiles) -> str:
         """Copy the files in and link them below their commit, which no name shows yet; return the commit id."""
         check_name(revision.name)
         commit = commit_id(revision)
@@ -57,7 +57,7 @@ class LocalCache:
             sync(snapshot.parent)
         return commit
 
-    def holds(self, commit: str, revision: Revision) -> bool:
+    def holds(self, commit: str, revision: RevisionFiles) -> bool:
         """Whether the commit consists of exactly these files, by size and digest."""
         snapshot = self.root / "snapshots" / commit
         paths = [snapshot / entry.path for entry in revision.files]
@@ -68,11 +68,11 @@ class LocalCache:
         return list(sha256_files(paths)) == [entry.sha256 for entry in revision.files]
 
     @contextmanager
-    def cache(self, commit: str, revision: Revision) -> Iterator[Path]:
+    def cache(self, commit: str, revision: RevisionFiles) -> Iterator[Path]:
         """The folder itself."""
         yield self.folder
 
-    def show(self, commit: str, revision: Revision) -> Head:
+    def show(self, commit: str, revision: RevisionFiles) -> Head:
         """Let the name show the commit, and list what is shown in `revisions.txt`."""
         with self._lock():
             if self.published().get(revision.name) != commit:
@@ -136,7 +136,7 @@ class LocalCache:
             yield
 
 
-def commit_id(revision: Revision) -> str:
+def commit_id(revision: RevisionFiles) -> str:
     """Return the id of a revision's content: sha1 over its sorted paths, sizes and digests, 40 hex digits."""
     lines = sorted(f"{entry.path} {entry.size} {entry.sha256}\n" for entry in revision.files)
     return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()

@@ -13,12 +13,12 @@ from tokenizers import Tokenizer
 
 from olmo_core.artifact.files import refuse_pointer
 from olmo_core.artifact.job import Job
-from olmo_core.data.tokenizer import without_limits
 from olmo_core.hub.mapping import CLASSES, CONSTANTS, MODEL_TYPES, hub_fields, hub_name, native_fields, native_name
 from olmo_core.hub.weights import copy_weights, read_json
 from olmo_core.model.config import ModelConfig, padded
 from olmo_core.model.load import CONFIG_FILE, load_config
 from olmo_core.model.transformer import Transformer
+from olmo_core.tokens.tokenizer import without_limits
 
 # The oldest release that reads this form; the files must not change with the one that is installed. Without a version,
 # 4.57 warns of a wrong regular expression in every vocabulary above 100,000 ids.

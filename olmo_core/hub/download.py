@@ -1,77 +1,58 @@
-"""The work of the step `pretrained`: a model from a Hub commit or a folder, its digests checked, in our form.
+"""Files of one commit of a Hub, downloaded, each compared with the digest the Hub has of it.
 
-Fetching a commit is left to `snapshot`; names and shapes are the business of `convert`. Only safetensors are read, and
-nothing that comes along is run.
+What the files are is the business of those who ask for them.
 """
 
 import hashlib
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from olmo_core.artifact.files import name_full_disk, refuse_pointer, sha256_file
-from olmo_core.artifact.job import Job
-from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
-from olmo_core.hub.pretrained import PretrainedConfig
-from olmo_core.hub.snapshot import download
-from olmo_core.hub.weights import HEAD_BYTES, INDEX, ONE_FILE, copy_weights, weight_files
-from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import CONFIG_FILE, load_config
-
-_WANTED = ("config.json", "tokenizer.json", INDEX, "*.safetensors")
+from olmo_core.artifact.files import sha256_file
+from olmo_core.hub.convert import ConversionError
 
 
-def take_pretrained(job: Job) -> dict[str, Any]:
-    """Write `model.json` and `model.safetensors`; return architecture, parameters and the sha256 of what was read.
+def download(repo: str, commit: str, wanted: Sequence[str], cache: str, endpoint: str | None) -> Path:
+    """Return a folder with the files of a commit that match `wanted`, shell patterns; it lies below `cache`.
+
+    Args:
+        repo: `organisation/name`.
+        commit: its 40 hex digits.
+        wanted: patterns of paths.
+        cache: folder the client keeps its files in.
+        endpoint: address of the Hub, the client's own default when None.
 
     Raises:
-        ConversionError: the folder or the commit holds other bytes than it should, or a model we have not.
+        ConversionError: the Hub has no such commit, or the files came with other bytes than it has.
         ConnectionError: the Hub cannot be reached, or is out of order.
     """
-    config = PretrainedConfig.model_validate(job.fields)
-    if config.path is not None:
-        folder = Path(config.path).expanduser()
-        digest = folder_digest(folder)
-        if digest != config.sha256:
-            raise ConversionError(f"{folder} has the sha256 {digest}, the recipe says {config.sha256}; correct one")
-        return _taken(folder, job.out) | {"sha256": digest}
-    assert config.repo is not None and config.revision is not None
-    # Gone before the commit, and swept with the attempt where that is killed; the system's folder may be a small one.
-    with tempfile.TemporaryDirectory(prefix="pretrained-", dir=job.out) as cache:
-        try:
-            folder = download(config.repo, config.revision, _WANTED, cache, job.placement.hub)
-            return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
-        except OSError as error:
-            name_full_disk(error, job.out)
-            raise
+    from httpx2 import TransportError
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.hf_api import RepoFile
+
+    api = HfApi(endpoint=endpoint)
+    try:
+        tree = list(api.list_repo_tree(repo, revision=commit, recursive=True))
+        folder = Path(api.snapshot_download(repo, revision=commit, cache_dir=cache, allow_patterns=list(wanted)))
+    except TransportError as error:
+        raise ConnectionError(f"{repo} at {commit}: the Hub cannot be reached: {error}") from error
+    except HfHubHTTPError as error:
+        passing = error.response.status_code == 429 or error.response.status_code >= 500
+        raise (ConnectionError if passing else ConversionError)(
+            f"{repo} at {commit} cannot be had from the Hub: {error}"
+        ) from error
+    known = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if not _same(path, known[name]):
+            raise ConversionError(f"{repo} at {commit}: {name} came with other bytes than the commit has")
+    return folder
 
 
-def folder_digest(folder: Path) -> str:
-    """Return the sha256 of a listing `digest  name` of the files of a model, by name; see `PretrainedConfig.sha256`."""
-    if (folder / CONFIG_FILE).is_file():
-        files = [folder / CONFIG_FILE, folder / ONE_FILE]
-    else:
-        optional = [path for path in (folder / INDEX, folder / "tokenizer.json") if path.is_file()]
-        files = [folder / "config.json", *optional, *weight_files(folder)]
-    if missing := [path.name for path in files if not path.is_file()]:
-        raise ConversionError(f"{folder} holds no {missing[0]}; give a folder that transformers can load")
-    for path in files:
-        with path.open("rb") as file:
-            refuse_pointer(path, file.read(HEAD_BYTES))
-    lines = [f"{sha256_file(path)}  {path.name}\n" for path in sorted(files, key=lambda path: path.name)]
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def _taken(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the model in `folder`, of either form, to `out` in ours."""
-    config = _copied(folder, out) if (folder / CONFIG_FILE).is_file() else read_hub_model(folder, out)
-    return {"architecture": config.architecture, "parameters": config.parameters}
-
-
-def _copied(folder: Path, out: Path) -> ModelConfig:
-    config = load_config(folder)
-    copy_weights(folder, out, str, native_shapes(config), torch.float32)
-    (out / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())
-    return config
+def _same(path: Path, entry: Any) -> bool:
+    """Whether a file is the one of a commit: large ones are known by their sha256, others as git blobs."""
+    if entry.lfs is not None:
+        return bool(sha256_file(path) == entry.lfs.sha256)
+    content = path.read_bytes()
+    return bool(hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest() == entry.blob_id)

@@ -21,7 +21,7 @@ from olmo_core.hub.foreign import Difference, considerate, exact
 from olmo_core.hub.names import MAIN, check_name
 from olmo_core.hub.pause import ATTEMPTS, LOST, delay, long_pauses_raise, passing, status
 from olmo_core.hub.refusal import refusal
-from olmo_core.hub.target import Head, PublishError, Revision
+from olmo_core.hub.target import Head, PublishError, RevisionFiles
 
 STAGING = "staging-"
 
@@ -70,7 +70,7 @@ class HubEndpoint:
         except RepositoryNotFoundError:
             return f"{self._client.where}, to be made {'public' if self._public else 'private'}"
         if (head := self._client.branches().get(MAIN)) is not None:
-            self._difference(head, Revision(MAIN, Path(), ()))
+            self._difference(head, RevisionFiles(MAIN, Path(), ()))
         return f"{self._client.where}, which is {'private' if private else 'public'} and stays so"
 
     def published(self) -> dict[str, str]:
@@ -84,7 +84,7 @@ class HubEndpoint:
             del shown[MAIN]
         return shown
 
-    def upload(self, revision: Revision) -> str:
+    def upload(self, revision: RevisionFiles) -> str:
         """Bring the files onto a staging branch; return its commit id.
 
         Raises:
@@ -98,12 +98,12 @@ class HubEndpoint:
         self._client.call(lambda api: api.create_branch(self.repo, branch=branch, exist_ok=True))
         return self._bring(branch, revision).commit
 
-    def holds(self, commit: str, revision: Revision) -> bool:
+    def holds(self, commit: str, revision: RevisionFiles) -> bool:
         """Whether the commit holds these files by the digests the Hub computed; files of others may be beside them."""
         return not self._difference(commit, revision)
 
     @contextmanager
-    def cache(self, commit: str, revision: Revision) -> Iterator[Path]:
+    def cache(self, commit: str, revision: RevisionFiles) -> Iterator[Path]:
         """Download the commit below `scratch` and check every digest; what a killed call left there is removed."""
         folder = self._room() / f"hub-{commit}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -121,7 +121,7 @@ class HubEndpoint:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def show(self, commit: str, revision: Revision) -> Head:
+    def show(self, commit: str, revision: RevisionFiles) -> Head:
         """Create the name at the commit, or bring an existing name to the same files; remove the staging branch."""
         if revision.name not in self._client.branches():
             self._client.call(
@@ -134,7 +134,7 @@ class HubEndpoint:
                 self._client.call(lambda api: api.delete_branch(self.repo, branch=staging))
         return head
 
-    def _bring(self, branch: str, revision: Revision) -> Head:
+    def _bring(self, branch: str, revision: RevisionFiles) -> Head:
         """Commit until the branch holds the files; return its head. What is there already stays.
 
         The parent of each commit is the head that was read, so a commit whose answer was lost is seen, not repeated.
@@ -168,7 +168,7 @@ class HubEndpoint:
             f"{self.repo}: branch {branch} does not hold its files after {ATTEMPTS} attempts; last error: {error}"
         ) from error
 
-    def _commit(self, branch: str, head: str, difference: Difference, revision: Revision) -> None:
+    def _commit(self, branch: str, head: str, difference: Difference, revision: RevisionFiles) -> None:
         adds = [CommitOperationAdd(entry.path, revision.folder / entry.path) for entry in difference.missing]
         deletes = [CommitOperationDelete(path) for path in difference.extra]
         with long_pauses_raise():
@@ -181,7 +181,7 @@ class HubEndpoint:
                 parent_commit=head,
             )
 
-    def _difference(self, commit: str, revision: Revision) -> Difference:
+    def _difference(self, commit: str, revision: RevisionFiles) -> Difference:
         """Compare a commit that others may have written to."""
         where = f"{self.repo}: {revision.name}"
         return considerate(self._client.tree(commit), revision, lambda path: self._read(commit, path), where)

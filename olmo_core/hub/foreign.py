@@ -15,7 +15,7 @@ from huggingface_hub.hf_api import RepoFile
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.lineage import LINEAGE_FILE, listed_files
 from olmo_core.hub.revision import CARD_FILE
-from olmo_core.hub.target import PublishError, Revision
+from olmo_core.hub.target import PublishError, RevisionFiles
 
 # A card of metadata alone: the form that makes a repository on the website writes one.
 _BLANK_CARD = re.compile(rb"\s*(---\r?\n((?!---).*\n)*---\s*)?")
@@ -40,14 +40,14 @@ class Difference:
         return bool(self.missing or self.extra)
 
 
-def exact(tree: Mapping[str, RepoFile], revision: Revision) -> Difference:
+def exact(tree: Mapping[str, RepoFile], revision: RevisionFiles) -> Difference:
     """Compare a branch that is ours alone."""
     extra = tree.keys() - {entry.path for entry in revision.files}
     return Difference(tuple(_missing(tree, revision)), tuple(sorted(extra)))
 
 
 def considerate(
-    tree: Mapping[str, RepoFile], revision: Revision, read: Callable[[str], bytes], where: str
+    tree: Mapping[str, RepoFile], revision: RevisionFiles, read: Callable[[str], bytes], where: str
 ) -> Difference:
     """Compare a branch that others may have written to.
 
@@ -103,11 +103,11 @@ def _is_loaded(path: str) -> bool:
     return "/" not in path and (path.endswith(".safetensors") or path in {"config.json", "adapter_config.json"})
 
 
-def _missing(tree: Mapping[str, RepoFile], revision: Revision) -> list[FileEntry]:
+def _missing(tree: Mapping[str, RepoFile], revision: RevisionFiles) -> list[FileEntry]:
     return [entry for entry in revision.files if entry.path not in tree or not _same(tree[entry.path], entry, revision)]
 
 
-def _same(found: RepoFile, entry: FileEntry, revision: Revision) -> bool:
+def _same(found: RepoFile, entry: FileEntry, revision: RevisionFiles) -> bool:
     if found.size != entry.size:
         return False
     if found.lfs is not None:

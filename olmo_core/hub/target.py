@@ -17,7 +17,7 @@ class PublishError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Revision:
+class RevisionFiles:
     """Files to be shown under a name.
 
     Attributes:
@@ -33,7 +33,7 @@ class Revision:
     code: str | None = None
 
     @classmethod
-    def of(cls, artifact: Artifact) -> "Revision":
+    def of(cls, artifact: Artifact) -> "RevisionFiles":
         """The revision that an artifact of kind `revision` holds."""
         record = artifact.record
         return cls(artifact.step.fields["revision"], artifact.path, tuple(record.files), record.code.commit)
@@ -69,18 +69,18 @@ class Target(Protocol):
         """Name -> commit id of every revision that is shown."""
         ...
 
-    def upload(self, revision: Revision) -> str:
+    def upload(self, revision: RevisionFiles) -> str:
         """Bring the files in place without showing the name; return the commit id."""
         ...
 
-    def holds(self, commit: str, revision: Revision) -> bool:
+    def holds(self, commit: str, revision: RevisionFiles) -> bool:
         """Whether the commit holds these files and no other of ours; files of others may be beside them."""
         ...
 
-    def cache(self, commit: str, revision: Revision) -> AbstractContextManager[Path]:
+    def cache(self, commit: str, revision: RevisionFiles) -> AbstractContextManager[Path]:
         """A Hub cache folder from which the commit can be loaded; bytes fetched over a network are checked first."""
         ...
 
-    def show(self, commit: str, revision: Revision) -> Head:
+    def show(self, commit: str, revision: RevisionFiles) -> Head:
         """Let the name show the commit's files in one atomic move; files of others that it shows stay."""
         ...

@@ -180,9 +180,9 @@ class _Prediction:
 
     def steps(self, part: str, steps: list[Step]) -> Estimate:
         """Return the cost of the steps of a part that trains nothing."""
-        cores = self.machine.cores if self.machine is not None else self.profile.beside
+        cores = self.machine.cores if self.machine is not None else self.profile.background_workers
         lanes = {"data": min(cores, self.profile.ray.cpus or cores), "soup": 1}.get(
-            part, min(cores, self.profile.beside)
+            part, min(cores, self.profile.background_workers)
         )
         each = [self._seconds(step) for step in steps]
         found = [seconds for seconds in each if seconds is not None]

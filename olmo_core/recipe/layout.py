@@ -8,12 +8,8 @@ from collections.abc import Iterator, Mapping
 from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
-from olmo_core.data.corpus import corpus_step
-from olmo_core.data.mix import mix_step
-from olmo_core.data.package import package_step
-from olmo_core.data.token_files import token_files_step
-from olmo_core.data.tokenizer import BpeConfig, tokenizer_step
-from olmo_core.data.tokens import tokens_step
+from olmo_core.documents.corpus import corpus_step
+from olmo_core.documents.package import package_step
 from olmo_core.evaluate.step import result_step
 from olmo_core.evaluate.suite import suite_step
 from olmo_core.hub.export import export_step
@@ -25,6 +21,10 @@ from olmo_core.recipe.plan import Plan, Revision, Run
 from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
 from olmo_core.soup.decision import decision_step
 from olmo_core.soup.step import SoupConfig, soup_step
+from olmo_core.tokens.mix import mix_step
+from olmo_core.tokens.published import token_files_step
+from olmo_core.tokens.token_file import tokens_step
+from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from olmo_core.data.ranges import is_remote
+from olmo_core.tokens.ranges import is_remote
 
 # A star stands for every name of a mapping, or every item of a list.
 PLACES = (

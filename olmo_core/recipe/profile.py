@@ -99,8 +99,8 @@ class Profile(_Section):
     prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
     placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
-    beside: int = Field(
-        2, ge=1, description="Low-priority workers that evaluate and publish beside training, on what it leaves over."
+    background_workers: int = Field(
+        2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
     )
     training: Training = Field(default_factory=Training, description="Workers of training runs.")
     hub: Hub = Field(default_factory=Hub, description="Where revisions go.")

@@ -10,11 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
-from olmo_core.data.corpus import CorpusConfig
-from olmo_core.data.mix import MixConfig
-from olmo_core.data.package import PackageConfig
-from olmo_core.data.token_files import TokenFilesConfig
-from olmo_core.data.tokenizer import BpeConfig, TokenizerConfig
+from olmo_core.documents.corpus import CorpusConfig
+from olmo_core.documents.package import PackageConfig
 from olmo_core.evaluate.step import EvaluationConfig
 from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
@@ -26,6 +23,9 @@ from olmo_core.recipe.places import placed
 from olmo_core.recipe.quantity import Count, parse_count
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
+from olmo_core.tokens.mix import MixConfig
+from olmo_core.tokens.published import TokenFilesConfig
+from olmo_core.tokens.tokenizer import BpeConfig, TokenizerConfig
 from olmo_core.train.config import TrainingConfig, TrainingSettings
 
 BUILTIN = Path(__file__).parent / "recipes"

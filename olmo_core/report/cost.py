@@ -10,14 +10,14 @@ from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
 from olmo_core.report.figure import Table
-from olmo_core.report.release import Release
+from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import duration, mass
 
 NONE = "-"
 MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # of a record's readings; the rest of its kwh was estimated
 
 
-def cost_table(release: Release, profile: Profile, machine: Machine | None = None) -> Table:
+def cost_table(release: ReleaseView, profile: Profile, machine: Machine | None = None) -> Table:
     """Return predicted against actual; predicted is what profile and machine say with nothing made yet."""
     cost = estimate(release.plan, release.plan.steps, (), profile, machine)
     time = NONE if cost.minutes is None else show_duration(60 * cost.minutes)
@@ -42,7 +42,7 @@ def cost_table(release: Release, profile: Profile, machine: Machine | None = Non
     return Table("Predicted before anything was made, and actual", ("quantity", "predicted", "actual"), rows)
 
 
-def kinds_table(release: Release) -> Table:
+def kinds_table(release: ReleaseView) -> Table:
     """Return steps, seconds and energy of every kind that is there."""
     kinds: dict[str, list[Record]] = {}
     for step in release.plan.steps:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from olmo_core.recipe.plan import Run
 from olmo_core.recipe.quantity import show_count
 from olmo_core.report.figure import Figure, Look, Table, canvas, to_svg, token_axis
-from olmo_core.report.release import HistoryRow, Release
+from olmo_core.report.view import HistoryRow, ReleaseView
 
 BINS = 48  # points of a curve; more would show the noise of batches rather than the course of training
 TABLE_ROWS = 24
@@ -41,7 +41,7 @@ def binned(history: list[HistoryRow], bins: int) -> Curve:
     )
 
 
-def loss_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
+def loss_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
     """Return a figure for every stage that has begun; `looks` by name of a run."""
     figures = []
     for stage, runs in release.plan.runs.items():
@@ -51,7 +51,7 @@ def loss_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
     return figures
 
 
-def _figure(stage: str, runs: list[Run], release: Release, looks: dict[str, Look]) -> Figure:
+def _figure(stage: str, runs: list[Run], release: ReleaseView, looks: dict[str, Look]) -> Figure:
     histories = {run.step.name: release.histories[run.step.id] for run in runs}
     with canvas(WIDTH, HEIGHT) as drawn:
         upper, lower = drawn.subplots(2, 1, sharex=True, height_ratios=[3, 1])

@@ -13,7 +13,7 @@ from matplotlib.path import Path
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import MAIN
 from olmo_core.report.figure import ACCENT, FONT_SIZE, INK, MUTED, SURFACE, WARN, Figure, Table, canvas, to_svg
-from olmo_core.report.release import Release
+from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import duration
 
 # Sorts of steps that are drawn as one box; the others have a box each.
@@ -39,7 +39,7 @@ class Box:
     sources: set[str] = field(default_factory=set)
 
 
-def boxes(release: Release) -> dict[str, Box]:
+def boxes(release: ReleaseView) -> dict[str, Box]:
     """Return the boxes by title, each before those made from it; a source that another one implies is left out."""
     found: dict[str, Box] = {}
     of_step = {step.id: _title(release, step) for step in release.plan.steps}
@@ -56,7 +56,7 @@ def boxes(release: Release) -> dict[str, Box]:
     return found
 
 
-def graph_figure(release: Release) -> Figure:
+def graph_figure(release: ReleaseView) -> Figure:
     """Return the figure of the graph."""
     found = boxes(release)
     places, edges = _place(found)
@@ -91,7 +91,7 @@ def graph_figure(release: Release) -> Figure:
     return Figure("graph", title, description, svg, Table("Groups of steps", ("group", "state", "made from"), rows, 3))
 
 
-def status(release: Release, box: Box) -> str:
+def status(release: ReleaseView, box: Box) -> str:
     """Return a box's state in words: what of it is made, and how long that took."""
     states = [release.state(step) for step in box.steps]
     made = states.count("made")
@@ -104,14 +104,14 @@ def status(release: Release, box: Box) -> str:
     return f"{made} of {len(states)} made" if made else "missing"
 
 
-def _outline(release: Release, box: Box) -> tuple[str, str]:
+def _outline(release: ReleaseView, box: Box) -> tuple[str, str]:
     states = {release.state(step) for step in box.steps}
     if states == {"made"}:
         return ACCENT, "-"
     return (WARN, "-") if "set aside" in states else (MUTED, "--")
 
 
-def _title(release: Release, step: Step) -> str:
+def _title(release: ReleaseView, step: Step) -> str:
     if step.kind in {"run", "checkpoint"}:
         run = release.plan.run_of(step)
         return run.stage if run.ingredient is None else f"{run.stage}, seed {run.seed}"

@@ -24,8 +24,8 @@ from olmo_core.report.cost import cost_table, kinds_table
 from olmo_core.report.curves import loss_figures
 from olmo_core.report.figure import SOUP_LOOK, Look, Table, look
 from olmo_core.report.graph import graph_figure
-from olmo_core.report.release import Release, read_release
 from olmo_core.report.scores import heldout_figures, models, task_figures
+from olmo_core.report.view import ReleaseView, read_release
 from olmo_core.report.words import duration, share, some
 
 TEMPLATE = "page.html.j2"
@@ -79,7 +79,7 @@ def render(plan: Plan, store: Store, profile: Profile, machine: Machine | None =
     )
 
 
-def steps_table(release: Release) -> Table:
+def steps_table(release: ReleaseView) -> Table:
     """Return every step with its state, how long it took and when it was made; a row for all of a kind with many."""
     kinds: dict[str, list[Step]] = {}
     for step in release.plan.steps:
@@ -97,7 +97,7 @@ def steps_table(release: Release) -> Table:
     return Table("All steps, inputs before what is made from them", columns, rows, 3)
 
 
-def _times(release: Release, steps: list[Step]) -> tuple[str, str]:
+def _times(release: ReleaseView, steps: list[Step]) -> tuple[str, str]:
     """Return how long those of the steps took that are made, and when the last of them was."""
     records = [record for step in steps if (record := release.record(step)) is not None]
     if not records:
@@ -106,7 +106,7 @@ def _times(release: Release, steps: list[Step]) -> tuple[str, str]:
     return duration(sum(record.seconds for record in records)), last[:19].replace("T", " ")
 
 
-def sources_table(release: Release) -> Table:
+def sources_table(release: ReleaseView) -> Table:
     """Return every corpus with its licence and size."""
     rows = []
     for name, step in release.plan.corpora.items():
@@ -127,7 +127,7 @@ def _models(plan: Plan) -> list[Any]:
     return [*plan.checkpoints(), *plan.soups.values()]
 
 
-def _facts(release: Release) -> list[tuple[str, str]]:
+def _facts(release: ReleaseView) -> list[tuple[str, str]]:
     plan = release.plan
     made = len(release.records)
     shown = [revision for revision in plan.revisions if release.record(revision.step) is not None]
@@ -145,7 +145,7 @@ def _legend(looks: dict[str, Look], names: Iterable[str]) -> list[tuple[str, Loo
     return [(name, looks[name]) for name in names]
 
 
-def _revisions(release: Release) -> list[dict[str, str]]:
+def _revisions(release: ReleaseView) -> list[dict[str, str]]:
     """Rows of revisions: name, what it shows where that was decided, tokens seen, mean bits per byte, state."""
     plan = release.plan
     scores = {model.id: results["heldout"] for model, results in models(release)}
@@ -169,7 +169,7 @@ def _revisions(release: Release) -> list[dict[str, str]]:
     return rows
 
 
-def _mixes(release: Release) -> list[Table]:
+def _mixes(release: ReleaseView) -> list[Table]:
     tables = []
     for step in release.plan.mixes.values():
         record = release.record(step)

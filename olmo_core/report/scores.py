@@ -9,7 +9,7 @@ from typing import Any
 
 from olmo_core.artifact.identity import Step
 from olmo_core.report.figure import MUTED, SOUP_LOOK, Figure, Look, Table, canvas, to_svg, token_axis
-from olmo_core.report.release import Release
+from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import thinned
 
 NORMAL = 1.96  # standard errors to each side of an interval of 95 %
@@ -35,12 +35,12 @@ class Score:
         return NORMAL * (self.error or 0.0)
 
 
-def series_of(release: Release, model: Step) -> str:
+def series_of(release: ReleaseView, model: Step) -> str:
     """Return what a model is drawn with: its run, or for a soup the soup itself."""
     return model.name if model.kind == "soup" else release.plan.run_of(model).step.name
 
 
-def models(release: Release) -> Iterator[tuple[Step, dict[str, Any]]]:
+def models(release: ReleaseView) -> Iterator[tuple[Step, dict[str, Any]]]:
     """Yield every model that was evaluated, with what came out."""
     for model in [*release.plan.checkpoints(), *release.plan.soups.values()]:
         record = release.record(release.plan.results[model.id])
@@ -48,7 +48,7 @@ def models(release: Release) -> Iterator[tuple[Step, dict[str, Any]]]:
             yield model, record.result
 
 
-def heldout_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
+def heldout_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
     """Return bits per byte over tokens, a figure for every held-out source."""
     scores: dict[str, list[Score]] = {}
     for model, results in models(release):
@@ -59,7 +59,7 @@ def heldout_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
     return [_figure(f"heldout-{source}", source, what, rows, None, release, looks) for source, rows in scores.items()]
 
 
-def task_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
+def task_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
     """Return the main metric over tokens, a figure for every task, with a line at what guessing gets."""
     scores: dict[str, list[Score]] = {}
     facts: dict[str, dict[str, Any]] = {}
@@ -79,7 +79,7 @@ def task_figures(release: Release, looks: dict[str, Look]) -> list[Figure]:
     return figures
 
 
-def _score(release: Release, model: Step, row: dict[str, Any], value: str, error: str) -> Score:
+def _score(release: ReleaseView, model: Step, row: dict[str, Any], value: str, error: str) -> Score:
     tokens = release.tokens_seen(model)
     return Score(model.name, series_of(release, model), tokens, row[value], row.get(error), row["documents"])
 
@@ -90,7 +90,7 @@ def _figure(
     what: str,
     scores: list[Score],
     chance: float | None,
-    release: Release,
+    release: ReleaseView,
     looks: dict[str, Look],
 ) -> Figure:
     series: dict[str, list[Score]] = {}
@@ -130,7 +130,7 @@ def _figure(
     return Figure(key, name, description, svg, _table(name, what, shown, len(scores)))
 
 
-def _start(release: Release, series: str, scores: list[Score]) -> list[Score]:
+def _start(release: ReleaseView, series: str, scores: list[Score]) -> list[Score]:
     """Return the score of the model a run starts from, so that its line begins there."""
     runs = (run for runs in release.plan.runs.values() for run in runs)
     starts = [run.step.inputs["start"].name for run in runs if run.step.name == series and "start" in run.step.inputs]

@@ -22,12 +22,12 @@ from types import FrameType
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.data.ranges import RangeError
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError, overrides_of
 from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.tokens.ranges import RangeError
 
 SIGNALED = 128  # The code of a process that a signal ended is this more than the signal's number.
 SHOW_SECONDS = 5.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 from olmo_core.artifact.job import Job
-from olmo_core.data.loader import Batch, Loader
-from olmo_core.data.read_ahead import read_ahead
+from olmo_core.tokens.loader import Batch, Loader
+from olmo_core.tokens.read_ahead import read_ahead
 from olmo_core.train.callbacks.callback import Callback
 from olmo_core.train.callbacks.checkpoints import Checkpoints
 from olmo_core.train.callbacks.garbage import GarbageCollection

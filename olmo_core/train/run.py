@@ -13,9 +13,9 @@ import torch
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.data.loader import Loader
-from olmo_core.data.tokens import read_token_files
 from olmo_core.model.config import ModelConfig
+from olmo_core.tokens.loader import Loader
+from olmo_core.tokens.token_file import read_token_files
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig

@@ -18,8 +18,8 @@ from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
-from olmo_core.hub.publish import Publication, publish
-from olmo_core.hub.target import Revision, Target
+from olmo_core.hub.publication import Publication, publish
+from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.profile import Profile
 from tasks.tracking.events import EventLog
 from tasks.workers.energy import Meter
@@ -46,7 +46,7 @@ class Pool:
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
         beside = ray.remote(BackgroundWorker).options(num_cpus=0, max_restarts=-1)
-        self._beside: Lending[Any] = Lending(beside.remote() for _ in range(profile.beside))
+        self._beside: Lending[Any] = Lending(beside.remote() for _ in range(profile.background_workers))
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False
@@ -154,7 +154,7 @@ class BackgroundWorker:
             missing = revision if shown is None else native
             raise MissingInputError(f"publishing needs {missing.label}, which is not in {store.root}; make it first")
         with self._abandoned(board):
-            return publish(Revision.of(shown), model.path, target)
+            return publish(RevisionFiles.of(shown), model.path, target)
 
     @contextmanager
     def _abandoned(self, board: Any) -> Iterator[None]:

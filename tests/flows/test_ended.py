@@ -22,7 +22,7 @@ from olmo_core.train.step import RECOVERY
 # Small, but each phase lasts long enough to be seen; without compilation, whose cache is no part of a home.
 SIZE = ["--model.n_layers=1", "--stages.stage1.tokens=131072", "--stages.stage1.checkpoint_every=64"]
 LINES = 12  # the most that are printed from the signal on: what is made meanwhile, the last state of the bars, our line
-PROFILE = "beside: 1\ntraining: {single: {placement: {threads: 1, compile: false}}}\n"
+PROFILE = "background_workers: 1\ntraining: {single: {placement: {threads: 1, compile: false}}}\n"
 
 
 @pytest.fixture(scope="module")

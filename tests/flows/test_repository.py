@@ -7,7 +7,7 @@ import pytest
 from hub_server import FakeHub, Fault, Repo
 from report_world import fill
 
-from flows.cells import missing_results, to_make
+from flows.missing import missing_results, to_make
 from flows.repository import models_bytes, repository_plan
 from infra.services.errors import ServiceError
 from olmo_core.artifact.store import Store

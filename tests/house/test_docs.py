@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.data.archive import read_members
-from olmo_core.data.document import Document
+from olmo_core.documents.document import Document
+from olmo_core.documents.sources.archive import read_members
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
@@ -108,10 +108,10 @@ def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "from typing import Any",
         "from olmo_core.artifact.identity import Step",
         "from olmo_core.artifact.job import Job",
-        "from olmo_core.data.corpus import read_training",
+        "from olmo_core.documents.corpus import read_training",
     ]
     halves = [block.text for block in blocks("docs/write-a-step.md") if block.language == "python"]
-    source = "\n".join([*imports, *halves]).replace("olmo_core.data.lengths:", "guide_lengths:")
+    source = "\n".join([*imports, *halves]).replace("olmo_core.tokens.lengths:", "guide_lengths:")
     (tmp_path / "guide_lengths.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
     import guide_lengths  # type: ignore[import-not-found]

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmo_core.evaluate import scorer
-from olmo_core.evaluate.scorer import Tree, plan, score
+from olmo_core.evaluate.scorer import Tree, in_batches, score
 from olmo_core.model.transformer import Transformer
 
 TOKEN = st.integers(0, 5)  # Few tokens, so that requests share much of their start.
@@ -115,7 +115,7 @@ def test_a_request_without_tokens_is_refused(request_: tuple[list[int], list[int
 
 @given(st.lists(st.integers(1, 3000), max_size=60))
 def test_batches_hold_every_row_once_and_keep_to_the_budget(lengths: list[int]) -> None:
-    batches = plan(lengths)
+    batches = in_batches(lengths)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
         longest = max(lengths[index] for index in batch)
@@ -136,7 +136,7 @@ def test_batching_changes_no_score_beyond_rounding(model: Transformer, monkeypat
 def test_threads_change_no_bit_and_leave_the_setting_alone(model: Transformer) -> None:
     random = np.random.default_rng(6)
     trees = [Tree.of([(random.integers(0, 290, 30).tolist(), random.integers(0, 290, 9).tolist())]) for _ in range(99)]
-    assert len(plan([len(tree) for tree in trees])) > 2
+    assert len(in_batches([len(tree) for tree in trees])) > 2
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
-from olmo_core.evaluate.archive import TaskArchive
 from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, read_instances, write_instances
 from olmo_core.evaluate.suite import BuiltinTasks, SuiteConfig, TaskConfig, sample, suite_step
+from olmo_core.evaluate.task_archive import TaskArchive
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]
 PACKAGE = Step("package", "wheel", 1, {"filename": "tasks-1.0-py3-none-any.whl"})

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from olmo_core.hub.convert import write_hub_model, write_tokenizer
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.lineage import LINEAGE_FILE, encode
-from olmo_core.hub.target import Revision
+from olmo_core.hub.target import RevisionFiles
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
@@ -96,10 +96,10 @@ def target(hub: FakeHub, waits: list[float], tmp_path: Path) -> HubEndpoint:
 
 
 @pytest.fixture
-def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path) -> Callable[..., Revision]:
+def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path) -> Callable[..., RevisionFiles]:
     """Make a revision of the model with some seed, with further files as given."""
 
-    def make(name: str, seed: int = 0, dtype: str = "float32", **files: str) -> Revision:
+    def make(name: str, seed: int = 0, dtype: str = "float32", **files: str) -> RevisionFiles:
         folder = tmp_path / "revisions" / name
         folder.mkdir(parents=True)
         ids = write_tokenizer(native(seed), tokenizer_folder, folder)
@@ -108,6 +108,6 @@ def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path
         for path, text in files.items():
             (folder / path.replace("_txt", ".txt")).write_text(text)
         (folder / LINEAGE_FILE).write_bytes(encode({}, entries(folder)))
-        return Revision(name, folder, entries(folder))
+        return RevisionFiles(name, folder, entries(folder))
 
     return make

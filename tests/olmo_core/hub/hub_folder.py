@@ -6,7 +6,7 @@ from hub_server import FakeHub
 
 from olmo_core.artifact.files import list_files, sha256_file
 from olmo_core.artifact.record import FileEntry
-from olmo_core.hub.target import Revision
+from olmo_core.hub.target import RevisionFiles
 
 REPO = "olmo/tiny"
 EARLY, LATE = "stage1-step40-tokens200K", "stage1-step400-tokens2M"
@@ -19,9 +19,9 @@ def entries(folder: Path) -> tuple[FileEntry, ...]:
     )
 
 
-def content(revision: Revision) -> dict[str, bytes]:
+def content(revision: RevisionFiles) -> dict[str, bytes]:
     return {entry.path: (revision.folder / entry.path).read_bytes() for entry in revision.files}
 
 
-def shows(hub: FakeHub, name: str, revision: Revision) -> bool:
+def shows(hub: FakeHub, name: str, revision: RevisionFiles) -> bool:
     return hub.files(REPO, name) == content(revision)

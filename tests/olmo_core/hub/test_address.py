@@ -4,8 +4,8 @@ import pytest
 from hub_server import FakeHub
 
 from olmo_core.hub.address import pretrained_at
-from olmo_core.hub.download import folder_digest
 from olmo_core.hub.endpoint import HubEndpoint
+from olmo_core.hub.import_model import folder_digest
 from olmo_core.hub.pretrained import PretrainedConfig
 
 REPO = "olmo/tiny"

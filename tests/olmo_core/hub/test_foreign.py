@@ -9,9 +9,9 @@ from hub_server import Repo
 
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.lineage import LINEAGE_FILE, encode
-from olmo_core.hub.publish import publish, published
+from olmo_core.hub.parity import Parity
+from olmo_core.hub.publication import publish, published
 from olmo_core.hub.target import PublishError
-from olmo_core.hub.verify import Parity
 
 OTHERS = {"LICENSE": b"as is", "images/curve.png": b"\x89PNG", "model-Q4.gguf": b"GGUF", "eval.json": b"{}"}
 CARD = b"---\nlicense: mit\n---\n# By hand\n"
@@ -19,7 +19,7 @@ CARD = b"---\nlicense: mit\n---\n# By hand\n"
 
 @pytest.fixture(autouse=True)
 def proven(monkeypatch):
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: Parity(1, 0.0, 1.0))
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))
 
 
 def put(hub, files, gone=()):

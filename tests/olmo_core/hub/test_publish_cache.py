@@ -11,9 +11,9 @@ from huggingface_hub import scan_cache_dir
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from olmo_core.hub.cache import LocalCache, commit_id
-from olmo_core.hub.publish import publish, published
+from olmo_core.hub.parity import Parity, ParityError
+from olmo_core.hub.publication import publish, published
 from olmo_core.hub.target import PublishError
-from olmo_core.hub.verify import Parity, ParityError
 from olmo_core.model.load import load_model
 
 REPO = "olmo/tiny"
@@ -68,7 +68,7 @@ def test_again_does_nothing_and_loads_nothing(target, revision, native, monkeypa
     made = revision(LATE)
     first = publish(made, native(), target)
     before = {path: path.stat().st_mtime_ns for path in target.root.rglob("*") if path.parent.name == "blobs"}
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: pytest.fail("loaded again"))
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: pytest.fail("loaded again"))
     again = publish(made, native(), target)
     assert again.reused and again.commit == first.commit and again.largest_difference is None
     assert before == {path: path.stat().st_mtime_ns for path in target.root.rglob("*") if path.parent.name == "blobs"}
@@ -150,7 +150,7 @@ class Killed(BaseException):
 
 def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypatch):
     """Cut publishing off at every change of the disk in turn: no name shows early, and the next call finishes."""
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # A place to cut at; the machine itself stays up.
     made = revision(LATE)
     point = 0
@@ -200,7 +200,7 @@ def test_two_processes_publish_side_by_side(tmp_path, target, revision, native):
         "from olmo_core.hub.target import Revision\n"
         "target = LocalCache(Path(sys.argv[2]), 'olmo/tiny')\n"
         "for folder in map(Path, sys.argv[3:]):\n"
-        "    made = Revision(folder.name, folder, entries(folder))\n"
+        "    made = RevisionFiles(folder.name, folder, entries(folder))\n"
         "    target.show(target.upload(made), made)\n"
     )
     folders = [revision(f"stage1-step{n}-tokens1K", seed=n % 2).folder for n in range(8)]

@@ -10,9 +10,9 @@ from hub_folder import EARLY, LATE, REPO, shows
 from hub_server import FakeHub
 
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.publish import publish, published
+from olmo_core.hub.parity import Parity, ParityError
+from olmo_core.hub.publication import publish, published
 from olmo_core.hub.target import PublishError
-from olmo_core.hub.verify import Parity, ParityError
 from tasks.workers.failures import root_message
 
 PROVEN = Parity(1, 0.0, 1.0)
@@ -34,7 +34,7 @@ def test_again_changes_nothing(hub, target, revision, native, monkeypatch):
     first = publish(made, native(), target)
     before = hub.repos[REPO].branches.copy()
     hub.requests.clear()
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: pytest.fail("loaded again"))
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: pytest.fail("loaded again"))
     again = publish(made, native(), target)
     assert again.reused and again.commit == first.commit
     assert hub.repos[REPO].branches == before
@@ -107,7 +107,7 @@ def test_the_copy_that_is_verified_needs_no_room_for_temporary_files(
 ):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     left = tmp_path / "scratch"
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda repo, commit, cache, _: seen.append(cache) or PROVEN)
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda repo, commit, cache, _: seen.append(cache) or PROVEN)
     made, seen = revision(LATE), []
     publish(made, native(), target)
     assert [cache.parent for cache in seen] == [left] and list(left.iterdir()) == []

@@ -9,10 +9,10 @@ from hub_folder import LATE, REPO, content, shows
 from hub_server import FakeHub, Fault
 
 from olmo_core.hub.endpoint import STAGING, HubEndpoint
+from olmo_core.hub.parity import Parity
 from olmo_core.hub.pause import ATTEMPTS, PauseError
-from olmo_core.hub.publish import publish, published
+from olmo_core.hub.publication import publish, published
 from olmo_core.hub.target import PublishError
-from olmo_core.hub.verify import Parity
 from tasks.workers.failures import root_message
 
 
@@ -104,7 +104,7 @@ DATE = {"Date": "Wed, 21 Oct 2026 07:00:00 GMT", "Retry-After": "Wed, 21 Oct 202
 def test_a_long_pause_ends_the_call_and_the_next_goes_on(
     hub, target, revision, native, waits, monkeypatch, request_, headers, seconds
 ):
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
     made = revision(LATE)
     target.published()
     hub.faults.append(Fault(request_, 429, headers))
@@ -187,7 +187,7 @@ def test_a_refusal_is_one_line_and_not_repeated(hub, target, revision, native, r
 def test_killed_at_any_request_then_run_again(revision, native, tmp_path, monkeypatch):
     """Cut publishing off at every request in turn: no name shows early, and the next call finishes with one commit."""
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("olmo_core.hub.verify.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
     made = revision(LATE)
     point = visible = 0
     finished = False

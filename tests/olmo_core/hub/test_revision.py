@@ -13,21 +13,21 @@ from olmo_core.artifact.identity import canonical
 from olmo_core.artifact.job import Job, Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.data.corpus import CorpusConfig, corpus_step
-from olmo_core.data.mix import MixConfig, mix_step
-from olmo_core.data.tokenizer import BpeConfig, tokenizer_step
-from olmo_core.data.tokens import tokens_step
+from olmo_core.documents.corpus import CorpusConfig, corpus_step
 from olmo_core.evaluate.step import EvaluationConfig, result_step
 from olmo_core.evaluate.suite import SuiteConfig, suite_step
 from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.card import CardConfig, _cell
 from olmo_core.hub.export import export_step
-from olmo_core.hub.publish import publish, published
+from olmo_core.hub.publication import publish, published
 from olmo_core.hub.revision import main_step, make_revision, native_step, revision_step
-from olmo_core.hub.target import Revision
+from olmo_core.hub.target import RevisionFiles
 from olmo_core.model.config import ModelConfig
 from olmo_core.soup.decision import DecisionConfig, decision_step
 from olmo_core.soup.step import SoupConfig, soup_step
+from olmo_core.tokens.mix import MixConfig, mix_step
+from olmo_core.tokens.token_file import tokens_step
+from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.step import checkpoint_step, run_step
 
@@ -260,13 +260,13 @@ def test_the_whole_release_is_published_and_loads(store, artifacts, tmp_path, ca
     target = LocalCache(tmp_path, REPO)
     for artifact in artifacts.values():
         native = store.find(native_step(artifact)).path
-        assert publish(Revision.of(artifact), native, target).largest_difference < 1e-4
+        assert publish(RevisionFiles.of(artifact), native, target).largest_difference < 1e-4
     assert published(target) == [STAGE1, ONE, TWO, "main"]
     (lines,) = re.findall(r"```python\n(.*?)```", text(artifacts["main"], "README.md"), re.S)
     here = f'revision="main", cache_dir={str(tmp_path)!r}, local_files_only=True'
     exec(lines.replace('revision="main"', here), {})
     assert "The history of" in capsys.readouterr().out, "the lines of the card, with what it says of a local folder"
-    assert all(publish(Revision.of(a), store.find(native_step(a)).path, target).reused for a in artifacts.values())
+    assert all(publish(RevisionFiles.of(a), store.find(native_step(a)).path, target).reused for a in artifacts.values())
 
 
 def test_every_candidate_needs_an_export(artifacts):

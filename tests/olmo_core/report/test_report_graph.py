@@ -8,7 +8,7 @@ from report_world import plan_of
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.graph import WIDTH, Box, _place, boxes, graph_figure
-from olmo_core.report.release import Release, read_release
+from olmo_core.report.view import ReleaseView, read_release
 
 THREE_STAGES = (
     "stages.stage3={start: soup, mix: anneal, tokens: 16K, seeds: [1, 2, 3, 4], batch_size: 8, sequence_length: 64,"
@@ -30,7 +30,7 @@ def reachable(edges: dict[str, set[str]], start: str) -> set[str]:
 @pytest.fixture(params=["micro", "tiny", "three stages"])
 def drawn(request: pytest.FixtureRequest) -> tuple[Plan, dict[str, Box]]:
     plan = plan_of("micro", THREE_STAGES) if request.param == "three stages" else plan_of(request.param)
-    return plan, boxes(Release(plan, {}, {}, {}))
+    return plan, boxes(ReleaseView(plan, {}, {}, {}))
 
 
 def test_every_step_is_in_one_box_and_rests_on_what_it_is_made_from(drawn: tuple[Plan, dict[str, Box]]) -> None:
@@ -69,6 +69,6 @@ def test_boxes_say_how_many_of_their_steps_are_made(plan: Plan, store: Store) ->
     assert states["stage2, seed 42"].startswith("made, "), "a run with its checkpoint"
     assert states["main"].startswith("made, ")
     assert ">seed 42069<" in figure.svg
-    few = Release(plan, {plan.corpora["wisdom"].id: next(store.records("corpus"))}, {plan.tokenizer.id: "gone"}, {})
+    few = ReleaseView(plan, {plan.corpora["wisdom"].id: next(store.records("corpus"))}, {plan.tokenizer.id: "gone"}, {})
     states = {row[0]: row[1] for row in graph_figure(few).table.rows}
     assert (states["corpora"], states["tokenizer"], states["soup"]) == ("1 of 2 made", "set aside", "missing")

@@ -20,17 +20,17 @@ from olmo_core.report.comparison import candidates_table, comparison_figure
 from olmo_core.report.cost import cost_table, kinds_table, seconds_at_work
 from olmo_core.report.curves import binned
 from olmo_core.report.figure import SOUP_LOOK, VARIABLES, look
-from olmo_core.report.release import HistoryRow, Release, read_release
 from olmo_core.report.scores import heldout_figures, task_figures
 from olmo_core.report.tables import end_rows, evaluation_rows, mix_rows, stage_rows
 from olmo_core.report.trend import read_trend, trend_rows
+from olmo_core.report.view import HistoryRow, ReleaseView, read_release
 from olmo_core.report.words import duration, mass, some, thinned
 
 LOSSES = st.lists(st.floats(0, 20), min_size=1, max_size=300)
 
 
 @pytest.fixture(scope="module")
-def release(plan: Plan, store: Store) -> Release:
+def release(plan: Plan, store: Store) -> ReleaseView:
     return read_release(plan, store)
 
 
@@ -55,7 +55,7 @@ def test_stretches_hold_every_step_once(losses: list[float], bins: int) -> None:
 
 
 def test_scores_are_those_of_the_results_with_their_intervals(
-    release: Release, plan: Plan, looks: dict[str, Any]
+    release: ReleaseView, plan: Plan, looks: dict[str, Any]
 ) -> None:
     figures = {figure.title: figure for figure in heldout_figures(release, looks)}
     assert set(figures) == {"narrative", "wisdom"}
@@ -95,20 +95,20 @@ def test_thinned_keeps_both_ends_and_the_order(items: list[int], most: int) -> N
     assert not items or (places[0], places[-1]) == (0, len(items) - 1)
 
 
-def test_tasks_show_their_main_metric_and_chance(release: Release, looks: dict[str, Any]) -> None:
+def test_tasks_show_their_main_metric_and_chance(release: ReleaseView, looks: dict[str, Any]) -> None:
     figures = task_figures(release, looks)
     assert [figure.title for figure in figures] == ["kinds:rc_0shot, accuracy", "opposites:rc_0shot, accuracy"]
     assert all("Guessing gets 0.25." in figure.description and ">chance<" in figure.svg for figure in figures)
     assert all("higher is better" in figure.description for figure in figures)
 
 
-def test_no_stand_in_colour_is_left_in_a_figure(release: Release, looks: dict[str, Any]) -> None:
+def test_no_stand_in_colour_is_left_in_a_figure(release: ReleaseView, looks: dict[str, Any]) -> None:
     for figure in heldout_figures(release, looks):
         assert not [colour for colour in VARIABLES if colour in figure.svg]
         assert "var(--accent)" in figure.svg and "var(--series-1)" in figure.svg
 
 
-def test_the_comparison_is_the_decisions(release: Release, plan: Plan) -> None:
+def test_the_comparison_is_the_decisions(release: ReleaseView, plan: Plan) -> None:
     record = release.record(plan.decision)
     assert record is not None
     decision = record.result
@@ -170,7 +170,7 @@ def test_time_at_work_counts_every_second_once(spans: list[tuple[int, int]]) -> 
     assert seconds_at_work(records) == len(covered)
 
 
-def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: Release, profile: Profile) -> None:
+def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseView, profile: Profile) -> None:
     rows = {row[0]: row for row in cost_table(release, profile).rows}
     without = sum(record.kind not in {"run", "checkpoint"} for record in release.records.values())
     assert rows["energy"][2] == f"6 Wh, {without} steps not measured"

@@ -10,7 +10,7 @@ import torch
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.hub.download import folder_digest
+from olmo_core.hub.import_model import folder_digest
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.recipe.layout import lay_out

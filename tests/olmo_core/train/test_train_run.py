@@ -12,8 +12,8 @@ from training_world import EAGER, LENGTH, MODEL, STEPS, config, contents, everyt
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.data.loader import Loader
-from olmo_core.data.mix import MixConfig, mix_step
+from olmo_core.tokens.loader import Loader
+from olmo_core.tokens.mix import MixConfig, mix_step
 from olmo_core.train.checkpoint.state import read_state, start_from
 from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.history import TrainingDivergedError, read_history

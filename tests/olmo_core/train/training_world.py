@@ -10,9 +10,9 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job, Placement
 from olmo_core.artifact.make import Made, make
 from olmo_core.artifact.store import Store
-from olmo_core.data.mix import MixConfig, mix_step
-from olmo_core.data.tokens import TOKENS_FILE, TokenFile
 from olmo_core.model.config import ModelConfig
+from olmo_core.tokens.mix import MixConfig, mix_step
+from olmo_core.tokens.token_file import TOKENS_FILE, TokenFile
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.step import checkpoint_step, run_step
 

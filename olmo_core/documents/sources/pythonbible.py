@@ -1,0 +1,51 @@
+"""Reader of the Bible translations of the `pythonbible` packages: literary English, one document a chapter.
+
+The text lies in a Python module as one string, with a table of where each verse begins and one of where it ends. The
+module is read as text; it is never imported.
+"""
+
+import ast
+import re
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.documents.document import Document
+from olmo_core.documents.sources.archive import ArchiveError, read_members
+
+_TEXT = re.compile(r'""".*?"""', re.DOTALL)
+_VERSE = re.compile(r"^\s+(\d{7,8}): (\d+),$", re.MULTILINE)
+_SUPPLIED = re.compile(r"[\[\]]")
+
+
+class PythonBibleSource(BaseModel):
+    """A translation in the form of a `plain_text_readers_bible.py`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: Literal["pythonbible"] = Field(description="Kind of reader.")
+    package: str = Field(description="Name of the package, among the recipe's packages.")
+    member: str = Field(description="Path of the module inside the archive; shell pattern.")
+
+    def documents(self, archive: Path) -> Iterator[Document]:
+        """Yield the chapters in order, id `book/chapter` by number; the brackets of supplied words are taken off.
+
+        Raises:
+            ArchiveError: when the member is missing or has another form.
+        """
+        for name, content in read_members(archive, [self.member]):
+            source = content.decode()
+            literal = _TEXT.search(source)
+            starts: dict[int, int] = {}
+            for number, position in _VERSE.findall(source):
+                starts.setdefault(int(number), int(position))  # the second table holds the ends
+            if literal is None or not starts:
+                raise ArchiveError(f"{archive.name}: {name} has no text with a table of verses")
+            text = ast.literal_eval(literal[0])
+            # A verse is numbered book * 10^6 + chapter * 10^3 + verse.
+            chapters = [(key, next(group)[1]) for key, group in groupby(starts.items(), lambda verse: verse[0] // 1000)]
+            for (key, start), (_, end) in pairwise([*chapters, (0, len(text))]):
+                yield Document(f"{key // 1000:02d}/{key % 1000:03d}", _SUPPLIED.sub("", text[start:end]).strip())

@@ -1,0 +1,43 @@
+"""Reader of the text that comes with the project, for the recipe that must work without a network.
+
+`micro.jsonl.gz` is a part of the American Standard Version of 1901 (public domain), one document a chapter.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.documents.document import Document, read_documents
+
+
+class ShippedSource(BaseModel):
+    """Documents of a file beside this module."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: Literal["shipped"] = Field(description="Kind of reader.")
+    file: Literal["micro.jsonl.gz"] = Field(description="File beside the reader.")
+    sha256: str = Field(description="Digest the file must have, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
+    books: tuple[str, ...] = Field(description="Books that are read, as the ids begin.", min_length=1)
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the chapters of the books asked for, in the order of the file.
+
+        Raises:
+            ValueError: when the file has another digest or lacks a book.
+        """
+        path = Path(__file__).parent / self.file
+        got = hashlib.sha256(path.read_bytes()).hexdigest()
+        if got != self.sha256:
+            raise ValueError(f"{self.file} has sha256 {got}, the recipe pins {self.sha256}; correct the recipe")
+        missing = set(self.books)
+        for document in read_documents(path):
+            book = document.id.partition("/")[0]
+            if book in self.books:
+                missing.discard(book)
+                yield document
+        if missing:
+            raise ValueError(f"{self.file} has no book {sorted(missing)}")

@@ -1,0 +1,48 @@
+"""Reader of Wikipedia dumps: the articles of a `pages-articles` XML file inside an archive, as plain text."""
+
+import bz2
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from olmo_core.documents.document import Document
+from olmo_core.documents.sources.archive import ArchiveError, read_members
+from olmo_core.documents.sources.wikitext import plain_text
+
+
+class WikipediaSource(BaseModel):
+    """Articles of a MediaWiki XML dump."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    reader: Literal["wikipedia"] = Field(description="Kind of reader.")
+    package: str = Field(description="Name of the package, among the recipe's packages.")
+    member: str = Field(description="Path of the `.xml.bz2` or `.bz2` dump inside the archive; shell pattern.")
+
+    def documents(self, archive: Path) -> Iterator[Document]:
+        """Yield the articles (name space 0, no redirects) as `title`, blank line, text; the id is the page's number.
+
+        Raises:
+            ArchiveError: when the member is missing or is no XML dump.
+        """
+        for name, packed in read_members(archive, [self.member]):
+            try:
+                for page, title, markup in _articles(bz2.decompress(packed)):
+                    yield Document(f"enwiki/{page}", f"{title}\n\n{plain_text(markup)}")
+            except (OSError, ValueError, ElementTree.ParseError) as error:
+                raise ArchiveError(f"{archive.name}: {name} is no bzip2 XML dump: {error}") from error
+
+
+def _articles(xml: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield page number, title and markup; every tag of a dump carries the schema's name space."""
+    for _, page in ElementTree.iterparse(BytesIO(xml)):
+        if not page.tag.endswith("}page"):
+            continue
+        if page.findtext("{*}ns") == "0" and page.find("{*}redirect") is None:
+            number, title = page.findtext("{*}id"), page.findtext("{*}title")
+            yield str(number), str(title), page.findtext("{*}revision/{*}text") or ""
+        page.clear()

@@ -1,0 +1,67 @@
+"""The work of a `tokenizer` step from the Hub: the tokenizer of a commit, in the form those of the data room have.
+
+With it the model of the same commit is evaluated on text as it was trained on text.
+"""
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from olmo_core.artifact.job import Job
+from olmo_core.hub.convert import ConversionError, token_names
+from olmo_core.hub.download import download
+from olmo_core.hub.pretrained import PretrainedConfig
+from olmo_core.tokens.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
+
+
+def take_tokenizer(job: Job) -> dict[str, Any]:
+    """Write `tokenizer.json` and `special_tokens.json`, from what config.json says; return the latter.
+
+    Raises:
+        ConversionError: the commit has no tokenizer.json, or its config.json names no end of document of it.
+        ConnectionError: the Hub cannot be reached, or is out of order.
+    """
+    config = PretrainedConfig.model_validate(job.fields)
+    assert config.repo is not None and config.revision is not None
+    with tempfile.TemporaryDirectory(prefix="tokenizer-") as cache:
+        files = ("config.json", TOKENIZER_FILE)
+        folder = download(config.repo, config.revision, files, cache, job.placement.hub)
+        if missing := [name for name in files if not (folder / name).is_file()]:
+            raise ConversionError(f"{config.repo} at {config.revision} holds no {missing[0]}; it cannot be evaluated")
+        special = special_tokens(folder)
+        (job.out / TOKENIZER_FILE).write_bytes(without_limits((folder / TOKENIZER_FILE).read_bytes()))
+    (job.out / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
+    return msgspec.structs.asdict(special)
+
+
+def special_tokens(folder: Path) -> SpecialTokens:
+    """Return the special tokens of a folder transformers can load; one without padding pads with end of document.
+
+    Raises:
+        ConversionError: config.json names no end of document of the tokenizer, or several and `<|endoftext|>` is none.
+    """
+    names = token_names(folder / TOKENIZER_FILE)
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    eos = _end_of_document(config.get("eos_token_id"), names, path)
+    pad = config.get("pad_token_id")
+    pad = pad if isinstance(pad, int) and pad in names else eos
+    return SpecialTokens(names[eos], eos, names[pad], pad, max(names) + 1)
+
+
+def _end_of_document(said: Any, names: dict[int, str], path: Path) -> int:
+    """Return the id that ends a document; instruct models list it among those that end an answer."""
+    ids = [number for number in (said if isinstance(said, list) else [said]) if isinstance(number, int)]
+    known = [number for number in ids if number in names]
+    if not known:
+        raise ConversionError(f"{path}: eos_token_id is {said!r}, no id of its tokenizer")
+    chosen = known if len(known) == 1 else [number for number in known if names[number] == EOS]
+    if not chosen:
+        tokens = ", ".join(names[number] for number in known)
+        raise ConversionError(
+            f"{path}: eos_token_id is {said!r} ({tokens}), none is {EOS}; keep the one that ends a document"
+        )
+    return chosen[0]

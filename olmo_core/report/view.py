@@ -1,0 +1,118 @@
+"""A release as its records show it: the plan, the record of every step that is there, and why another is not.
+
+Everything the page says comes from here. The store is read once; nothing in it is changed, and of files only the
+histories of runs are read, each checked against its record.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.make import stale_inputs
+from olmo_core.artifact.record import Record
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.plan import Plan, Run
+
+HISTORY_FILE = "history.jsonl"  # as `train.history` writes it, which cannot be imported here without torch
+
+State = Literal["made", "set aside", "missing"]
+
+
+class HistoryRow(msgspec.Struct, frozen=True):
+    """One training step: tokens seen in the run by then, loss in nats a token, learning rate."""
+
+    tokens: int
+    loss: float
+    lr: float
+
+
+@dataclass(frozen=True)
+class ReleaseView:
+    """What is known of a release.
+
+    Attributes:
+        plan: every step it consists of.
+        records: id -> record of each step that is complete.
+        problems: id -> why what was once complete cannot be used.
+        histories: id of a run -> its training steps so far, in order.
+    """
+
+    plan: Plan
+    records: Mapping[str, Record]
+    problems: Mapping[str, str]
+    histories: Mapping[str, list[HistoryRow]]
+
+    def record(self, step: Step) -> Record | None:
+        """Return the record of a step, None unless it is made."""
+        return self.records.get(step.id)
+
+    def state(self, step: Step) -> State:
+        """Return whether a step is there, was there, or never was."""
+        if step.id in self.records:
+            return "made"
+        return "set aside" if step.id in self.problems else "missing"
+
+    def tokens_seen(self, model: Step) -> int:
+        """Return the tokens a checkpoint has seen in this release; for a soup, the most any ingredient has."""
+        if model.kind == "soup":
+            return max(self.tokens_seen(source) for source in model.inputs.values())
+        if model.kind != "checkpoint":  # weights that came from elsewhere
+            return 0
+        run = self.plan.run_of(model)
+        start = run.step.inputs.get("start")
+        before = self.tokens_seen(start) if start is not None else 0
+        return before + int(model.fields["step"]) * run.config.batch_tokens
+
+
+def read_release(plan: Plan, store: Store) -> ReleaseView:
+    """Return what the store knows of a release."""
+    records: dict[str, Record] = {}
+    problems: dict[str, str] = {}
+    for step in plan.steps:
+        record = store.peek(step)
+        if record is None:
+            problem = store.problem(step)
+        elif roles := stale_inputs(record, step, store.peek):
+            problem = f"its input {', '.join(roles)} was made again with other content"
+        else:
+            records[step.id] = record
+            continue
+        if problem:
+            problems[step.id] = problem
+    histories: dict[str, list[HistoryRow]] = {}
+    for run in (run for runs in plan.runs.values() for run in runs):
+        try:
+            histories[run.step.id] = _history(run, records, store)
+        except DamagedFileError as error:
+            histories[run.step.id] = []
+            records.pop(run.step.id, None)
+            problems[run.step.id] = str(error)
+    return ReleaseView(plan, records, problems, histories)
+
+
+class DamagedFileError(ValueError):
+    """A file does not have the bytes its record names."""
+
+
+def _history(run: Run, records: Mapping[str, Record], store: Store) -> list[HistoryRow]:
+    """Read a run's history: its own where it has ended, else those of its checkpoints up to the first missing one."""
+    sources: Iterable[Record]
+    if run.step.id in records:
+        sources = [records[run.step.id]]
+    else:
+        found = [records.get(run.checkpoints[at].id) for at in sorted(run.checkpoints)]
+        sources = found[: found.index(None)] if None in found else found  # type: ignore[assignment]
+    data = b"".join(_read(record, HISTORY_FILE, store) for record in sources)
+    return msgspec.json.Decoder(HistoryRow).decode_lines(data)
+
+
+def _read(record: Record, path: str, store: Store) -> bytes:
+    data = store.objects.read(f"{record.files_folder}/{path}")
+    expected = next((entry.sha256 for entry in record.files if entry.path == path), None)
+    if data is None or hashlib.sha256(data).hexdigest() != expected:
+        raise DamagedFileError(f"{path} of {record.label} is not the file its record names")
+    return data

@@ -1,0 +1,1 @@
+"""Token ids: tokenizers, token files, mixes, and the loader that feeds training."""

@@ -1,0 +1,42 @@
+"""Batches read in the background, so that a slow store delays no step: exact order, bounded memory.
+
+Local files are read when they are needed: a batch takes 0.2 ms from the page cache, handing it to another thread as
+long again.
+"""
+
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+from olmo_core.tokens.loader import Batch, Loader
+
+# Batches that are read or wait to be taken, and how many are read at once: a store that takes four steps to answer
+# still keeps up.
+DEPTH, THREADS = 8, 4
+
+
+@contextmanager
+def read_ahead(loader: Loader, steps: range, rank: int = 0, world: int = 1) -> Iterator[Iterator[Batch]]:
+    """Yield an iterator over the share of `rank` of the global batches `steps`, in their order.
+
+    What goes wrong while a batch is read is raised where that batch would come.
+    """
+    if not loader.remote:
+        yield (loader.batch(step, rank, world) for step in steps)
+        return
+    pool = ThreadPoolExecutor(THREADS, "read-ahead")
+
+    def batches() -> Iterator[Batch]:
+        waiting: deque[Future[Batch]] = deque()
+        for step in steps:
+            waiting.append(pool.submit(loader.batch, step, rank, world))
+            if len(waiting) == DEPTH:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield batches()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -1,0 +1,139 @@
+"""Token files: the documents of one shard as token ids, in OLMo's form.
+
+`part-<shard>.npy` is headerless: nothing but the ids, uint16 where the vocabulary fits and else uint32, every document
+followed by EOS, no BOS. `part-<shard>.csv.gz` has a row `start,end,id` a document, positions in tokens, EOS included.
+`tokens.json` says what the ids are. Cutting them into instances is left to `mix`.
+"""
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Job
+from olmo_core.documents.corpus import shard_file
+from olmo_core.documents.document import Document, read_documents
+from olmo_core.tokens.ranges import is_remote
+from olmo_core.tokens.tokenizer import load_tokenizer
+
+TOKENS_VERSION = 1
+TOKENS_FILE = "tokens.json"
+ENDS_DTYPE = np.dtype("<u8")
+_BATCH_DOCUMENTS = 256
+
+
+class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What `tokens.json` says of a token file: its name and counts, and how its ids are written.
+
+    Attributes:
+        file: name in the artifact's folder, or the address it is read from in place.
+        dtype: of the ids.
+        tokens: how many.
+        documents: how many end in it; None where nobody has counted.
+        vocab_size: every id is below.
+        eos_id: ends a document.
+        label_mask: name or address of a file of one byte a token, 0 or 1: which tokens are to be predicted.
+        ends: name of a file of where documents end (`ENDS_DTYPE`, exclusive), where EOS does not say.
+    """
+
+    file: str
+    dtype: str
+    tokens: int
+    documents: int | None
+    vocab_size: int
+    eos_id: int
+    label_mask: str | None = None
+    ends: str | None = None
+
+
+def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
+    """The step that tokenises one shard of a corpus.
+
+    Raises:
+        ValueError: when the corpus has no such shard.
+    """
+    shards = corpus.fields["shards"]
+    if not 0 <= shard < shards:
+        raise ValueError(f"corpus {corpus.name} has shards 0 to {shards - 1}, not {shard}")
+    return Step(
+        kind="tokens",
+        name=f"{corpus.name}-{shard:05d}",
+        version=TOKENS_VERSION,
+        fields={"shard": shard},
+        inputs={"corpus": corpus, "tokenizer": tokenizer},
+        work="olmo_core.tokens.token_file:make_tokens",
+    )
+
+
+def make_tokens(job: Job) -> dict[str, Any]:
+    """Write the token file, its sidecar and `tokens.json`; returns the latter."""
+    shard = int(job.fields["shard"])
+    tokenizer, special = load_tokenizer(job.inputs["tokenizer"].path)
+    dtype = np.dtype(np.uint16 if special.vocab_size <= 2**16 else np.uint32)
+    source = job.inputs["corpus"].path / shard_file(shard)
+    name = f"part-{shard:05d}.npy"
+    tokens = documents = 0
+    with (job.out / name).open("wb") as ids, _sidecar(job.out / f"part-{shard:05d}.csv.gz") as rows:
+        write = csv.writer(rows, lineterminator="\n").writerow
+        for batch in _batches(read_documents(source)):
+            encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
+            for document, encoding in zip(batch, encodings, strict=True):
+                encoded = np.array([*encoding.ids, special.eos_id], dtype=dtype)
+                encoded.tofile(ids)
+                write((tokens, tokens + len(encoded), document.id))
+                tokens += len(encoded)
+            documents += len(batch)
+            job.progress(documents, documents, "documents", tokens=tokens)
+    about = TokenFile(name, dtype.name, tokens, documents, special.vocab_size, special.eos_id)
+    (job.out / TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
+    return msgspec.structs.asdict(about)
+
+
+def read_token_files(folder: Path) -> list[TokenFile]:
+    """What a tokens artifact holds: one file where it was made here, else those that others made, in their order.
+
+    Raises:
+        ValueError: when `tokens.json` is damaged, or the size of a local file is not what it says.
+    """
+    try:
+        said = msgspec.json.decode((folder / TOKENS_FILE).read_bytes(), type=TokenFile | list[TokenFile])
+    except msgspec.DecodeError as error:
+        raise ValueError(f"{folder / TOKENS_FILE}: {error}; tokenise the shard again") from error
+    files = said if isinstance(said, list) else [said]
+    for about in files:
+        _check_size(folder, about.file, about.tokens, np.dtype(about.dtype))
+        if about.label_mask is not None:
+            _check_size(folder, about.label_mask, about.tokens, np.dtype(bool))
+    return files
+
+
+def _check_size(folder: Path, name: str, tokens: int, dtype: np.dtype[Any]) -> None:
+    if is_remote(name):
+        return  # a range that ends too early says so
+    size, expected = (folder / name).stat().st_size, tokens * dtype.itemsize
+    if size != expected:
+        raise ValueError(f"{folder / name} has {size} bytes; {tokens} tokens of {dtype} are {expected}")
+
+
+def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
+    while batch := list(islice(documents, _BATCH_DOCUMENTS)):
+        yield batch
+
+
+@contextmanager
+def _sidecar(path: Path) -> Iterator[io.TextIOWrapper]:
+    """A gzipped text file whose bytes do not depend on the clock."""
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
+    ):
+        yield text

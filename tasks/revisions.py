@@ -1,0 +1,76 @@
+"""One revision as Prefect sees it: exported, written up, published, and only then named."""
+
+from typing import Any
+
+from prefect import State, task
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed
+
+from olmo_core.artifact.identity import Step
+from olmo_core.hub.names import MAIN
+from olmo_core.hub.pause import PauseError
+from olmo_core.hub.publication import Publication
+from olmo_core.hub.revision import native_step
+from tasks.session import Session, current
+from tasks.steps import TASK, raise_failures, submitted, unless_ended
+
+PAUSES = 6  # Of one revision; a Hub that then asks for another is out of order.
+
+
+@task(name="publish", task_run_name="publish {name}", **TASK)
+@unless_ended
+def publish_revision(name: str) -> State[Any]:
+    """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
+    session = current()
+    revision = next(each for each in session.plan.revisions if each.name == name)
+    artifact = session.store.find(revision.step)
+    assert artifact is not None, "it was made before this task was started"
+    native = native_step(artifact)
+    shown = _shown(session, revision.step, native)
+    root, main = session.store.root, name == MAIN
+    session.outbox.revision(session.target.repo, name, shown.commit, revision.step, native, root, main)
+    message = f"{name} shows {shown.commit}"
+    if shown.kept:
+        session.notes.append(
+            f"{name} keeps the {', '.join(shown.kept)} that somebody wrote on {session.target.repo}; delete it there "
+            "and run again to show that of this release"
+        )
+        message += f", with {', '.join(shown.kept)} of others"
+    if shown.reused:
+        return Completed(name="Cached", message=message)
+    return Completed(message=f"{message}; logits differ by at most {shown.largest_difference:.1e}")
+
+
+def _shown(session: Session, revision: Step, native: Step) -> Publication:
+    """Publish, and wait between tries where a Hub asks for a pause; no worker is held meanwhile."""
+    for _ in range(PAUSES):
+        try:
+            return session.publish(revision, native)
+        except PauseError as pause:
+            session.pause(f"publish {revision.name}", pause.seconds)
+    return session.publish(revision, native)
+
+
+def publish_revisions() -> None:
+    """Export, write up and publish every revision of the plan, `main` after all others.
+
+    Raises:
+        StepsFailedError: names every revision that was not published and why.
+        EndedError: the release was asked to end before all were published.
+    """
+    plan = current().plan
+    tagged = publish_revision.with_options(tags=["publish", plan.recipe.name])
+    *others, main = plan.revisions
+    names = {revision.step.label: revision.name for revision in others}
+    steps = plan.steps_of("publish")
+    made: dict[str, PrefectFuture[Any]] = {}
+    published: dict[str, PrefectFuture[Any]] = {}
+    for step, future in submitted(steps):
+        made[step.label] = future
+        if (name := names.get(step.label)) is not None:
+            published[name] = tagged.submit(name, wait_for=[future])
+    if main.step.label in made:
+        before = [made[main.step.label], *published.values()]
+        published[main.name] = tagged.submit(main.name, wait_for=before)
+    wait([*made.values(), *published.values()])
+    raise_failures([*made.items(), *((f"publish {name}", future) for name, future in published.items())])

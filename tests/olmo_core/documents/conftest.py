@@ -1,0 +1,3 @@
+from executor import make, results
+
+__all__ = ["make", "results"]
