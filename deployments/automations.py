@@ -44,7 +44,7 @@ def put(client: SyncPrefectClient, automation: AutomationCore) -> None:
     there = answer.json()
     body = automation.model_dump(mode="json", exclude={"owner_resource"})
     if there:
-        client.request("PUT", f"/automations/{there[0]['id']}", json=body)
+        client.request("PUT", "/automations/{id}", path_params={"id": there[0]["id"]}, json=body)
     else:
         client.request("POST", "/automations/", json=body)
 

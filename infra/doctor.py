@@ -220,7 +220,7 @@ def _compiler(_: Profile) -> str:
     from olmo_core.train.compiler import compiler_trouble
 
     if trouble := compiler_trouble():
-        seen, _, remedy = trouble.rpartition("; ")
+        seen, _semicolon, remedy = trouble.rpartition("; ")
         raise _WrongError(f"training goes without torch.compile: {seen}", remedy)
     return "compiles, and what it compiled can be loaded"
 

@@ -22,5 +22,5 @@ def become(command: Sequence[str], extra_env: Mapping[str, str], **_: Any) -> No
 
 if __name__ == "__main__":
     make_database(os.environ["MLFLOW_BACKEND_STORE_URI"])
-    server._exec_cmd = become
+    server._exec_cmd = become  # type: ignore[attr-defined, assignment]  # there is no public way
     cli(["server", *sys.argv[1:]], prog_name="mlflow")

@@ -61,4 +61,4 @@ def holder(port: int) -> Holder | None:
         found = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
     except psutil.AccessDenied:  # macOS shows connections to root alone
         return Holder(None)
-    return Holder(next((each.pid for each in found if each.laddr.port == port), None))
+    return Holder(next((each.pid for each in found if each.laddr and each.laddr.port == port), None))

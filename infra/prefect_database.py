@@ -5,8 +5,7 @@ between; the server answers 503 and the client sleeps for two seconds and more. 
 waits for milliseconds instead: a release with nothing to make ran into it some twenty times.
 """
 
-from contextlib import AbstractAsyncContextManager
-from typing import Any
+from contextlib import _AsyncGeneratorContextManager
 
 from prefect.server.database.configurations import AioSqliteConfiguration
 from prefect.server.database.dependencies import MODELS_DEPENDENCIES
@@ -19,7 +18,7 @@ class WaitingSqlite(AioSqliteConfiguration):
 
     def begin_transaction(
         self, session: AsyncSession, with_for_update: bool = False
-    ) -> AbstractAsyncContextManager[AsyncSessionTransaction, Any]:
+    ) -> _AsyncGeneratorContextManager[AsyncSessionTransaction, None]:
         """Begin a transaction that holds the right to write."""
         return super().begin_transaction(session, with_for_update=True)
 

@@ -68,9 +68,9 @@ def publish_revisions() -> None:
     for step, future in submitted(steps):
         made[step.label] = future
         if (name := names.get(step.label)) is not None:
-            published[name] = tagged.submit(name, wait_for=[future])
+            published[name] = tagged.submit(name, return_state=False, wait_for=[future])
     if main.step.label in made:
         before = [made[main.step.label], *published.values()]
-        published[main.name] = tagged.submit(main.name, wait_for=before)
+        published[main.name] = tagged.submit(main.name, return_state=False, wait_for=before)
     wait([*made.values(), *published.values()])
     raise_failures([*made.items(), *((f"publish {name}", future) for name, future in published.items())])

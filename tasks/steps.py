@@ -97,7 +97,7 @@ def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
     for step in session.in_turn(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
-        futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, wait_for=before)
+        futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, return_state=False, wait_for=before)
         yield step, futures[step.id]
 
 

@@ -11,7 +11,7 @@ from ray.train.backend import Backend, BackendConfig
 from olmo_core.artifact.imports import swift_imports
 
 
-class Listening(Backend):  # type: ignore[misc]  # ray has no types
+class Listening(Backend):
     """A worker on its own, which listens; a controller of such need not import torch, 2.5 s on a Zen 3 core."""
 
     def on_training_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
@@ -19,7 +19,7 @@ class Listening(Backend):  # type: ignore[misc]  # ray has no types
         worker_group.execute(_listen)
 
 
-class ListeningConfig(BackendConfig):  # type: ignore[misc]
+class ListeningConfig(BackendConfig):
     """Settings of a worker on its own: none."""
 
     @property

@@ -10,12 +10,13 @@ from typing import Any
 
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
-from ray.train.v2._internal.execution.callback import RayTrainCallback, WorkerGroupCallback
+from ray.train.v2._internal.execution.callback import WorkerGroupCallback
 from ray.train.v2._internal.execution.scaling_policy import FixedScalingPolicy
+from ray.train.v2.api.callback import RayTrainCallback
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 
-class TrainJob(DataParallelTrainer):  # type: ignore[misc]  # ray has no types
+class TrainJob(DataParallelTrainer):
     """Runs a function on some workers; `board` keeps what they reserve."""
 
     def __init__(self, function: Any, board: Any, **options: Any) -> None:
@@ -34,16 +35,16 @@ class TrainJob(DataParallelTrainer):  # type: ignore[misc]  # ray has no types
                 remove_placement_group(group)
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
-        policy = _Gang(self.scaling_config)
+        policy = _Gang(self.scaling_config)  # type: ignore[arg-type]  # annotated with the class of before
         return super()._initialize_and_run_controller(**{**options, "scaling_policy": policy})
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
         dropped = (DatasetsCallback, PlacementGroupCleanerCallback)
         callbacks = [each for each in super()._create_default_callbacks() if not isinstance(each, dropped)]
-        return [*callbacks, _Reservation(self._board, self.run_config.name)]
+        return [*callbacks, _Reservation(self._board, str(self.run_config.name))]
 
 
-class _Gang(FixedScalingPolicy):  # type: ignore[misc]
+class _Gang(FixedScalingPolicy):
     """All workers at once, asked for by their placement group alone."""
 
     def _send_resource_request(self) -> None: ...
@@ -53,7 +54,7 @@ class _Gang(FixedScalingPolicy):  # type: ignore[misc]
     def _cancel_resource_request(self) -> None: ...
 
 
-class _Reservation(WorkerGroupCallback):  # type: ignore[misc]
+class _Reservation(WorkerGroupCallback):
     """Tells the board which resources a run has reserved."""
 
     def __init__(self, board: Any, run: str) -> None:
