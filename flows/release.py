@@ -20,13 +20,12 @@ from flows.opening import release_session
 from flows.publish import publish
 from flows.soup import soup
 from flows.stage import stage
+from olmo_core.recipe.kinds import BACKGROUND_PARTS
 from olmo_core.recipe.recipe import Recipe
 from olmo_core.report.tables import Row, decision, plan_rows
 from tasks.session import Session
 from tasks.ui import show_table
 from tasks.workers.failures import root_message
-
-BESIDE = ("evaluate", "publish")
 
 
 @flow(name="release", flow_run_name="release {recipe}")
@@ -76,11 +75,12 @@ def stage_flow(recipe: Recipe, name: str) -> Flow[..., None]:
 
 
 def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
-    """Call the parts in order, those of `BESIDE` meanwhile; raise the first failure when all have ended.
+    """Call the parts in order, those of `BACKGROUND_PARTS` meanwhile; raise the first failure when all have ended.
 
     However the block is left, nothing is expected any more when its threads are waited for: they wait for that.
     """
-    rows = [[part for part in calls if part not in BESIDE], *([part] for part in calls if part in BESIDE)]
+    in_order = [part for part in calls if part not in BACKGROUND_PARTS]
+    rows = [in_order, *([part] for part in BACKGROUND_PARTS if part in calls)]
     with ThreadPoolExecutor(len(rows)) as threads, ExitStack() as everything:
         expected = {part: everything.enter_context(ExitStack()) for part in calls}
         for part, stack in expected.items():

@@ -12,14 +12,12 @@ from prefect.states import Cancelled, Completed
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make, reusable
 from olmo_core.artifact.record import Record
+from olmo_core.recipe.kinds import Lane, kind_called
 from tasks.retry import RETRY_SECONDS, worth_retrying
 from tasks.session import Session, current
 from tasks.workers import training
 from tasks.workers.energy import Meter
 from tasks.workers.failures import StepsFailedError, root_message
-
-IN_PROCESS_KINDS = frozenset({"package", "decision"})  # little work of their own: a download, a comparison of tables
-
 
 # How every task of a release runs: reuse is decided by the artifact store, retries by the class of the failure.
 TASK: dict[str, Any] = {
@@ -66,10 +64,11 @@ def make_step(label: str) -> State[Any]:
 
 
 def _make(step: Step, session: Session) -> tuple[Record, bool]:
-    if step.kind in IN_PROCESS_KINDS:
+    lane = kind_called(step.kind).lane
+    if lane is Lane.FLOW:
         made = make(step, session.store, session.profile.placement, session.reporter(step))
         return made.artifact.record, made.reused
-    if step.kind == "run":
+    if lane is Lane.TRAINING:
         spec = session.plan.workers(step, session.profile)
         folder = session.profile.folder / "ray-train"
         meter = Meter.of(session.profile, spec.placement, spec.count)
@@ -97,7 +96,8 @@ def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
     for step in session.in_turn(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
-        futures[step.id] = make_step.with_options(tags=sorted(tags)).submit(step.label, return_state=False, wait_for=before)
+        task = make_step.with_options(tags=sorted(tags))
+        futures[step.id] = task.submit(step.label, return_state=False, wait_for=before)
         yield step, futures[step.id]
 
 

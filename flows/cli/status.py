@@ -8,6 +8,7 @@ from flows.cli.tables import print_table
 from flows.opening import open_store
 from olmo_core.artifact.record import Record
 from olmo_core.hub.names import in_order
+from olmo_core.recipe.kinds import RUN_KINDS
 from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.quantity import show_count
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
@@ -24,7 +25,7 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
     runs = [
         _summary("run", each, each.name) | {"tokens": each.payload["fields"]["tokens"]}
         for each in records
-        if each.kind == "run"
+        if each.kind in RUN_KINDS
     ]
     revisions = []
     for name in [recipe] if recipe is not None else sorted(each.stem for each in BUILTIN.glob("*.yaml")):

@@ -6,9 +6,11 @@ prediction changes nothing and bears no identity.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
+from olmo_core.recipe.kinds import BACKGROUND_PARTS, Lane, Weights, kind_called
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.past import Past
 from olmo_core.recipe.plan import Plan, Run
@@ -21,21 +23,6 @@ from olmo_core.train.compilation import compiles
 START_SECONDS = 25.0  # services and workers, once, when anything has to run
 STAGE_SECONDS = 15.0  # Ray Train's processes and imports, once a stage
 COMPILE_SECONDS = 30.0  # of a run's training step, where it is compiled
-KIND_SECONDS = {
-    "package": 4.0,
-    "corpus": 4.0,
-    "tokenizer": 1.5,
-    "tokens": 3.0,
-    "mix": 1.0,
-    "suite": 3.0,
-    "pretrained": 10.0,
-    "checkpoint": 0.0,  # its run makes it
-    "soup": 2.0,
-    "result": 2.0,
-    "decision": 1.0,
-    "export": 1.5,
-    "revision": 1.0,
-}
 TOKENIZER_SECONDS = 1.3e-6  # for a byte of text that a tokenizer learns from
 DISK_BYTES = 300e6  # written and hashed in a second
 NETWORK_BYTES = 100e6  # fetched in a second
@@ -43,13 +30,8 @@ NETWORK_BYTES = 100e6  # fetched in a second
 TRAINING_SHARE = 0.7
 EAGER_SHARE = 0.6
 SCORING_SHARE = 0.7  # of an evaluation: slower by itself, but some of it goes on in the gaps of training
-# Bytes of a step of `tiny`, for what grows neither with the model nor with the tokens.
-KIND_BYTES = {"package": 50e6, "corpus": 3e6, "tokens": 4e6}
-OTHER_BYTES = 1e6
 WEIGHT_BYTES = 4  # fp32
-MOMENTS = 2  # of Adam, fp32 beside each weight of a checkpoint
 
-BESIDE = ("evaluate", "publish")  # parts that go on beside training
 GPU_RATE = "not known for a GPU that is not here; give `speed: {flops_per_second: ...}` in the profile"
 CPU_RATE = "not known, for this machine could not be measured; give `speed: {flops_per_second: ...}` in the profile"
 
@@ -133,7 +115,7 @@ def whole(parts: Mapping[str, Estimate], plan: Plan, profile: Profile, machine: 
     minutes = kwh = None
     if not unknown:
         taken = {part: each.minutes or 0.0 for part, each in parts.items()}
-        beside = sum(taken.get(part, 0.0) for part in BESIDE)
+        beside = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
         hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, profile, machine))
         minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(beside, hidden)
         kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, profile)
@@ -236,13 +218,12 @@ class _Prediction:
         """Seconds of a step beside what it fetches, None where they are not known."""
         if (recorded := self.past.seconds(step)) is not None:
             return recorded
-        seconds = KIND_SECONDS[step.kind]
-        if step.kind == "tokenizer":
-            seconds += TOKENIZER_SECONDS * step.fields.get("sample_bytes", 0)
-        if step.kind in {"soup", "export", "revision"}:
+        kind = kind_called(step.kind)
+        seconds = kind.seconds + TOKENIZER_SECONDS * float(step.fields.get("sample_bytes", 0))
+        if kind.weights is not None and kind.lane is not Lane.PARENT:
             seconds += self._bytes(step) / DISK_BYTES
         seconds *= _pace(self.machine)
-        if step.kind == "result":
+        if kind.scores:
             rate = self._scoring_rate()
             return None if rate is None else seconds + scoring_flops(self.plan.recipe) / rate
         return seconds
@@ -259,31 +240,30 @@ class _Prediction:
 
     def _fetched(self, step: Step) -> float:
         """Bytes of published token files."""
-        corpus = step.name.rpartition("-")[0]
-        return self._bytes(step) if step.kind == "tokens" and corpus in self.plan.recipe.token_files else 0.0
+        return self._bytes(step) if step.id in self._published else 0.0
+
+    @cached_property
+    def _published(self) -> dict[str, str]:
+        """Corpora whose token files others have published, by the ids of the steps that fetch them."""
+        corpora = {step.id: role.rpartition("/")[0] for role, step in self.plan.tokens.items()}
+        return {step: corpus for step, corpus in corpora.items() if corpus in self.plan.recipe.token_files}
 
     def _bytes(self, step: Step) -> float:
         """Bytes on disk: by the model for weights, by the tokens for published token files, else as recorded."""
-        recipe = self.plan.recipe
-        weights = recipe.shape.parameters * WEIGHT_BYTES
-        exported = weights * (0.5 if recipe.release.dtype == "bfloat16" else 1)
-        by_model = {
-            "checkpoint": weights * (1 + MOMENTS),
-            "soup": weights,
-            "pretrained": weights,
-            "export": exported,
-            "revision": exported
-            if self.profile.hub.endpoint is None
-            else 0.0,  # linked in the store, copied into a local hub
-        }
-        if step.kind in by_model:
-            return by_model[step.kind]
+        kind = kind_called(step.kind)
+        if kind.weights is not None:
+            return kind.weights(self._weights)
         if (recorded := self.past.bytes(step)) is not None:
             return recorded
-        corpus = step.name.rpartition("-")[0]
-        if step.kind == "tokens" and corpus in recipe.token_files:
-            return token_file_bytes(recipe, corpus)
-        return KIND_BYTES.get(step.kind, OTHER_BYTES)
+        if step.id in self._published:
+            return token_file_bytes(self.plan.recipe, self._published[step.id])
+        return kind.bytes
+
+    @property
+    def _weights(self) -> Weights:
+        stored = self.plan.recipe.shape.parameters * WEIGHT_BYTES
+        exported = stored * (0.5 if self.plan.recipe.release.dtype == "bfloat16" else 1)
+        return Weights(stored, exported, exported if self.profile.hub.endpoint is None else 0.0)
 
 
 def uses_gpu(workers: Workers) -> bool:

@@ -5,8 +5,7 @@ from typing import Any
 
 from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.record import Record
-
-HOLDERS = {"run", "checkpoint", "soup", "export", "result"}  # kinds that are about one model
+from olmo_core.recipe.kinds import RUN_KINDS
 
 
 class Past:
@@ -46,7 +45,7 @@ class Past:
     def _shape(self, record: Record) -> str:
         """Return the shape of the model that a record is about, '' where it is about none."""
         if record.id not in self._shapes:
-            if record.kind == "run":
+            if record.kind in RUN_KINDS:
                 self._shapes[record.id] = canonical(record.payload["fields"].get("model"))
             else:
                 sources = [self._by_id[each.id] for each in record.inputs.values() if each.id in self._by_id]
@@ -55,13 +54,12 @@ class Past:
 
     def _shape_of(self, step: Step) -> str:
         """Return the shape of the model that a step is about, '' where it is about none."""
-        while step.kind != "run":
-            holders = [source for source in step.inputs.values() if source.kind in HOLDERS]
-            if not holders:
-                return ""
-            step = holders[0]
         if step.id not in self._shapes:
-            self._shapes[step.id] = canonical(step.fields["model"])
+            if step.kind in RUN_KINDS:
+                self._shapes[step.id] = canonical(step.fields["model"])
+            else:
+                shapes = (self._shape_of(source) for source in step.inputs.values())
+                self._shapes[step.id] = next((shape for shape in shapes if shape), "")
         return self._shapes[step.id]
 
 

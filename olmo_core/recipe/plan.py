@@ -8,17 +8,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from olmo_core.artifact.identity import Step, canonical, closure
+from olmo_core.recipe.kinds import STAGE, Lane, kind_called
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup
 from olmo_core.train.config import TrainingConfig
-
-# Kinds of step that belong to each part; those of a stage are its runs and their checkpoints.
-KINDS = {
-    "data": {"package", "corpus", "tokenizer", "tokens", "mix", "suite", "pretrained"},
-    "soup": {"soup", "decision"},
-    "evaluate": {"result"},
-    "publish": {"export", "revision"},
-}
 
 
 @dataclass(frozen=True)
@@ -118,7 +111,7 @@ class Plan:
         """Return the steps that a part adds to the store, inputs first."""
         if part in self.runs:
             return [each for run in self.runs[part] for each in (run.step, *run.checkpoints.values())]
-        return [step for step in self.steps if step.kind in KINDS[part]]
+        return [step for step in self.steps if kind_called(step.kind).part == part]
 
     def evaluated(self) -> list[tuple[str, Step]]:
         """Return every model that people compare, by name, with its evaluation: of the repository, if it has one."""
@@ -141,7 +134,7 @@ class Plan:
 
     def run_of(self, step: Step) -> Run:
         """Return the run that a `run` or `checkpoint` step belongs to."""
-        source = step.inputs["run"] if step.kind == "checkpoint" else step
+        source = step.inputs["run"] if kind_called(step.kind).lane is Lane.PARENT else step
         return next(run for runs in self.runs.values() for run in runs if run.step.id == source.id)
 
     def judged_on(self, run: Run) -> list[str]:
@@ -156,7 +149,7 @@ class Plan:
 
     def tags(self, step: Step) -> list[str]:
         """Return what a dashboard should be able to find a step by: stage and seed of what a run made."""
-        if step.kind in {"run", "checkpoint"}:
+        if kind_called(step.kind).part == STAGE:
             run = self.run_of(step)
             return [run.stage, f"seed {run.seed}"]
         model = step.inputs.get("model")

@@ -6,6 +6,7 @@ from datetime import datetime
 from olmo_core.artifact.record import Record
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.estimate import Estimate, estimate
+from olmo_core.recipe.kinds import Lane, kind_called
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
@@ -88,7 +89,7 @@ def _measured(records: list[Record]) -> str:
 
 def _sum(records: list[Record], key: str, show: Callable[[float], str]) -> str:
     """Add up a reading, and say how many steps have none. A checkpoint has none of its own: its run's holds it."""
-    own = [record for record in records if record.kind != "checkpoint"]
+    own = [record for record in records if kind_called(record.kind).lane is not Lane.PARENT]
     readings = [record.energy[key] for record in own if record.energy and key in record.energy]
     if not readings:
         return "not measured" if own else NONE

@@ -12,20 +12,12 @@ from matplotlib.path import Path
 
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.names import MAIN
+from olmo_core.recipe.kinds import KINDS, STAGE, kind_called
 from olmo_core.report.figure import ACCENT, FONT_SIZE, INK, MUTED, SURFACE, WARN, Figure, Table, canvas, to_svg
 from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import duration
 
-# Sorts of steps that are drawn as one box; the others have a box each.
-TOGETHER = {
-    "package": "packages",
-    "corpus": "corpora",
-    "tokens": "token files",
-    "suite": "evaluations",
-    "result": "evaluations",
-    "export": "exports",
-    "revision": "revisions",
-}
+GROUPS = {kind.box for kind in KINDS.values() if kind.grouped}
 WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 114.0, 54.0, 12.0, 24.0, 24.0  # pixels; BEND is an edge's place in a layer
 LINE = 14.5  # pixels from one line of a box to the next
 
@@ -97,7 +89,7 @@ def status(release: ReleaseView, box: Box) -> str:
     made = states.count("made")
     if made == len(states):
         seconds = sum(record.seconds for step in box.steps if (record := release.record(step)))
-        count = f"{made} made" if box.title in TOGETHER.values() else "made"
+        count = f"{made} made" if box.title in GROUPS else "made"
         return f"{count}, {duration(seconds)}"
     if "set aside" in states:
         return f"{states.count('set aside')} of {len(states)} set aside" if len(states) > 1 else "set aside"
@@ -112,14 +104,13 @@ def _outline(release: ReleaseView, box: Box) -> tuple[str, str]:
 
 
 def _title(release: ReleaseView, step: Step) -> str:
-    if step.kind in {"run", "checkpoint"}:
+    kind = kind_called(step.kind)
+    if kind.part == STAGE:
         run = release.plan.run_of(step)
         return run.stage if run.ingredient is None else f"{run.stage}, seed {run.seed}"
-    if step.kind == "mix":
-        return f"mix {step.name}"
-    if step.kind == "revision" and step.name == MAIN:
+    if kind.part == "publish" and step.name == MAIN:
         return MAIN
-    return TOGETHER.get(step.kind, step.name if step.kind == "soup" else step.kind)
+    return kind.box.format(name=step.name)
 
 
 def _place(found: dict[str, Box]) -> tuple[dict[str, tuple[float, int]], list[list[str]]]:

@@ -71,7 +71,6 @@ def render(plan: Plan, store: Store, profile: Profile, machine: Machine | None =
         revisions=_revisions(release),
         mixes=_mixes(release),
         sources=sources_table(release),
-        contamination=[record for record in release.records.values() if record.kind == "contamination"],
         cost=cost_table(release, profile, machine),
         country=profile.country,
         kinds=kinds_table(release),

@@ -20,6 +20,7 @@ from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.hub.publication import Publication, publish
 from olmo_core.hub.target import RevisionFiles, Target
+from olmo_core.recipe.kinds import Lane, kind_called
 from olmo_core.recipe.profile import Profile
 from tasks.tracking.events import EventLog
 from tasks.workers.energy import Meter
@@ -28,7 +29,6 @@ from tasks.workers.lending import Lending
 from tasks.workers.listener import Listener
 from tasks.workers.progress import REPORT_SECONDS, Board, Report, Reporter
 
-BESIDE_KINDS = frozenset({"result", "export", "revision"})
 NICE = 19
 ANSWER_SECONDS = 5.0
 
@@ -59,7 +59,7 @@ class Pool:
         """Make a step somewhere on the cluster and return its record, and whether it was there already."""
         meter = Meter.of(self.profile, self.profile.placement)
         arguments = (step, self.store, self.profile.placement, self.board, meter)
-        if step.kind not in BESIDE_KINDS:
+        if kind_called(step.kind).lane is not Lane.BACKGROUND:
             return self._result(lambda: self._task.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
         with self._beside.one() as actor:
             return self._result(lambda: actor.make.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]

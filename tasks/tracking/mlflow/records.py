@@ -13,6 +13,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, ML
 
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.kinds import Kind, Lane, kind_called
 from tasks.tracking.mlflow.dataset_source import ArtifactSource
 from tasks.tracking.mlflow.experiment import DIGEST, STEP, Experiment, Known
 from tasks.tracking.mlflow.format import (
@@ -32,10 +33,7 @@ from tasks.tracking.mlflow.format import (
 ORIGIN = "olmo.origin"
 MAIN_MODEL = "olmo.main_model"
 HISTORY = "history.jsonl"  # Of a run: one JSON object a line, `step` and numbers.
-MODELS = ("checkpoint", "soup", "pretrained")
-DATASETS = ("corpus", "mix", "suite")
 _DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the whole digest.
-_CONTEXTS = {"run": "training", "result": "evaluation"}
 
 
 class RecordWriter:
@@ -64,30 +62,31 @@ class RecordWriter:
         experiment.log(run, params(record.payload["fields"]), tags)
         at = moment(record.finished)
         measured = {"seconds": record.seconds, **numbers(record.energy or {}, "energy/")}
-        if record.kind != "result":
+        kind = kind_called(record.kind)
+        if not kind.scores:
             measured |= {unused(name, measured): value for name, value in numbers(record.result, "result/").items()}
         experiment.metrics(run, [Metric(name, value, at, 0) for name, value in measured.items()])
         self._inputs(experiment, release, run, record, root)
-        if record.kind == "run":
+        if kind.lane is Lane.TRAINING:
             experiment.metrics(run, _history(record, root))
-        elif record.kind in MODELS:
+        elif kind.holds == "model":
             self._model_made(experiment, release, run, record, root)
-        elif record.kind == "result":
+        elif kind.scores:
             self._evaluated(experiment, release, run, record, root)
         experiment.end(run, "FINISHED", at)
         experiment.log(run, {}, {DIGEST: record.digest})
 
     def _inputs(self, experiment: Experiment, release: str, run: Known, record: Record, root: str) -> None:
-        context = [InputTag(MLFLOW_DATASET_CONTEXT, _CONTEXTS.get(record.kind, "preparation"))]
+        context = [InputTag(MLFLOW_DATASET_CONTEXT, _context(kind_called(record.kind)))]
         datasets = [
             DatasetInput(_dataset(source, root), context)
             for source in record.inputs.values()
-            if source.kind in DATASETS and source.digest
+            if kind_called(source.kind).holds == "dataset" and source.digest
         ]
         models = [
             LoggedModelInput(self.model(experiment, release, source, root).model_id)
             for source in record.inputs.values()
-            if source.kind in MODELS
+            if kind_called(source.kind).holds == "model"
         ]
         if datasets or models:
             self._client.log_inputs(run.id, datasets=datasets, models=models)
@@ -106,7 +105,7 @@ class RecordWriter:
 
         A soup stands at the step of its last ingredient, what was trained elsewhere at 0.
         """
-        if record.kind == "checkpoint":
+        if kind_called(record.kind).lane is Lane.PARENT:
             source = record.inputs["run"]
             label = f"{source.kind}/{source.name}"
             if source.id not in self._started:  # MLflow shows a run from the first time it hears of it
@@ -120,7 +119,7 @@ class RecordWriter:
                 (
                     int(self.model(experiment, release, source, root).tags[STEP])
                     for source in record.inputs.values()
-                    if source.kind in MODELS
+                    if kind_called(source.kind).holds == "model"
                 ),
                 default=0,
             )
@@ -184,3 +183,10 @@ def _dataset(source: Input, root: str) -> Dataset:
     return Dataset(
         f"{source.kind}/{source.name}", digest[:_DATASET_DIGEST], ArtifactSource._get_source_type(), where.to_json()
     )
+
+
+def _context(kind: Kind) -> str:
+    """Return what MLflow calls the use of a data set by a step of this kind."""
+    if kind.lane is Lane.TRAINING:
+        return "training"
+    return "evaluation" if kind.scores else "preparation"

@@ -10,8 +10,6 @@ from olmo_core.artifact.source import Code, Environment, Source
 from olmo_core.recipe.estimate import (
     COMPILE_SECONDS,
     EAGER_SHARE,
-    KIND_BYTES,
-    KIND_SECONDS,
     STAGE_SECONDS,
     START_SECONDS,
     TRAINING_SHARE,
@@ -19,6 +17,7 @@ from olmo_core.recipe.estimate import (
     estimate,
     estimate_parts,
 )
+from olmo_core.recipe.kinds import KINDS
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
@@ -132,7 +131,7 @@ def test_work_without_products_takes_the_machines_pace(plan: Plan, profile: Prof
     steps = [plan.step("corpus/wisdom"), plan.step("corpus/narrative")]
     for pace in (1.0, 3.0):
         machine = Machine("a CPU", 2, {}, pace)
-        expected = pace * (START_SECONDS + 2 * KIND_SECONDS["corpus"] / 2)  # two at once
+        expected = pace * (START_SECONDS + 2 * KINDS["corpus"].seconds / 2)  # two at once
         assert seconds(cost(plan, steps, profile, (), machine)) == pytest.approx(expected)
 
 
@@ -212,8 +211,8 @@ def test_bytes_of_others_are_those_of_their_like(plan: Plan, profile: Profile) -
     corpus, other = plan.step("corpus/wisdom"), plan.step("corpus/narrative")
     files = [FileEntry(path="text", size=700, sha256="0"), FileEntry(path="more", size=50, sha256="0")]
     assert cost(plan, [corpus], profile, [record(corpus, 2.0).model_copy(update={"files": files})]).bytes == 750
-    assert cost(plan, [corpus], profile, [record(other, 2.0)]).bytes == KIND_BYTES["corpus"]
-    assert cost(plan, [corpus], profile).bytes == KIND_BYTES["corpus"]
+    assert cost(plan, [corpus], profile, [record(other, 2.0)]).bytes == KINDS["corpus"].bytes
+    assert cost(plan, [corpus], profile).bytes == KINDS["corpus"].bytes
 
 
 def test_every_kind_of_step_has_a_prediction(profile: Profile) -> None:
@@ -238,4 +237,4 @@ def test_published_token_files_take_what_the_mix_needs() -> None:
     shards = [step for step in plan.steps_of("data") if step.name.startswith("olmo-mix-1124-")]
     data = estimate_parts(plan, shards, (), load_profile("laptop"), MACHINE)["data"]
     assert data.bytes == pytest.approx(4 * 3_895_023_632_384, rel=1e-6)
-    assert seconds(data) == pytest.approx(data.bytes / 100e6 + 187 * KIND_SECONDS["tokens"] / 2)
+    assert seconds(data) == pytest.approx(data.bytes / 100e6 + 187 * KINDS["tokens"].seconds / 2)

@@ -1,0 +1,104 @@
+"""What each kind of step is, declared once: its part, where it is made, what it holds, what it costs, how it is drawn.
+
+Plan, estimate, tasks, tracking and report look here; none of them lists kinds. A new kind is one row, one factory and
+its work.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+STAGE = "stage"  # stands for the part of whichever stage a step belongs to
+OTHER_BYTES = 1e6
+MOMENTS = 2  # of Adam, fp32 like the weight they belong to
+
+
+class Lane(Enum):
+    """Where a step is made."""
+
+    FLOW = auto()  # in the process of its flow: a download, a comparison of tables
+    TASK = auto()  # as a Ray task
+    TRAINING = auto()  # as a Ray Train job
+    BACKGROUND = auto()  # by a low-priority worker, while training runs
+    PARENT = auto()  # by the run that it is a checkpoint of
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Bytes of the weights of one model.
+
+    Attributes:
+        stored: as checkpoints and soups hold them, fp32.
+        exported: in the type of the release.
+        copied: exported once more, into a local hub; 0 where revisions go to a Hub.
+    """
+
+    stored: float
+    exported: float
+    copied: float
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of step.
+
+    Attributes:
+        name: what steps and folders of the store call it.
+        part: part of a release that makes it.
+        lane: where it is made.
+        box: title under which graphs draw it; `{name}` is the step's.
+        seconds: to make one on the reference machine (see `machine`), beside what grows with bytes and FLOPs.
+        holds: what others take it for: a model, a data set or neither.
+        scores: whether it runs a model over everything that models are evaluated on.
+        bytes: on disk, of one of the recipe `tiny`; for what grows neither with the model nor with the tokens.
+        weights: bytes on disk of a kind that holds weights.
+    """
+
+    name: str
+    part: str
+    lane: Lane
+    box: str
+    seconds: float = 0.0
+    holds: Literal["model", "dataset"] | None = None
+    scores: bool = False
+    bytes: float = OTHER_BYTES
+    weights: Callable[[Weights], float] | None = None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether graphs draw all steps of this kind as one box."""
+        return self.box != self.name and "{name}" not in self.box
+
+
+_TABLE = (
+    Kind("package", "data", Lane.FLOW, "packages", 4.0, bytes=50e6),
+    Kind("corpus", "data", Lane.TASK, "corpora", 4.0, "dataset", bytes=3e6),
+    Kind("tokenizer", "data", Lane.TASK, "tokenizer", 1.5),
+    Kind("tokens", "data", Lane.TASK, "token files", 3.0, bytes=4e6),
+    Kind("mix", "data", Lane.TASK, "mix {name}", 1.0, "dataset"),
+    Kind("suite", "data", Lane.TASK, "evaluations", 3.0, "dataset"),
+    Kind("pretrained", "data", Lane.TASK, "pretrained", 10.0, "model", weights=lambda of: of.stored),
+    Kind("run", STAGE, Lane.TRAINING, "{name}"),
+    Kind("checkpoint", STAGE, Lane.PARENT, "{name}", 0.0, "model", weights=lambda of: of.stored * (1 + MOMENTS)),
+    Kind("recovery", STAGE, Lane.PARENT, "{name}", weights=lambda of: of.stored * (1 + MOMENTS)),
+    Kind("soup", "soup", Lane.TASK, "{name}", 2.0, "model", weights=lambda of: of.stored),
+    Kind("decision", "soup", Lane.FLOW, "decision", 1.0),
+    Kind("result", "evaluate", Lane.BACKGROUND, "evaluations", 2.0, scores=True),
+    Kind("export", "publish", Lane.BACKGROUND, "exports", 1.5, weights=lambda of: of.exported),
+    Kind("revision", "publish", Lane.BACKGROUND, "revisions", 1.0, weights=lambda of: of.copied),
+)
+KINDS = {kind.name: kind for kind in _TABLE}
+RUN_KINDS = frozenset(kind.name for kind in _TABLE if kind.lane is Lane.TRAINING)
+BACKGROUND_PARTS = tuple(dict.fromkeys(kind.part for kind in _TABLE if kind.lane is Lane.BACKGROUND))
+
+
+def kind_called(name: str) -> Kind:
+    """Return the kind with this name.
+
+    Raises:
+        LookupError: the table has no such row; names it.
+    """
+    if name not in KINDS:
+        raise LookupError(f"{name}: no such kind of step; add a row for it to {__name__}")
+    return KINDS[name]
