@@ -71,7 +71,7 @@ def _asked(recipe: Recipe) -> dict[str, Any]:
     """Return what `machine_rate` is asked: the shape of the first stage, in every precision of the recipe."""
     stages = list(recipe.stages.values())
     precisions = {*(stage.precision for stage in stages), recipe.evaluation.scoring.precision}
-    shape = recipe.shape
+    shape = recipe.shape_of(next(iter(recipe.stages)))
     size = {name: getattr(shape, name) for name in ("d_model", "n_layers", "n_heads", "n_kv_heads", "hidden_size")}
     model = {**size, "vocab_size": shape.padded_vocab_size, "context_length": shape.context_length}
     return {"model": model, "rows": stages[0].batch_size * stages[0].sequence_length, "precisions": sorted(precisions)}

@@ -13,6 +13,7 @@ from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN, REPOSITORY
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.step import training_of
 
 TEMPLATE = "card.md.j2"
 ID_BYTES = {"uint16": 2, "uint32": 4}  # Of one token in a token file.
@@ -63,7 +64,7 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
     revision = step_of(lineage, lineage["id"])
     result_id = revision["inputs"].get(f"result/{candidate}")
     decision_id = revision["inputs"].get("decision")
-    shape = ModelConfig.model_validate(steps_of(lineage, "run")[0]["fields"]["model"])
+    shape = _shape(lineage, model)
     return environment.get_template(TEMPLATE).render(
         metadata=yaml.safe_dump(_metadata(config, shape), sort_keys=False, allow_unicode=True).strip(),
         config=config,
@@ -92,22 +93,25 @@ def _metadata(config: CardConfig, shape: ModelConfig) -> dict[str, Any]:
     }
 
 
-def _training(run: dict[str, Any]) -> TrainingConfig:
-    return TrainingConfig.model_validate({key: value for key, value in run["fields"].items() if key != "model"})
+def _shape(lineage: Lineage, model: dict[str, Any]) -> ModelConfig:
+    """Return the shape of a checkpoint's model, of a soup that of its ingredients."""
+    while model["kind"] != "run":
+        model = step_of(lineage, min(model["inputs"].items())[1])
+    return ModelConfig.model_validate(model["fields"]["model"])
 
 
 def _origin(lineage: Lineage, model: dict[str, Any]) -> dict[str, Any]:
     """Where the weights come from: a run and how far it was, or the ingredients of a soup."""
     if model["kind"] == "checkpoint":
         run = step_of(lineage, model["inputs"]["run"])
-        config, step = _training(run), model["fields"]["step"]
+        config, step = training_of(run["fields"]), model["fields"]["step"]
         return {"run": run["name"], "step": step, "steps": config.steps, "tokens": step * config.batch_tokens}
     return {"ingredients": [step_of(lineage, source)["name"] for _, source in sorted(model["inputs"].items())]}
 
 
 def _run(lineage: Lineage, run: dict[str, Any]) -> dict[str, Any]:
     """A row of the training table."""
-    config = _training(run)
+    config = training_of(run["fields"])
     start = run["inputs"].get("start")
     start_name = _start(step_of(lineage, start)) if start else None
     return {

@@ -4,6 +4,7 @@ Light on purpose: planning a release reads this file and never imports torch. Th
 """
 
 import difflib
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -16,6 +17,8 @@ from olmo_core.artifact.identity import unused
 OLMO1_NORM_EPS = (
     1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
 )
+# Fields in which models with the same weights may differ; a stage of training may change them.
+KEEPING_WEIGHTS = ("context_length", "rope_theta")
 VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
 
 
@@ -128,13 +131,16 @@ class ModelConfig(BaseModel):
         attention = 2 * self.d_model * self.d_model + 2 * self.d_model * self.n_kv_heads * self.head_dim
         return self.n_layers * (attention + 3 * self.d_model * self.hidden_size)
 
-    def differences(self, other: Self) -> list[str]:
-        """Say how the network of `other` is not this one: nothing where it computes the same with the same weights.
+    def differences(self, other: Self, intended: Collection[str] = ()) -> list[str]:
+        """Return how the network of `other` differs: nothing where it computes the same with the same weights.
 
-        How first weights are drawn, how long a sequence may be and which rows of the vocabulary are padding is no
-        part of a network.
+        The initialisation, the longest sequence and the padding rows of the vocabulary are not part of the network.
+
+        Args:
+            other: shape to compare with.
+            intended: fields that differ on purpose.
         """
-        apart = {"vocab_size", "rows", "context_length", "init", "init_std"}
+        apart = {"vocab_size", "rows", "context_length", "init", "init_std", *intended}
         names = [*(name for name in type(self).model_fields if name not in apart), "padded_vocab_size"]
         pairs = [(name, getattr(self, name), getattr(other, name)) for name in names]
         return [f"{name} is {own} and {theirs}" for name, own, theirs in pairs if own != theirs]

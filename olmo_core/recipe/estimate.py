@@ -141,8 +141,7 @@ class _Prediction:
 
     def stage(self, runs: list[Run], steps: list[Step]) -> Estimate:
         """Return the cost of the runs of a stage, with their checkpoints."""
-        shape = self.plan.recipe.shape
-        work = float(sum(run.config.tokens * shape.flops_per_token(run.config.sequence_length) for run in runs))
+        work = float(sum(run.config.tokens * run.model.flops_per_token(run.config.sequence_length) for run in runs))
         seconds, basis = self._recorded(runs), "records of this model"
         if seconds is None:
             rate, basis = self._training_rate(runs)
@@ -212,7 +211,7 @@ class _Prediction:
 
     def _compiled(self, runs: list[Run]) -> bool:
         placement = self.plan.workers(runs[0].step, self.profile).placement
-        return compiles(self.plan.recipe.shape, runs[0].config, placement)
+        return compiles(runs[0].model, runs[0].config, placement)
 
     def _seconds(self, step: Step) -> float | None:
         """Seconds of a step beside what it fetches, None where they are not known."""

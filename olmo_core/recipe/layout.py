@@ -107,14 +107,14 @@ def _lay_out_graph(plan: Plan) -> None:
 
 def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
     several = sum(len(group.seeds) for group in stage.all_groups) > 1
-    start = _start(plan, name, stage)
+    start, model = _start(plan, name, stage), plan.recipe.shape_of(name)
     for number, seed, group in stage.runs():
         config = _training(name, stage, seed, group)
         label = f"{name}-ingredient{number}" if several else name
         mix = _mix(plan, group.mix, config)
-        run = run_step(label, config, plan.recipe.shape, mix, start, _heldout(plan))
+        run = run_step(label, config, model, mix, start, _heldout(plan), stage.model.keys())
         checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
-        yield Run(name, number if several else None, seed, group, config, run, checkpoints)
+        yield Run(name, number if several else None, seed, group, config, model, run, checkpoints)
 
 
 def _training(name: str, stage: Stage, seed: int, group: SeedGroup) -> TrainingConfig:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from olmo_core.artifact.identity import Step, canonical, closure
+from olmo_core.model.config import ModelConfig
 from olmo_core.recipe.kinds import STAGE, Lane, kind_called
 from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup
@@ -23,6 +24,7 @@ class Run:
     seed: int
     group: SeedGroup
     config: TrainingConfig
+    model: ModelConfig
     step: Step
     checkpoints: dict[int, Step]
 

@@ -17,7 +17,7 @@ from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig
-from olmo_core.model.config import ModelConfig, preset
+from olmo_core.model.config import KEEPING_WEIGHTS, ModelConfig, preset
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.places import placed
 from olmo_core.recipe.quantity import Count, parse_count
@@ -59,6 +59,10 @@ class Stage(TrainingSettings):
         description="Checkpoint it starts from: a stage (its end), `stage@step`, `stage/k` (ingredient k), a soup, or "
         "a model trained elsewhere.",
     )
+    model: dict[str, Any] = Field(
+        default_factory=dict,
+        description=f"Fields in which its model differs from that it starts from: {', '.join(KEEPING_WEIGHTS)}.",
+    )
     mix: Name | None = Field(None, description="Mix, where the stage has one group of seeds.")
     tokens: Count | None = Field(None, gt=0, description="Tokens of each run, where the stage has one group of seeds.")
     seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="Seeds, where the stage has one group.")
@@ -74,6 +78,15 @@ class Stage(TrainingSettings):
             return values
         counts = {name: parse_count(schedule[name]) for name in ("warmup", "decay", "horizon") if name in schedule}
         return {**values, "schedule": {**schedule, **counts}}
+
+    @model_validator(mode="after")
+    def _keeps_the_weights(self) -> Self:
+        if others := sorted(self.model.keys() - set(KEEPING_WEIGHTS)):
+            raise ValueError(
+                f"model.{others[0]}: a stage keeps the weights it starts from, so it can only change "
+                f"{' and '.join(KEEPING_WEIGHTS)}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Self:
@@ -165,11 +178,29 @@ class Recipe(_Section):
     @property
     def shape(self) -> ModelConfig:
         """Shape of the model; its vocabulary is the tokenizer's."""
-        changes = {key: value for key, value in self.model.items() if key != "preset"}
-        changes["vocab_size"] = self.tokenizer.vocab_size
+        return self._shaped({})
+
+    def shape_of(self, name: str) -> ModelConfig:
+        """Return the shape of what a stage or soup makes: that of what it starts from, with the stage's own changes."""
+        changes: dict[str, Any] = {}
+        passed: set[str] = set()
+        while name not in passed:  # a loop is refused by the layout
+            passed.add(name)
+            if name in self.soups:
+                source: Start | None = self.soups[name].ingredients[0]
+            else:
+                changes, source = self.stages[name].model | changes, self.stages[name].start
+            if not isinstance(source, str):
+                break
+            name = reference(source)[0]
+        return self._shaped(changes)
+
+    def _shaped(self, changes: dict[str, Any]) -> ModelConfig:
+        fields = {key: value for key, value in self.model.items() if key != "preset"} | changes
+        fields["vocab_size"] = self.tokenizer.vocab_size
         if "preset" in self.model:
-            return preset(str(self.model["preset"]), **changes)
-        return ModelConfig.model_validate(changes)
+            return preset(str(self.model["preset"]), **fields)
+        return ModelConfig.model_validate(fields)
 
     @property
     def scored(self) -> tuple[str, ...]:
@@ -179,7 +210,7 @@ class Recipe(_Section):
     @model_validator(mode="after")
     def _names_resolve(self) -> Self:
         try:
-            model = self.shape
+            _ = self.shape
         except ValidationError as error:
             raise ValueError("; ".join(faults(ModelConfig, error, "model."))) from None
         for name, files in self.token_files.items():
@@ -203,17 +234,31 @@ class Recipe(_Section):
         for name, stage in self.stages.items():
             for group in stage.all_groups:
                 _known(f"stages.{name}.mix", [group.mix], self.mixes)
-            if stage.sequence_length > model.context_length:
-                raise ValueError(
-                    f"stages.{name}.sequence_length {stage.sequence_length} is longer than the model's "
-                    f"context_length {model.context_length}; give at most that"
-                )
             if isinstance(stage.start, str):
                 _known(f"stages.{name}.start", [reference(stage.start)[0]], checkpoints)
         for name, soup in self.soups.items():
             _known(f"soups.{name}.ingredients", [reference(each)[0] for each in soup.ingredients], checkpoints)
+        self._check_shapes()
         _known("release.candidates", [reference(each)[0] for each in self.release.candidates], checkpoints)
         return self
+
+    def _check_shapes(self) -> None:
+        for name, stage in self.stages.items():
+            try:
+                model = self.shape_of(name)
+            except ValidationError as error:
+                raise ValueError("; ".join(faults(ModelConfig, error, f"stages.{name}.model."))) from None
+            if stage.sequence_length > model.context_length:
+                raise ValueError(
+                    f"stages.{name}.sequence_length {stage.sequence_length} is longer than the model's "
+                    f"context_length {model.context_length}; give at most that, or the stage a longer one in "
+                    f"stages.{name}.model"
+                )
+        for name, soup in self.soups.items():
+            first, *others = [reference(each)[0] for each in soup.ingredients]
+            for other in others:
+                if self.shape_of(other) != self.shape_of(first):
+                    raise ValueError(f"soups.{name}.ingredients: {first} and {other} make models of different shapes")
 
 
 def reference(text: str) -> tuple[str, int | None, int | None]:

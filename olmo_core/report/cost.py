@@ -22,13 +22,12 @@ def cost_table(release: ReleaseView, profile: Profile, machine: Machine | None =
     """Return predicted against actual; predicted is what profile and machine say with nothing made yet."""
     cost = estimate(release.plan, release.plan.steps, (), profile, machine)
     time = NONE if cost.minutes is None else show_duration(60 * cost.minutes)
-    shape = release.plan.recipe.shape
     tokens, flops = 0, 0.0
     for run in (run for runs in release.plan.runs.values() for run in runs):
         history = release.histories[run.step.id]
         seen = history[-1].tokens if history else 0
         tokens += seen
-        flops += seen * shape.flops_per_token(run.config.sequence_length)
+        flops += seen * run.model.flops_per_token(run.config.sequence_length)
     records = list(release.records.values())
     worked = sum(record.seconds for record in records)
     rows = [

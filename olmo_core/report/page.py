@@ -5,7 +5,7 @@ looks in `page.css.j2`; this file brings values into tables.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,11 +133,16 @@ def _facts(release: ReleaseView) -> list[tuple[str, str]]:
     last = max((record.finished for record in release.records.values()), default="")
     return [
         ("Parameters", show_count(plan.recipe.shape.parameters)),
+        *((f"Model of {name}", _changes(stage.model)) for name, stage in plan.recipe.stages.items() if stage.model),
         ("Training runs", str(sum(len(runs) for runs in plan.runs.values()))),
         ("Revisions made", f"{len(shown)} of {len(plan.revisions)}"),
         ("Steps made", f"{made} of {len(plan.steps)}"),
         ("Last step made", f"{last[:16].replace('T', ' ')} UTC" if last else NONE),
     ]
+
+
+def _changes(model: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:,}" for name, value in sorted(model.items()))
 
 
 def _legend(looks: dict[str, Look], names: Iterable[str]) -> list[tuple[str, Look]]:

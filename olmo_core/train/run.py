@@ -25,7 +25,7 @@ from olmo_core.train.distributed.process import training_process
 from olmo_core.train.history import HISTORY_FILE, read_history
 from olmo_core.train.loop import Position, run_loop
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
-from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
+from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step, training_of
 from olmo_core.train.trainer import Trainer
 
 
@@ -44,7 +44,7 @@ def train(job: Job) -> dict[str, Any]:
         PreemptedError: the process was asked to stop; called again, it goes on from there.
     """
     model = ModelConfig.model_validate(job.fields["model"])
-    config = TrainingConfig.model_validate({name: value for name, value in job.fields.items() if name != "model"})
+    config = training_of(job.fields)
     start, placement = job.inputs.get("start"), job.placement
     peak = _peak(config, start)
     rank, world = rank_and_world()
@@ -59,7 +59,7 @@ def train(job: Job) -> dict[str, Any]:
         if last is not None:
             resume(last, trainer)
         elif start is not None:
-            start_from(start.path, trainer)
+            start_from(start.path, trainer, job.fields.get("changed", ()))
         else:
             trainer.initialize()
         with Saver(trainer, partial(_commit, job), job.out) as saver:

@@ -1,6 +1,7 @@
 """The steps of a training run, known before it starts: the run itself and every checkpoint it commits on its way."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from typing import Any
 
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import ModelConfig
@@ -20,11 +21,20 @@ def run_step(
     mix: Step,
     start: Step | None = None,
     heldout: Mapping[str, Step] | None = None,
+    changed: Collection[str] = (),
 ) -> Step:
     """Return the step that trains `model` on `mix`, from its first weights or from a checkpoint or soup.
 
-    The token files are the mix's own inputs. `heldout` is needed where the run scores text on its way: the corpora by
-    name, whose text the mix's tokenizer encodes. Its artifact holds `history.jsonl`; weights are in its checkpoints.
+    The artifact of a run holds `history.jsonl`; its weights are in its checkpoints.
+
+    Args:
+        name: of the run.
+        config: how it trains.
+        model: shape of the model.
+        mix: what it trains on; the token files are the mix's own inputs.
+        start: checkpoint, soup or model trained elsewhere.
+        heldout: corpora by name, where the run scores held-out text; the mix's tokenizer encodes it.
+        changed: fields of the model that the run changes on purpose from those of `start`.
 
     Raises:
         ValueError: there is no checkpoint to inherit the rate from, or its rate is 0; there is no held-out text where
@@ -54,20 +64,31 @@ def run_step(
             raise ValueError(f"{name}: heldout asks for text that is set apart of a corpus, but there is no corpus")
         inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
         inputs["tokenizer"] = next(iter(mix.inputs.values())).inputs["tokenizer"]
+    fields = {**config.model_dump(mode="json"), "model": model.model_dump(mode="json")}
+    if changed:
+        fields["changed"] = sorted(changed)
     return Step(
         kind="run",
         name=name,
         version=RUN_VERSION,
-        fields={**config.model_dump(mode="json"), "model": model.model_dump(mode="json")},
+        fields={
+            **config.model_dump(mode="json"),
+            "model": model.model_dump(mode="json"),
+            **({"changed": sorted(changed)} if changed else {}),
+        },
         inputs=inputs,
         work="olmo_core.train.run:train",
     )
 
 
+def training_of(fields: Mapping[str, Any]) -> TrainingConfig:
+    """Return how the run with these fields trains."""
+    return TrainingConfig.model_validate({name: fields[name] for name in fields if name not in ("model", "changed")})
+
+
 def _last_rate(checkpoint: Step) -> float:
     """Return the rate at which a run stands at a checkpoint, as a fraction of its peak."""
-    fields = checkpoint.inputs["run"].fields
-    config = TrainingConfig.model_validate({name: value for name, value in fields.items() if name != "model"})
+    config = training_of(checkpoint.inputs["run"].fields)
     done, total = config.scheduled(checkpoint.fields["step"]), config.scheduled(config.steps)
     return learning_rate(config.schedule, 1.0, done, total)
 

@@ -6,6 +6,7 @@ Which checkpoints there are is left to `step`, writing them to `saver`.
 """
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,15 +78,20 @@ def resume(folder: Path, trainer: Trainer) -> State:
     return _moments_of(folder, trainer)
 
 
-def start_from(folder: Path, trainer: Trainer) -> None:
+def start_from(folder: Path, trainer: Trainer, changed: Collection[str] = ()) -> None:
     """Put the weights of a checkpoint or soup into `trainer`, and its moments where it has them.
 
     A window of skip-step begins anew: what stood out on one mix need not stand out on another.
 
+    Args:
+        folder: of the checkpoint or soup.
+        trainer: a new one.
+        changed: fields in which its model differs on purpose.
+
     Raises:
         ValueError: the folder holds a model of another shape; names the fields that differ.
     """
-    _same_shape(folder, trainer.model.config)
+    _same_shape(folder, trainer.model.config, changed)
     _read(folder / WEIGHTS_FILE, tensors_of(trainer)[WEIGHTS_FILE])
     if (folder / OPTIMIZER_FILE).is_file():
         _read(folder / OPTIMIZER_FILE, moments(trainer.model, trainer.optimizer), ignore=STATE_PREFIX)
@@ -104,9 +110,9 @@ def _read(path: Path, tensors: dict[str, Tensor], ignore: str = "") -> None:
         read_rows(path, tensors, rows, ignore)
 
 
-def _same_shape(folder: Path, config: ModelConfig) -> None:
+def _same_shape(folder: Path, config: ModelConfig, changed: Collection[str] = ()) -> None:
     start = load_config(folder)
-    if differences := start.differences(config):
+    if differences := start.differences(config, changed):
         rows = start.padded_vocab_size
         remedy = f"; give the recipe model.rows {rows}" if rows != config.padded_vocab_size else ""
         raise ValueError(

@@ -83,6 +83,16 @@ def test_a_checkpoint_of_another_shape_is_refused_by_field(tmp_path: Path, chang
         start_from(folder, other)
 
 
+def test_a_field_that_a_stage_changes_may_differ(tmp_path: Path) -> None:
+    original = trainer()
+    folder, longer = saved(original, tmp_path), MODEL.model_copy(update={"rope_theta": 8e6})
+    with pytest.raises(ValueError, match=r"rope_theta is 500000\.0 and 8000000\.0"):
+        start_from(folder, Trainer(longer, config(), EAGER))
+    other = Trainer(longer, config(), EAGER)
+    start_from(folder, other, ["rope_theta"])
+    assert torch.equal(other.model.head.weight, original.model.head.weight)
+
+
 @pytest.mark.parametrize(("lost", "shape"), [("exp_avg.norm.weight", r"\(32,\)"), ("skip_step.window", r"\(2, 128\)")])
 def test_a_missing_tensor_is_named(tmp_path: Path, lost: str, shape: str) -> None:
     folder = saved(trainer(), tmp_path)
