@@ -1,8 +1,11 @@
 """The steps of a training run, known before it starts: the run itself and every checkpoint it commits on its way."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.schedule import learning_rate
@@ -60,8 +63,14 @@ def run_step(
         version=RUN_VERSION,
         fields={**config.model_dump(mode="json"), "model": model.model_dump(mode="json")},
         inputs=inputs,
-        work="olmo_core.train.run:train",
+        work=_train,
     )
+
+
+def _train(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.train.run import train
+    return train(job)
 
 
 def _last_rate(checkpoint: Step) -> float:
