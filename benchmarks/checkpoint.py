@@ -47,7 +47,7 @@ Seconds = defaultdict[str, list[float]]
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        run = Step("run", "benchmark", 1, work="checkpoint:measure")
+        run = Step("run", "benchmark", 1, work=measure)
         made = make(run, Store(Path(folder) / "artifacts"), PLACEMENT)
     print(json.dumps(made.artifact.record.result, sort_keys=True))
 

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from olmo_core.artifact.files import sync_tree
 from olmo_core.artifact.identity import Step, canonical
-from olmo_core.artifact.job import Artifact
+from olmo_core.artifact.job import Artifact, Work
 from olmo_core.artifact.lease import Lease, LeaseLog, Owner, SupersededError, acquire
 from olmo_core.artifact.objects import LocalObjects, RemoteObjects
 from olmo_core.artifact.record import FileEntry, Input, Record, content_digest, describe_files
@@ -84,16 +84,16 @@ class Attempt:
         self,
         result: Mapping[str, Any],
         inputs: Mapping[str, Record | None],
+        work: Work,
         energy: Mapping[str, float] | None = None,
-        work: str | None = None,
     ) -> Artifact:
         """Make what lies in `out` the step's artifact.
 
         Args:
             result: small deterministic values kept in the record.
             inputs: role -> record of each input as it was read; None for one that is not complete yet.
+            work: what filled `out`; its source is recorded.
             energy: readings kept in the record.
-            work: whose source is recorded, the step's own work when not given.
 
         Raises:
             SupersededError: the lease was taken over; nothing is visible.
@@ -102,7 +102,7 @@ class Attempt:
         """
         canonical(result, f"{self.step.label}.result")
         sync_tree(self.out)
-        record = self._describe(result, inputs, energy, work or self.step.work)
+        record = self._describe(result, inputs, work, energy)
         if isinstance(self.store.objects, RemoteObjects):
             self._send(self.store.objects, record)
         self.lease.end("commit", record=record.sealed())
@@ -116,8 +116,8 @@ class Attempt:
         self,
         result: Mapping[str, Any],
         inputs: Mapping[str, Record | None],
+        work: Work,
         energy: Mapping[str, float] | None,
-        work: str,
     ) -> Record:
         step = self.step
         files = describe_files(self.out)

@@ -10,7 +10,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from olmo_core.artifact.job import Work
 
 
 def unused(value: object) -> bool:
@@ -63,7 +66,9 @@ class Step:
         version: integer beside the step's code, raised by hand when its output changes.
         fields: every declared value its output depends on, as plain JSON.
         inputs: role -> the step whose artifact it reads.
-        work: `module:function` that does the work, called with a `Job`; no part of the identity.
+        work: function that makes the artifact, None where another step commits it; no part of the identity. It is
+            defined at the top of its module, since steps are pickled to workers by reference, and imports what is
+            heavy in its body, so that planning stays light.
     """
 
     kind: str
@@ -71,7 +76,7 @@ class Step:
     version: int
     fields: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, "Step"] = field(default_factory=dict)
-    work: str = ""
+    work: "Work | None" = None
 
     @cached_property
     def payload(self) -> dict[str, Any]:

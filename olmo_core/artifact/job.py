@@ -130,3 +130,6 @@ class Job:
     def fields(self) -> Mapping[str, Any]:
         """The step's declared values."""
         return self.step.fields
+
+
+Work = Callable[[Job], dict[str, Any]]  # What makes the artifact of a step.

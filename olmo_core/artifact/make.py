@@ -3,7 +3,6 @@
 One step, one call. Which steps to make, in which order and on which machine is left to the flows above.
 """
 
-import importlib
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -13,7 +12,6 @@ from typing import Any
 
 from olmo_core.artifact.attempt import Attempt, Fence, begin
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.job import Artifact, Job, Placement, Progress, silent
 from olmo_core.artifact.lease import Owner
 from olmo_core.artifact.record import Record, content_digest, describe_files
@@ -131,7 +129,9 @@ def _work(
     metrics: Metrics | None,
     meter: Meter | None,
 ) -> Artifact:
-    step, store = attempt.step, attempt.store
+    step, store, work = attempt.step, attempt.store, attempt.step.work
+    if work is None:
+        raise ValueError(f"{step.label} has no work of its own; it is committed by the step that makes it")
 
     def report(done: float, total: float, unit: str, **shown: float) -> None:
         if attempt.lease.lost:  # work that can no longer be committed should not go on for hours
@@ -150,29 +150,18 @@ def _work(
         find=store.find,
         **options,
     )
-    function = _function(step)
     with (meter or _unmetered)() as energy:
-        result = function(job)
+        result = work(job)
     if not isinstance(result, dict):
         raise TypeError(
-            f"{step.label}: {step.work} returned a {type(result).__name__}; it must return a dict of plain JSON"
+            f"{step.label}: {work.__module__}.{work.__qualname__} returned a {type(result).__name__}; "
+            "it must return a dict of plain JSON"
         )
-    return attempt.commit(result, {role: artifact.record for role, artifact in inputs.items()}, energy)
+    return attempt.commit(result, {role: artifact.record for role, artifact in inputs.items()}, work, energy)
 
 
 def _unmetered() -> AbstractContextManager[dict[str, float]]:
     return nullcontext({})
-
-
-def _function(step: Step) -> Callable[[Job], dict[str, Any]]:
-    module, separator, name = step.work.partition(":")
-    if not separator:
-        raise ValueError(
-            f"{step.label} has no work of its own ({step.work!r}); it is committed by the step that makes it"
-        )
-    with swift_imports():
-        function: Callable[[Job], dict[str, Any]] = getattr(importlib.import_module(module), name)
-    return function
 
 
 @dataclass(frozen=True)
@@ -197,6 +186,8 @@ class ChildCommit:
             role: None if source.id == self.parent.id else self._input(step, role, source)
             for role, source in sorted(step.inputs.items())
         }
+        work = step.work or self.parent.work
+        assert work is not None, "the parent is at work"
         while True:
             self.fence.check(self.store)
             if (found := self.store.find(step)) is not None:
@@ -208,7 +199,7 @@ class ChildCommit:
                     attempt.out.rmdir()
                     shutil.move(folder, attempt.out)
                     self.fence.check(self.store)
-                    return attempt.commit({}, inputs, work=step.work or self.parent.work)
+                    return attempt.commit({}, inputs, work)
 
     def _input(self, step: Step, role: str, source: Step) -> Record:
         record = self.store.peek(source)

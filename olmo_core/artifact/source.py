@@ -15,10 +15,14 @@ from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import canonical
+
+if TYPE_CHECKING:
+    from olmo_core.artifact.job import Work
 
 # Packages whose version can change a byte of some artifact.
 _PACKAGES = ("huggingface_hub", "numpy", "safetensors", "tokenizers", "torch", "transformers", "zstandard")
@@ -68,16 +72,15 @@ class Environment(BaseModel):
     packages: dict[str, str] = Field(description="Package -> version, for the packages that can change bytes.")
 
 
-def source_of(work: str) -> Source:
-    """Return the source of `module:function` and of every module of the same top-level package it imports.
+def source_of(work: "Work") -> Source:
+    """Return the source of the module of a work function and of every module of its top-level package that is imported.
 
     Imports inside functions count; those under `if TYPE_CHECKING` do not, because they never run. Files that are read
     rather than imported do not count either: their step's version stands for them.
     """
-    name = work.partition(":")[0]
-    top = name.partition(".")[0]
+    top = work.__module__.partition(".")[0]
     modules: dict[str, str] = {}
-    todo = [name]
+    todo = [work.__module__]
     while todo:
         module = todo.pop()
         if module in modules or (path := _module_file(module)) is None:

@@ -74,7 +74,7 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -
         version=CORPUS_VERSION,
         fields=config.model_dump(mode="json"),
         inputs=inputs,
-        work="olmo_core.documents.corpus:make_corpus",
+        work=make_corpus,
     )
 
 

@@ -3,9 +3,13 @@
 Fetching it is left to `fetch`, reading out of it to `archive`.
 """
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job
 
 PACKAGE_VERSION = 1
 
@@ -30,5 +34,11 @@ def package_step(config: PackageConfig) -> Step:
         name=config.name,
         version=PACKAGE_VERSION,
         fields=config.model_dump(mode="json"),
-        work="olmo_core.documents.fetch:fetch",
+        work=_fetch,
     )
+
+
+def _fetch(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.documents.fetch import fetch
+    return fetch(job)

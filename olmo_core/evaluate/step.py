@@ -1,11 +1,13 @@
 """Step `result`: the evaluation of one checkpoint or soup. Declared here without torch; the work is in `result`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job
 
 RESULT_VERSION = 3
 
@@ -39,4 +41,10 @@ def result_step(
     inputs = {"model": model, "tokenizer": tokenizer, "suite": suite}
     inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
     fields = config.model_dump(mode="json")
-    return Step("result", name or model.name, RESULT_VERSION, fields, inputs, "olmo_core.evaluate.result:evaluate")
+    return Step("result", name or model.name, RESULT_VERSION, fields, inputs, _evaluate)
+
+
+def _evaluate(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.evaluate.result import evaluate
+    return evaluate(job)

@@ -69,7 +69,7 @@ def suite_step(config: SuiteConfig, package: Step | None = None, name: str = "su
         for task in config.tasks:
             builtin.check(task.label)
     fields = config.model_dump(mode="json")
-    return Step("suite", name, SUITE_VERSION, fields, inputs, "olmo_core.evaluate.suite:make_suite")
+    return Step("suite", name, SUITE_VERSION, fields, inputs, make_suite)
 
 
 def make_suite(job: Job) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 Light: planning imports this file. The work is in `convert`.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job
 
 EXPORT_VERSION = 2
 
@@ -24,5 +26,11 @@ def export_step(model: Step, tokenizer: Step, dtype: Literal["float32", "bfloat1
         version=EXPORT_VERSION,
         fields={"dtype": dtype},
         inputs={"model": model, "tokenizer": tokenizer},
-        work="olmo_core.hub.convert:export",
+        work=_export,
     )
+
+
+def _export(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.hub.convert import export
+    return export(job)

@@ -6,11 +6,13 @@ With one on the Hub comes its tokenizer, as a step of its own. Light: planning i
 
 import re
 from pathlib import PurePath
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job, Work
 from olmo_core.hub.names import REPOSITORY
 
 PRETRAINED_VERSION = 1
@@ -53,17 +55,27 @@ class PretrainedConfig(BaseModel):
 
 def pretrained_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the model as `model.json` and `model.safetensors`: weights without moments or rate."""
-    return _step("pretrained", PRETRAINED_VERSION, config, name, "olmo_core.hub.import_model:take_pretrained")
+    return _step("pretrained", PRETRAINED_VERSION, config, name, _take_pretrained)
+
+
+def _take_pretrained(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.hub.import_model import take_pretrained
+    return take_pretrained(job)
 
 
 def pretrained_tokenizer_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the tokenizer that a commit of the Hub holds beside the model."""
-    return _step(
-        "tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, "olmo_core.hub.import_tokenizer:take_tokenizer"
-    )
+    return _step("tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, _take_tokenizer)
 
 
-def _step(kind: str, version: int, config: PretrainedConfig, name: str | None, work: str) -> Step:
+def _take_tokenizer(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.hub.import_tokenizer import take_tokenizer
+    return take_tokenizer(job)
+
+
+def _step(kind: str, version: int, config: PretrainedConfig, name: str | None, work: Work) -> Step:
     return Step(kind, name or _name(config), version, config.model_dump(mode="json", exclude_none=True), {}, work)
 
 

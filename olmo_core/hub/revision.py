@@ -21,7 +21,6 @@ from olmo_core.hub.names import MAIN, check_name, in_order
 REVISION_VERSION = 2
 CARD_FILE = "README.md"
 LIST_FILE = "revisions.txt"
-_WORK = "olmo_core.hub.revision:make_revision"
 
 
 def revision_step(name: str, card: CardConfig, export: Step, result: Step | None = None) -> Step:
@@ -37,7 +36,7 @@ def revision_step(name: str, card: CardConfig, export: Step, result: Step | None
     if result is not None:
         inputs[f"result/{export.name}"] = result
     fields = {"revision": check_name(name), "card": card.model_dump(mode="json"), "revisions": []}
-    return Step("revision", name, REVISION_VERSION, fields, inputs, _WORK)
+    return Step("revision", name, REVISION_VERSION, fields, inputs, make_revision)
 
 
 def main_step(
@@ -72,7 +71,7 @@ def main_step(
     inputs = {"decision": decision}
     inputs |= {f"export/{candidate}": step for candidate, step in exports.items()}
     inputs |= {f"result/{candidate}": step for candidate, step in results.items()}
-    return Step("revision", MAIN, REVISION_VERSION, fields, inputs, _WORK)
+    return Step("revision", MAIN, REVISION_VERSION, fields, inputs, make_revision)
 
 
 def native_step(revision: Artifact) -> Step:

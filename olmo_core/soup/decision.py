@@ -69,8 +69,7 @@ def decision_step(
     _sources(config, results[reference])
     inputs = {f"candidate/{candidate}": step for candidate, step in candidates.items()}
     inputs |= {f"result/{candidate}": step for candidate, step in results.items()}
-    work = "olmo_core.soup.decision:decide"
-    return Step("decision", name, DECISION_VERSION, config.model_dump(mode="json"), inputs, work)
+    return Step("decision", name, DECISION_VERSION, config.model_dump(mode="json"), inputs, decide)
 
 
 def decide(job: Job) -> dict[str, Any]:

@@ -39,8 +39,7 @@ def soup_step(config: SoupConfig, ingredients: Mapping[str, Step], name: str = "
         by_id[step.id] = role
     if len(by_id) < 2:
         raise ValueError(f"a soup needs at least two ingredients, {name} has {len(by_id)}; add seeds or leave it out")
-    work = "olmo_core.soup.step:make_soup"
-    return Step("soup", name, SOUP_VERSION, config.model_dump(mode="json"), dict(ingredients), work)
+    return Step("soup", name, SOUP_VERSION, config.model_dump(mode="json"), dict(ingredients), make_soup)
 
 
 def make_soup(job: Job) -> dict[str, Any]:

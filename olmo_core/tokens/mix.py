@@ -116,7 +116,7 @@ def mix_step(
         version=MIX_VERSION,
         fields=config.model_dump(mode="json") | {"tokens": tokens, "sequence_length": sequence_length, "seed": seed},
         inputs=dict(inputs),
-        work="olmo_core.tokens.mix:make_mix",
+        work=make_mix,
     )
 
 

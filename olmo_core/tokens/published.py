@@ -109,7 +109,7 @@ def token_files_step(name: str, config: TokenFilesConfig, shard: int, tokenizer:
         version=TOKEN_FILES_VERSION,
         fields={**config.model_dump(mode="json"), "shard": shard},
         inputs={"tokenizer": tokenizer},
-        work="olmo_core.tokens.published:take_token_files",
+        work=take_token_files,
     )
 
 

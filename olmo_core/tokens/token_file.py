@@ -69,7 +69,7 @@ def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
         version=TOKENS_VERSION,
         fields={"shard": shard},
         inputs={"corpus": corpus, "tokenizer": tokenizer},
-        work="olmo_core.tokens.token_file:make_tokens",
+        work=make_tokens,
     )
 
 

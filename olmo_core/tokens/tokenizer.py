@@ -89,12 +89,12 @@ def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[s
     if isinstance(config, DolmaConfig):
         if config.package not in inputs:
             raise ValueError(f"tokenizer.package: no package {config.package!r}; there are {sorted(inputs)}")
-        inputs, work = {config.package: inputs[config.package]}, "take_published"
+        inputs, work = {config.package: inputs[config.package]}, take_published
     elif inputs:
-        work = "train_bpe"
+        work = train_bpe
     else:
         raise ValueError("tokenizer: a bpe tokenizer needs at least one corpus to be trained on")
-    return Step("tokenizer", name, TOKENIZER_VERSION, fields, dict(inputs), f"olmo_core.tokens.tokenizer:{work}")
+    return Step("tokenizer", name, TOKENIZER_VERSION, fields, dict(inputs), work)
 
 
 def train_bpe(job: Job) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.imports import swift_imports
+from olmo_core.artifact.job import Job
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.schedule import learning_rate
@@ -77,13 +79,19 @@ def run_step(
             **({"changed": sorted(changed)} if changed else {}),
         },
         inputs=inputs,
-        work="olmo_core.train.run:train",
+        work=_train,
     )
 
 
 def training_of(fields: Mapping[str, Any]) -> TrainingConfig:
     """Return how the run with these fields trains."""
     return TrainingConfig.model_validate({name: fields[name] for name in fields if name not in ("model", "changed")})
+
+
+def _train(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.train.run import train
+    return train(job)
 
 
 def _last_rate(checkpoint: Step) -> float:

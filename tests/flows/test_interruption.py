@@ -78,8 +78,8 @@ def test_a_process_ends_with_one_line_and_leaves_no_child(
 
 
 def test_a_release_that_is_broken_off_lets_go_of_the_threads_that_wait_for_later_parts(tmp_path: Path) -> None:
-    corpus = Step("corpus", "theirs", 1, {}, {}, "nobody:makes")
-    result = Step("result", "ours", 1, {}, {"corpus": corpus}, "nobody:makes")
+    corpus = Step("corpus", "theirs", 1, {}, {})
+    result = Step("result", "ours", 1, {}, {"corpus": corpus})
 
     class Plan:
         def steps_of(self, part: str) -> list[Step]:

@@ -107,12 +107,12 @@ def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "import json",
         "from typing import Any",
         "from olmo_core.artifact.identity import Step",
+        "from olmo_core.artifact.imports import swift_imports",
         "from olmo_core.artifact.job import Job",
         "from olmo_core.documents.corpus import read_training",
     ]
     halves = [block.text for block in blocks("docs/write-a-step.md") if block.language == "python"]
-    source = "\n".join([*imports, *halves]).replace("olmo_core.tokens.lengths:", "guide_lengths:")
-    (tmp_path / "guide_lengths.py").write_text(source)
+    (tmp_path / "guide_lengths.py").write_text("\n".join([*imports, *halves]))
     monkeypatch.syspath_prepend(tmp_path)
     import guide_lengths  # type: ignore[import-not-found]
 

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tiny_release import make_soup
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
@@ -15,11 +16,10 @@ from tasks import session
 from tasks.session import Session
 from tasks.workers.failures import EndedError
 
-MAKE = "tiny_release:make_soup"
-CORPUS = Step("corpus", "theirs", 1, {}, {}, MAKE)
-MIX = Step("mix", "ours", 1, {}, {"corpus": CORPUS}, MAKE)
-RUN = Step("run", "ours", 1, {}, {"mix": MIX}, MAKE)
-SUITE = Step("suite", "alone", 1, {}, {}, MAKE)
+CORPUS = Step("corpus", "theirs", 1, {}, {}, make_soup)
+MIX = Step("mix", "ours", 1, {}, {"corpus": CORPUS}, make_soup)
+RUN = Step("run", "ours", 1, {}, {"mix": MIX}, make_soup)
+SUITE = Step("suite", "alone", 1, {}, {}, make_soup)
 
 
 @pytest.fixture

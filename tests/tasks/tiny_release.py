@@ -12,8 +12,6 @@ from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from tasks.tracking.events import EventLog
 
-HERE = "tiny_release"
-
 
 def make_corpus(job: Job) -> dict[str, Any]:
     (job.out / "train.txt").write_text(job.step.name)
@@ -71,7 +69,7 @@ def checkpoint(run: Step, step: int) -> Step:
 def run(name: str, mix: Step, seed: int, steps: int, every: int, start: Step | None = None) -> Step:
     fields = {"seed": seed, "steps": steps, "checkpoint_every": every, "model": {"d_model": 8, "heads": [1, 2]}}
     inputs = {"mix": mix} | ({"start": start} if start else {})
-    return Step("run", name, 1, fields, inputs, f"{HERE}:train")
+    return Step("run", name, 1, fields, inputs, train)
 
 
 @dataclass
@@ -85,11 +83,9 @@ class Release:
     plan: list[Step] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.corpus = Step("corpus", "wiki", 1, {"source": "wiki"}, {}, f"{HERE}:make_corpus")
-        others = [
-            Step("corpus", f"other{i}", 1, {"source": i}, {}, f"{HERE}:make_corpus") for i in range(1, self.corpora)
-        ]
-        mixes = [Step("mix", f"stage{i}", 1, {"seed": i}, {"wiki": self.corpus}, f"{HERE}:make_mix") for i in (1, 2)]
+        self.corpus = Step("corpus", "wiki", 1, {"source": "wiki"}, {}, make_corpus)
+        others = [Step("corpus", f"other{i}", 1, {"source": i}, {}, make_corpus) for i in range(1, self.corpora)]
+        mixes = [Step("mix", f"stage{i}", 1, {"seed": i}, {"wiki": self.corpus}, make_mix) for i in (1, 2)]
         self.stage1 = run("stage1", mixes[0], 0, self.steps, self.every)
         self.start = checkpoint(self.stage1, self.steps)
         self.stage2 = [
@@ -97,20 +93,17 @@ class Release:
             for i in range(1, self.seeds + 1)
         ]
         ends = {f"ingredient{i}": checkpoint(one, self.steps) for i, one in enumerate(self.stage2, 1)}
-        self.soup = Step("soup", "soup", 1, {"method": "uniform"}, ends, f"{HERE}:make_soup")
+        self.soup = Step("soup", "soup", 1, {"method": "uniform"}, ends, make_soup)
         self.models = [
             *(checkpoint(self.stage1, step) for step in self.saved()),
             *ends.values(),
             self.soup,
         ]
         self.results = [
-            Step("result", m.name, 1, {}, {"model": m, "heldout/wiki": self.corpus}, f"{HERE}:evaluate")
-            for m in self.models
+            Step("result", m.name, 1, {}, {"model": m, "heldout/wiki": self.corpus}, evaluate) for m in self.models
         ]
-        self.exports = [
-            Step("export", m.name, 1, {"dtype": "float32"}, {"model": m}, f"{HERE}:export") for m in self.models
-        ]
-        self.revisions = [Step("revision", e.name, 1, {}, {"export": e}, f"{HERE}:export") for e in self.exports]
+        self.exports = [Step("export", m.name, 1, {"dtype": "float32"}, {"model": m}, export) for m in self.models]
+        self.revisions = [Step("revision", e.name, 1, {}, {"export": e}, export) for e in self.exports]
         tops = [*others, *self.results, *self.revisions]
         self.plan = list({step.id: step for top in tops for step in top.closure()}.values())
 

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import artifact_work
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -85,4 +86,4 @@ def child_path(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def words() -> Step:
-    return Step("corpus", "wiki", 1, {"word": "soup", "count": 5}, {}, "artifact_work:words")
+    return Step("corpus", "wiki", 1, {"word": "soup", "count": 5}, {}, artifact_work.words)

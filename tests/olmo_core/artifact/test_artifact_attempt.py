@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from artifact_work import failing, linking, not_json
 
 from olmo_core.artifact.attempt import Attempt, begin
 from olmo_core.artifact.files import UnsafePathError
 from olmo_core.artifact.identity import Step, UnstableValueError
+from olmo_core.artifact.job import Work
 from olmo_core.artifact.lease import LeaseLog, SupersededError
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
@@ -26,13 +28,13 @@ def opened(store: Store, step: Step) -> Attempt:
 
 @pytest.mark.parametrize(
     ("work", "error"),
-    [("linking", UnsafePathError), ("not_json", UnstableValueError), ("failing", ValueError)],
+    [(linking, UnsafePathError), (not_json, UnstableValueError), (failing, ValueError)],
 )
 def test_a_failure_leaves_nothing_and_frees_the_lease(
-    store: Store, work: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    store: Store, work: Work, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARTIFACT_TEST_WELL", str(tmp_path / "well"))
-    step = Step("corpus", "bad", 1, {}, {}, f"artifact_work:{work}")
+    step = Step("corpus", "bad", 1, {}, {}, work)
     for _ in range(2):  # the second time would wait for ever if the lease were still held
         with pytest.raises(error):
             make(step, store)
@@ -45,7 +47,7 @@ def test_a_failure_leaves_nothing_and_frees_the_lease(
 
 def test_a_step_that_failed_can_be_made_later(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACT_TEST_WELL", str(tmp_path / "well"))
-    step = Step("corpus", "bad", 1, {}, {}, "artifact_work:failing")
+    step = Step("corpus", "bad", 1, {}, {}, failing)
     with pytest.raises(ValueError, match="not well"):
         make(step, store)
     (tmp_path / "well").touch()
@@ -64,7 +66,7 @@ def test_the_superseded_owner_is_refused_and_the_winner_stays_whole(
         assert not winner.reused and winner.artifact.record.attempt == 2
         slow.out.mkdir(parents=True, exist_ok=True)
         (slow.out / "words.txt").write_text("written on after it was superseded")
-        slow.commit({}, {})
+        slow.commit({}, {}, words.work)
     assert store.objects.read(f"{words.folder}/record.json") == winner.artifact.record.to_json()
     found = Store(store.root, scratch=tmp_path / "reader").find(words)
     assert found is not None and found.record == winner.artifact.record
@@ -168,6 +170,7 @@ def test_every_byte_is_durable_before_the_commit_and_the_commit_before_the_recor
 # until one comes through. In a process of its own, because forking one with threads is not safe.
 KILLER = """
 import os, signal, sys
+from artifact_work import words
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
@@ -181,7 +184,7 @@ def dying_at(number, name):
         return real(*arguments, **options)
     setattr(os, name, replacement)
 
-step = Step("corpus", "wiki", 1, {"word": "soup", "count": 5}, {}, "artifact_work:words")
+step = Step("corpus", "wiki", 1, {"word": "soup", "count": 5}, {}, words)
 make(step, Store(sys.argv[1] + "expected"))
 for number in range(1, 300):
     if (child := os.fork()) == 0:

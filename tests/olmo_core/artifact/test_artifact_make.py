@@ -4,11 +4,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from artifact_work import checkpoint
+from artifact_work import checkpoint, join, random_bytes, run
 
 from olmo_core.artifact.attempt import Fence, begin
 from olmo_core.artifact.identity import Step
@@ -19,8 +20,8 @@ from olmo_core.artifact.store import Store
 
 
 def joined(words: Step) -> Step:
-    other = Step("corpus", "ai2", 1, {"word": "task"}, {}, "artifact_work:words")
-    return Step("mix", "all", 1, {}, {"wiki": words, "ai2": other}, "artifact_work:join")
+    other = Step("corpus", "ai2", 1, {"word": "task"}, {}, words.work)
+    return Step("mix", "all", 1, {}, {"wiki": words, "ai2": other}, join)
 
 
 def test_inputs_are_handed_over_verified_and_recorded(store: Store, words: Step) -> None:
@@ -58,14 +59,12 @@ def test_the_digest_is_of_the_content_and_of_nothing_else(tmp_path: Path, words:
     assert make(other, Store(tmp_path / "one")).artifact.record.digest != one.digest
 
 
-def test_work_sees_placement_progress_metrics_and_energy(
-    local: Store, words: Step, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_work_sees_placement_progress_metrics_and_energy(local: Store, words: Step) -> None:
     seen: dict[str, Any] = {}
 
     def work(job: Job) -> dict[str, Any]:
         seen["placement"] = job.placement
-        assert list(job.out.iterdir()) == [] and job.step is words
+        assert list(job.out.iterdir()) == [] and job.step is step
         job.progress(1, 2, "documents", rate=3.0)
         job.metrics(7, {"loss": 2.5})
         return {"half": 0.5}
@@ -76,10 +75,10 @@ def test_work_sees_placement_progress_metrics_and_energy(
         yield reading
         reading["kwh"] = 0.25
 
-    monkeypatch.setattr("artifact_work.words", work)
+    step = replace(words, work=work)
     reports: list[Any] = []
     made = make(
-        words,
+        step,
         local,
         Placement(threads=7),
         progress=lambda done, total, unit, **shown: reports.append((done, total, unit, shown)),
@@ -92,23 +91,28 @@ def test_work_sees_placement_progress_metrics_and_energy(
     assert record.result == {"half": 0.5} and record.energy == {"kwh": 0.25} and record.files == []
 
 
-@pytest.mark.parametrize(("work", "error"), [("artifact_work:nothing", AttributeError), ("", ValueError)])
-def test_work_that_does_not_exist_is_an_error(local: Store, work: str, error: type[Exception]) -> None:
-    with pytest.raises(error):
-        make(Step("corpus", "x", 1, {}, {}, work), local)
+def test_a_step_without_work_is_refused(local: Store) -> None:
+    with pytest.raises(
+        ValueError, match=r"^corpus/x has no work of its own; it is committed by the step that makes it"
+    ):
+        make(Step("corpus", "x", 1), local)
 
 
-def test_work_must_return_a_dict(local: Store, words: Step, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("artifact_work.words", lambda job: None)
-    with pytest.raises(TypeError, match="returned a NoneType"):
-        make(words, local)
+def returning_nothing(job: Job) -> None:
+    pass
+
+
+def test_work_that_returns_no_dict_is_refused_by_step_and_function(local: Store, words: Step) -> None:
+    step = replace(words, work=returning_nothing)
+    with pytest.raises(TypeError, match=rf"^corpus/wiki: {__name__}\.returning_nothing returned a NoneType; "):
+        make(step, local)
 
 
 def test_what_was_made_from_an_input_of_other_content_is_made_again(
     local: Store, words: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    noise = Step("corpus", "noise", 1, {}, {}, "artifact_work:random_bytes")
-    mix = Step("mix", "noisy", 1, {}, {"noise": noise}, "artifact_work:join")
+    noise = Step("corpus", "noise", 1, {}, {}, random_bytes)
+    mix = Step("mix", "noisy", 1, {}, {"noise": noise}, join)
     first = make(noise, local).artifact
     before = make(mix, local).artifact.record
     (first.path / "words.txt").write_text("damaged")
@@ -136,7 +140,7 @@ def test_changed_code_is_reused_by_default_and_made_again_when_asked(
 
 
 def run_step(words: Step, count: int = 3) -> Step:
-    return Step("run", "stage1", 1, {"checkpoints": count}, {"mix": words}, "artifact_work:run")
+    return Step("run", "stage1", 1, {"checkpoints": count}, {"mix": words}, run)
 
 
 def test_checkpoints_are_artifacts_while_the_run_goes_on(store: Store, words: Step, journal: Path) -> None:
@@ -199,7 +203,7 @@ def test_a_superseded_run_commits_no_more_checkpoints(
     assert LeaseLog(store.objects, checkpoint(run, 99).folder).last() == (0, None)
 
 
-def test_superseded_work_stops_at_its_next_report(local: Store, words: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_superseded_work_stops_at_its_next_report(local: Store, words: Step) -> None:
     local.ttl = 0.06
 
     def work(job: Job) -> dict[str, Any]:
@@ -211,9 +215,8 @@ def test_superseded_work_stops_at_its_next_report(local: Store, words: Step, mon
             job.progress(number, 10**9, "steps")
         return {}
 
-    monkeypatch.setattr("artifact_work.words", work)
     with pytest.raises(SupersededError):
-        make(words, local)
+        make(replace(words, work=work), local)
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(

@@ -7,24 +7,27 @@ import sys
 from pathlib import Path
 
 import pytest
+from artifact_work import gated
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 
 TIMEOUT = 60.0
+STEP = Step("corpus", "wiki", 1, {"word": "soup"}, {}, gated)
 
 # Waits for a line on stdin, so that all start together; prints what came of it.
 STARTER = """
 import sys
 from pathlib import Path
+import artifact_work
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 root, scratch, ttl, work = sys.argv[1:]
 store = Store(root, Path(scratch), float(ttl))
 store.find(Step("warm", "up", 1))
-step = Step("corpus", "wiki", 1, {"word": "soup"}, {}, "artifact_work:" + work)
+step = Step("corpus", "wiki", 1, {"word": "soup"}, {}, getattr(artifact_work, work))
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -49,10 +52,6 @@ def go(process: "subprocess.Popen[str]") -> None:
 def line(process: "subprocess.Popen[str]") -> str:
     assert process.stdout is not None
     return process.stdout.readline().strip()
-
-
-def step(work: str = "words") -> Step:
-    return Step("corpus", "wiki", 1, {"word": "soup"}, {}, f"artifact_work:{work}")
 
 
 @pytest.mark.parametrize("sort", ["local", "s3"])
@@ -92,7 +91,7 @@ def test_a_killed_owner_is_taken_over_at_once(
     owner.kill()
     owner.communicate()
     monkeypatch.delenv("ARTIFACT_TEST_GATE")
-    made = make(step("gated"), Store(root, tmp_path / "mine", ttl=3600))
+    made = make(STEP, Store(root, tmp_path / "mine", ttl=3600))
     assert not made.reused and made.artifact.record.attempt == 2
 
 
@@ -108,11 +107,11 @@ def test_a_paused_owner_is_superseded_and_its_commit_refused(
     with monkeypatch.context() as patch:
         patch.delenv("ARTIFACT_TEST_GATE")
         told: list[object] = []
-        made = make(step("gated"), Store(root, ttl=1.0), waiting=told.append)
+        made = make(STEP, Store(root, ttl=1.0), waiting=told.append)
     assert not made.reused and len(told) == 1 and f"process {owner.pid} on " in str(told[0])
     owner.send_signal(signal.SIGCONT)
     gate.write_text("go on")
     assert owner.communicate(timeout=TIMEOUT)[0].split() == ["SupersededError"]
-    found = Store(root).find(step("gated"))
+    found = Store(root).find(STEP)
     assert found is not None and found.record == made.artifact.record
     assert [path.name for path in found.path.parent.glob("attempt-*")] == ["attempt-2"]

@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import artifact_work
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -101,7 +102,7 @@ def test_a_damaged_scratch_file_is_fetched_again(s3_root: str, words: Step, tmp_
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Step]:
     root = tmp_path_factory.mktemp("finished")
-    step = Step("corpus", "wiki", 1, {"word": "bit", "count": 40}, {}, "artifact_work:words")
+    step = Step("corpus", "wiki", 1, {"word": "bit", "count": 40}, {}, artifact_work.words)
     make(step, Store(root))
     return root, step
 
@@ -213,8 +214,8 @@ def test_names_bear_no_identity(store: Store, words: Step, journal: Path) -> Non
 
 
 def test_records_are_listed_in_order_without_what_is_not_complete(store: Store, words: Step) -> None:
-    other = Step("package", "nltk", 1, {}, {}, "artifact_work:words")
-    second = Step("corpus", "ai2", 1, {"word": "x"}, {}, "artifact_work:words")
+    other = Step("package", "nltk", 1, {}, {}, artifact_work.words)
+    second = Step("corpus", "ai2", 1, {"word": "x"}, {}, artifact_work.words)
     for step in (words, other, second):
         make(step, store)
     store.objects.write("corpus/notes.txt", b"a stray file")

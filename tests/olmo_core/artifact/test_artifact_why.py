@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from artifact_work import join, random_bytes, words
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -22,15 +23,15 @@ FIELDS: dict[str, Any] = {
 
 
 def corpus(fields: dict[str, Any] = FIELDS, name: str = "wiki", version: int = 1) -> Step:
-    return Step("corpus", name, version, fields, {}, "artifact_work:words")
+    return Step("corpus", name, version, fields, {}, words)
 
 
 def release(seed: int = 1, vocabulary: int = 8000, word: str = "soup") -> Step:
     """Return the last step of a small graph in which the corpus reaches the end along two ways."""
-    wiki = Step("corpus", "wiki", 1, {"word": word}, {}, "artifact_work:words")
-    tokenizer = Step("tokenizer", "bpe", 1, {"vocabulary": vocabulary}, {"wiki": wiki}, "artifact_work:join")
-    mix = Step("mix", "stage2", 1, {"seed": seed}, {"wiki": wiki, "bpe": tokenizer}, "artifact_work:join")
-    return Step("run", "ingredient1", 1, {"rate": 3e-4}, {"mix": mix}, "artifact_work:join")
+    wiki = Step("corpus", "wiki", 1, {"word": word}, {}, words)
+    tokenizer = Step("tokenizer", "bpe", 1, {"vocabulary": vocabulary}, {"wiki": wiki}, join)
+    mix = Step("mix", "stage2", 1, {"seed": seed}, {"wiki": wiki, "bpe": tokenizer}, join)
+    return Step("run", "ingredient1", 1, {"rate": 3e-4}, {"mix": mix}, join)
 
 
 def make_all(step: Step, store: Store) -> None:
@@ -166,8 +167,8 @@ def test_why_changes_nothing(local: Store) -> None:
 
 
 def test_an_input_made_again_with_other_content_is_the_reason(local: Store) -> None:
-    noise = Step("corpus", "noise", 1, {}, {}, "artifact_work:random_bytes")
-    mix = Step("mix", "noisy", 1, {}, {"noise": noise}, "artifact_work:join")
+    noise = Step("corpus", "noise", 1, {}, {}, random_bytes)
+    mix = Step("mix", "noisy", 1, {}, {"noise": noise}, join)
     first = make(noise, local).artifact
     make(mix, local)
     (first.path / "words.txt").unlink()

@@ -1,6 +1,5 @@
 """A bare executor: runs a step and what it rests on in folders of the test, with no store."""
 
-import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,9 +25,8 @@ def make(tmp_path: Path, results: dict[str, dict[str, Any]]) -> Make:
         out = tmp_path / "made" / step.folder
         if step.id not in results:
             out.mkdir(parents=True)
-            module, function = step.work.split(":")
-            work = getattr(importlib.import_module(module), function)
-            results[step.id] = work(Job(step=step, inputs=inputs, out=out))
+            assert step.work is not None
+            results[step.id] = step.work(Job(step=step, inputs=inputs, out=out))
         return Artifact(step, None, out)  # type: ignore[arg-type]
 
     return run

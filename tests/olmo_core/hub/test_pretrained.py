@@ -16,7 +16,7 @@ from olmo_core.artifact.files import LfsPointerError
 from olmo_core.artifact.job import Job, Placement
 from olmo_core.hub.convert import ConversionError, read_hub_model
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.import_model import folder_digest, take_pretrained
+from olmo_core.hub.import_model import folder_digest
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_config, load_model
@@ -36,8 +36,8 @@ def take(tmp_path):
         out = tmp_path / "taken"
         out.mkdir()
         step = pretrained_step(PretrainedConfig(**config))
-        assert step.work == "olmo_core.hub.import_model:take_pretrained"
-        return out, take_pretrained(Job(step=step, inputs={}, out=out, placement=Placement(hub=hub and hub.url)))
+        assert step.work is not None
+        return out, step.work(Job(step=step, inputs={}, out=out, placement=Placement(hub=hub and hub.url)))
 
     return run
 

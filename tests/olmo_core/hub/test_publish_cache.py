@@ -197,7 +197,7 @@ def test_two_processes_publish_side_by_side(tmp_path, target, revision, native):
         "sys.path.insert(0, sys.argv[1])\n"
         "from hub_folder import entries\n"
         "from olmo_core.hub.cache import LocalCache\n"
-        "from olmo_core.hub.target import Revision\n"
+        "from olmo_core.hub.target import RevisionFiles\n"
         "target = LocalCache(Path(sys.argv[2]), 'olmo/tiny')\n"
         "for folder in map(Path, sys.argv[3:]):\n"
         "    made = RevisionFiles(folder.name, folder, entries(folder))\n"

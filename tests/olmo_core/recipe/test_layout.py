@@ -1,5 +1,10 @@
 """What steps follow from a recipe: graphs of stages and soups, names, and what cannot be laid out."""
 
+import json
+import pickle
+import subprocess
+import sys
+
 import pytest
 from plans import MICRO, SINGLE, changed, planned, resting_on
 
@@ -45,6 +50,33 @@ def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
     ):
         with pytest.raises(ConfigError, match=message):
             planned(f"--stages.stage1.start={start_of}")
+
+
+UNPICKLED = """
+import json, pickle, sys
+steps = pickle.load(sys.stdin.buffer)
+works = [step.work and [step.work.__module__, step.work.__qualname__] for step in steps]
+heavy = {"torch", "transformers", "requests", "huggingface_hub"} & sys.modules.keys()
+print(json.dumps([[step.id for step in steps], works, sorted(heavy)]))
+"""
+
+
+def test_a_pickled_step_brings_a_worker_its_id_and_function_and_no_heavy_import() -> None:
+    place = "{repo: allenai/OLMo-2-1124-7B, revision: " + "a" * 40 + "}"
+    plans = (
+        planned(f"--stages.stage1.start={place}"),
+        lay_out_repository(MICRO.recipe, "org/model", {"main": "c" * 40}),
+        lay_out(load_recipe("olmo2-1b")),
+    )
+    steps = [step for plan in plans for step in plan.steps]
+    run = subprocess.run(
+        [sys.executable, "-c", UNPICKLED], input=pickle.dumps(steps), capture_output=True, check=True, timeout=60
+    )
+    ids, works, heavy = json.loads(run.stdout)
+    assert ids == [step.id for step in steps]
+    assert works == [step.work and [step.work.__module__, step.work.__qualname__] for step in steps]
+    assert heavy == []
+    assert {step.kind for step in steps if step.work is None} == {"checkpoint"}
 
 
 def test_a_repository_is_evaluated_by_commit_as_models_of_ours_are() -> None:

@@ -44,7 +44,7 @@ def commit(plan: Plan, store: Store, step: Step) -> Record:
         result = _work(plan, step, attempt.out)
         inputs = {role: store.peek(source) for role, source in step.inputs.items()}
         energy = READINGS if step.kind == "run" else None
-        return attempt.commit(result, inputs, energy).record
+        return attempt.commit(result, inputs, step.work or step.inputs["run"].work, energy).record
 
 
 def history(plan: Plan, run: Step) -> list[dict[str, float]]:

@@ -7,7 +7,19 @@ import fsspec
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_world import EAGER, LENGTH, MODEL, STEPS, config, contents, everything, mixed, run, train_here
+from training_world import (
+    EAGER,
+    LENGTH,
+    MODEL,
+    STEPS,
+    config,
+    contents,
+    everything,
+    mixed,
+    name_tokens,
+    run,
+    train_here,
+)
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
@@ -28,7 +40,7 @@ def test_token_files_in_a_store_elsewhere_make_the_same_bits(whole: tuple[Store,
     assert here is not None
     fsspec.filesystem("memory").pipe_file("/made.npy", (here.path / "part-00000.npy").read_bytes())
     there = Store(str(tmp_path))
-    source = Step("tokens", "there", 1, {}, mixed(there).inputs["made/00000"].inputs, "training_world:name_tokens")
+    source = Step("tokens", "there", 1, {}, mixed(there).inputs["made/00000"].inputs, name_tokens)
     mix = mix_step("made-up", MixConfig(weights={"made": 1.0}), 4096, LENGTH, 0, {"made/00000": source})
     step = run_step("run", config(), MODEL, mix)
     for each in step.closure():

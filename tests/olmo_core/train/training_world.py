@@ -48,9 +48,9 @@ def name_tokens(job: Job) -> dict[str, Any]:
 
 def mixed(store: Store, tokens: int = 4096, seed: int = 1) -> Step:
     """The step of a mix of one source, made."""
-    tokenizer = Step("tokenizer", "none", 1, work="training_world:write_nothing")
+    tokenizer = Step("tokenizer", "none", 1, work=write_nothing)
     fields = {"tokens": tokens, "seed": seed}
-    source = Step("tokens", "made-up", 1, fields, {"tokenizer": tokenizer}, "training_world:write_tokens")
+    source = Step("tokens", "made-up", 1, fields, {"tokenizer": tokenizer}, write_tokens)
     mix = mix_step("made-up", MixConfig(weights={"made": 1.0}), tokens, LENGTH, 0, {"made/00000": source})
     for step in mix.closure():
         make(step, store)

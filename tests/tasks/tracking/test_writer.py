@@ -6,7 +6,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow_view import View
-from tiny_release import loss
+from tiny_release import evaluate, loss, make_soup
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
@@ -50,9 +50,9 @@ def test_a_release_has_the_scores_of_its_main(view, told):
 
 def test_models_of_a_repository_are_evaluated_and_stand_on_the_curve_of_their_run(told, tmp_path):
     client, store = told.database("repository"), Store(tmp_path)
-    model = Step("pretrained", "theirs-step7", 1, {"commit": "a"}, {}, "tiny_release:make_soup")
+    model = Step("pretrained", "theirs-step7", 1, {"commit": "a"}, {}, make_soup)
     inputs = {"model": model, "heldout/wiki": told.release.corpus}
-    result = Step("result", "theirs-step7", 1, {}, inputs, "tiny_release:evaluate")
+    result = Step("result", "theirs-step7", 1, {}, inputs, evaluate)
     with EventLog(tmp_path / "outbox", "tiny", "r2") as outbox:
         for step in (told.release.corpus, result.inputs["model"], result):
             outbox.step(store.root, make(step, store).artifact.record, reused=False)

@@ -1,6 +1,8 @@
 """Runs as jobs of Ray Train: workers that are asked to stop, beside the same run by one process; a dead controller."""
 
+import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -30,7 +32,10 @@ PATIENCE = 120  # seconds
 
 
 @pytest.fixture
-def board(tmp_path: Path) -> Iterator[Any]:
+def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.setenv(
+        "PYTHONPATH", os.pathsep.join(filter(None, sys.path))
+    )  # workers import the functions that steps refer to
     cluster = Cluster(None, 2)
     try:
         import ray
