@@ -23,7 +23,6 @@ class Workers(Section):
     cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
     gpus: float = Field(0, ge=0, description="GPUs of one worker.")
     placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
-    restarts: int = Field(2, ge=0, description="Restarts of a run whose worker died, before the run counts as failed.")
 
 
 class Training(Section):
