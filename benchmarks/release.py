@@ -21,6 +21,7 @@ from release_times import where_the_time_went
 from rich.console import Console
 
 from flows.cli.tables import print_table
+from infra.profile import load_profile
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
@@ -29,7 +30,6 @@ from olmo_core.hub.revision import native_step
 from olmo_core.hub.target import RevisionFiles
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 

@@ -16,8 +16,8 @@ from prefect.events.schemas.events import ResourceSpecification
 from pydantic import SecretStr
 
 from flows.nightly import REGRESSION
+from infra.profile import Profile
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import Profile
 
 SILENCE = timedelta(seconds=75)  # heartbeats come every 30 s, and one may be late
 _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Cached")

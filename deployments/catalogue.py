@@ -23,8 +23,8 @@ from flows.publish import publish
 from flows.release import release
 from flows.soup import soup
 from flows.stage import stage
+from infra.profile import Profile
 from olmo_core.recipe.overrides import ConfigError, is_path
-from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
 
 

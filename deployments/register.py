@@ -16,9 +16,9 @@ from prefect.exceptions import ObjectAlreadyExists
 
 from deployments.automations import automations, put
 from deployments.catalogue import catalogue
+from infra.profile import load_profile
 from infra.services.programs import POOL
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import load_profile
 
 
 def register(recipes: Sequence[str], profile: str) -> list[str]:

@@ -17,11 +17,11 @@ from flows.interruption import heeding
 from flows.missing import check_sources, missing_results, to_make
 from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
 from flows.repository import models_bytes, repository_plan
+from infra.profile import Profile, load_profile
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
 from tasks.session import Session

@@ -8,6 +8,7 @@ from flows.missing import check_inputs
 from infra.doctor import Finding, before_a_release, room
 from infra.machine import cores
 from infra.patience import Show
+from infra.profile import Profile, load_profile
 from infra.services.errors import ServiceError
 from infra.services.group import await_services, connected
 from olmo_core.artifact.identity import Step
@@ -18,7 +19,6 @@ from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 from tasks.session import Session, hold, opened, target_of
 from tasks.tracking.tracker import Tracking

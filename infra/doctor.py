@@ -22,11 +22,11 @@ from typing import Any
 import psutil
 
 from infra.ports import HOST
+from infra.profile import Profile
 from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
 from infra.services.group import connected, services_up, taken_ports, unhealthy
 from olmo_core.artifact.objects import open_objects
-from olmo_core.recipe.profile import Profile
 
 SPARE_BYTES = 500_000_000  # beside artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
 CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"  # of botocore since 2025, which older stores answer with an error

@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from infra.profile import Profile
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Progress
 from olmo_core.artifact.store import Store
@@ -19,7 +20,6 @@ from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.publication import Publication, shown
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.recipe import Recipe
 from tasks.tracking.events import EventLog
 from tasks.workers.failures import EndedError

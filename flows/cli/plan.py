@@ -8,12 +8,12 @@ from rich.console import Console
 from flows.cli.tables import print_table
 from flows.opening import open_store, read_plan
 from infra.machine import cores, known_machine, measured_machine
+from infra.profile import Profile, load_profile
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.estimate import Estimate, uses_gpu
 from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.quantity import show_bytes, show_count, show_duration, show_energy, show_flops
 from olmo_core.report.summary import summary
 from olmo_core.report.tables import verdict_rows, verdicts

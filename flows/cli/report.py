@@ -4,8 +4,8 @@ from pathlib import Path
 
 from flows.opening import open_store, read_plan
 from infra.machine import known_machine
+from infra.profile import load_profile
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import load_profile
 from olmo_core.report.page import render
 
 

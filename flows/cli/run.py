@@ -18,6 +18,7 @@ from flows.opening import bytes_to_write, check, check_room, check_target, open_
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
+from infra.profile import Profile, load_profile
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.imports import swift_imports
@@ -25,7 +26,6 @@ from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows
 from olmo_core.report.words import duration
 from tasks.session import Session

@@ -8,9 +8,9 @@ from flows.interruption import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
 from infra.doctor import Finding, examine
 from infra.machine import cores, measured_machine, processor
+from infra.profile import Profile, load_profile
 from infra.services.group import bring_up, environment_file, services_up, states, take_down
 from olmo_core.artifact.source import environment
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import Recipe
 
 

@@ -6,10 +6,10 @@ from rich.console import Console
 
 from flows.cli.tables import print_table
 from flows.opening import open_store
+from infra.profile import load_profile
 from olmo_core.artifact.record import Record
 from olmo_core.hub.names import in_order
 from olmo_core.recipe.kinds import RUN_KINDS
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.quantity import show_count
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
 from olmo_core.report.words import duration

@@ -5,8 +5,8 @@ from typing import Any
 from rich.console import Console
 
 from flows.opening import open_store, read_plan
+from infra.profile import load_profile
 from olmo_core.artifact.why import why
-from olmo_core.recipe.profile import load_profile
 
 
 def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:

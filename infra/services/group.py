@@ -12,13 +12,13 @@ from pathlib import Path
 from infra.environment import RAY_CLUSTER, SERVERS, forget, loopback_directly
 from infra.patience import Lines, Show
 from infra.ports import HOST, holder
+from infra.profile import Profile
 from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
 from infra.services.health import Tell, await_health, trouble, works
 from infra.services.programs import Service, client_settings, ray_folder, server_environment, services
 from infra.services.supervisor import Group
 from infra.services.tokens import Tokens, as_exports, tokens, write_private
-from olmo_core.recipe.profile import Profile
 
 FOLDER = "services"
 

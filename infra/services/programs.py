@@ -13,11 +13,11 @@ from pathlib import Path
 
 from infra.ports import HOST
 from infra.prefect_server import client_environment, database_url
+from infra.profile import Profile
 from infra.ray_cluster import LOOPBACK, QUIET, SOCKET_BYTES
 from infra.services import postgres
 from infra.services.supervisor import Program, short_path
 from infra.services.tokens import USER, Tokens
-from olmo_core.recipe.profile import Profile
 
 POOL = "olmo"
 AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # told to end, Ray waits 30 s for other nodes to take its work

@@ -1,1 +1,1 @@
-"""Recipes and profiles, overrides, and the plan of steps they make."""
+"""Recipes, overrides, the plan of steps they make, and what that takes in time and bytes."""

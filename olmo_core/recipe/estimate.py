@@ -10,11 +10,11 @@ from functools import cached_property
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
+from olmo_core.recipe.compute import Budget, Compute, Workers
 from olmo_core.recipe.kinds import BACKGROUND_PARTS, Lane, Weights, kind_called
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.past import Past
 from olmo_core.recipe.plan import Plan, Run
-from olmo_core.recipe.profile import Budget, Profile, Workers
 from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
 from olmo_core.recipe.size import scoring_flops, token_file_bytes
 from olmo_core.train.compilation import compiles
@@ -76,14 +76,14 @@ class Estimate:
 
 
 def estimate(
-    plan: Plan, steps: Iterable[Step], records: Iterable[Record], profile: Profile, machine: Machine | None = None
+    plan: Plan, steps: Iterable[Step], records: Iterable[Record], compute: Compute, machine: Machine | None = None
 ) -> Estimate:
     """Return the predicted cost of making `steps`; see `estimate_parts`."""
-    return whole(estimate_parts(plan, steps, records, profile, machine), plan, profile, machine)
+    return whole(estimate_parts(plan, steps, records, compute, machine), plan, compute, machine)
 
 
 def estimate_parts(
-    plan: Plan, steps: Iterable[Step], records: Iterable[Record], profile: Profile, machine: Machine | None = None
+    plan: Plan, steps: Iterable[Step], records: Iterable[Record], compute: Compute, machine: Machine | None = None
 ) -> dict[str, Estimate]:
     """Return the predicted cost of making `steps`, by the parts that have some of them.
 
@@ -91,11 +91,11 @@ def estimate_parts(
         plan: has all of the steps.
         steps: what has to be made.
         records: of what was made before.
-        profile: says where it runs.
+        compute: what it runs on.
         machine: what this machine does; times on its CPU are not known without it.
     """
     todo = {step.id for step in steps}
-    prediction = _Prediction(plan, Past(records), profile, machine)
+    prediction = _Prediction(plan, Past(records), compute, machine)
     parts = {}
     for part in plan.parts:
         if own := [step for step in plan.steps_of(part) if step.id in todo]:
@@ -104,7 +104,7 @@ def estimate_parts(
     return parts
 
 
-def whole(parts: Mapping[str, Estimate], plan: Plan, profile: Profile, machine: Machine | None) -> Estimate:
+def whole(parts: Mapping[str, Estimate], plan: Plan, compute: Compute, machine: Machine | None) -> Estimate:
     """Return the cost of a release from that of its parts.
 
     Evaluation and publishing go on beside training, so they take time of their own only where it leaves no core free.
@@ -116,9 +116,9 @@ def whole(parts: Mapping[str, Estimate], plan: Plan, profile: Profile, machine: 
     if not unknown:
         taken = {part: each.minutes or 0.0 for part, each in parts.items()}
         beside = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
-        hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, profile, machine))
+        hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, compute, machine))
         minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(beside, hidden)
-        kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, profile)
+        kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, compute)
     return Estimate(
         sum(each.steps for each in parts.values()),
         sum(each.tokens for each in parts.values()),
@@ -136,7 +136,7 @@ class _Prediction:
 
     plan: Plan
     past: Past
-    profile: Profile
+    compute: Compute
     machine: Machine | None
 
     def stage(self, runs: list[Run], steps: list[Step]) -> Estimate:
@@ -147,13 +147,13 @@ class _Prediction:
             rate, basis = self._training_rate(runs)
             before = STAGE_SECONDS + (COMPILE_SECONDS if self._compiled(runs) else 0.0)
             seconds = None if rate is None else before * _pace(self.machine) + work / rate
-        on_gpu = uses_gpu(self.plan.workers(runs[0].step, self.profile))
+        on_gpu = uses_gpu(self.plan.workers(runs[0].step, self.compute))
         return Estimate(
             len(steps),
             sum(run.config.tokens for run in runs),
             work,
             None if seconds is None else seconds / 60,
-            None if seconds is None or on_gpu else _kwh(seconds / 60, self.profile),
+            None if seconds is None or on_gpu else _kwh(seconds / 60, self.compute),
             int(sum(self._bytes(step) for step in steps)),
             "" if seconds is None else basis,
             (GPU_RATE if on_gpu else CPU_RATE) if seconds is None else "",
@@ -161,9 +161,9 @@ class _Prediction:
 
     def steps(self, part: str, steps: list[Step]) -> Estimate:
         """Return the cost of the steps of a part that trains nothing."""
-        cores = self.machine.cores if self.machine is not None else self.profile.background_workers
-        lanes = {"data": min(cores, self.profile.ray.cpus or cores), "soup": 1}.get(
-            part, min(cores, self.profile.background_workers)
+        cores = self.machine.cores if self.machine is not None else self.compute.background_workers
+        lanes = {"data": min(cores, self.compute.logical_cpus or cores), "soup": 1}.get(
+            part, min(cores, self.compute.background_workers)
         )
         each = [self._seconds(step) for step in steps]
         found = [seconds for seconds in each if seconds is not None]
@@ -173,9 +173,9 @@ class _Prediction:
         return Estimate(
             len(steps),
             minutes=minutes,
-            kwh=None if minutes is None else _kwh(minutes, self.profile),
+            kwh=None if minutes is None else _kwh(minutes, self.compute),
             bytes=int(sum(self._bytes(step) for step in steps)),
-            unknown="" if minutes is not None else GPU_RATE if self.profile.placement.device == "cuda" else CPU_RATE,
+            unknown="" if minutes is not None else GPU_RATE if self.compute.placement.device == "cuda" else CPU_RATE,
         )
 
     def _recorded(self, runs: list[Run]) -> float | None:
@@ -190,16 +190,16 @@ class _Prediction:
 
     def _training_rate(self, runs: list[Run]) -> tuple[float | None, str]:
         """FLOP/s of all runs of a stage together, and whose rate it is; runs on this machine share it."""
-        workers, speed = self.plan.workers(runs[0].step, self.profile), self.profile.speed.flops_per_second
-        at_once = side_by_side(self.profile, workers, len(runs))
+        workers, speed = self.plan.workers(runs[0].step, self.compute), self.compute.speed.flops_per_second
+        at_once = side_by_side(self.compute, workers, len(runs))
         if speed is not None and uses_gpu(workers):
             return (
                 speed * workers.count * at_once,
                 f"{max(1, workers.gpus) * workers.count * at_once:g} GPUs by the profile",
             )
         if speed is not None:
-            here = self.profile.ray.address is None
-            return speed * (1 if here else workers.count * at_once), "the rate of the profile"
+            machines = workers.count * at_once if self.compute.remote else 1
+            return speed * machines, "the rate of the profile"
         if uses_gpu(workers) or self.machine is None:
             return None, ""
         threads = at_once * workers.count * workers.placement.threads
@@ -210,7 +210,7 @@ class _Prediction:
         return rate, f"{show_count(rate / 1e9)} GFLOP/s of this machine, as measured"
 
     def _compiled(self, runs: list[Run]) -> bool:
-        placement = self.plan.workers(runs[0].step, self.profile).placement
+        placement = self.plan.workers(runs[0].step, self.compute).placement
         return compiles(runs[0].model, runs[0].config, placement)
 
     def _seconds(self, step: Step) -> float | None:
@@ -229,7 +229,7 @@ class _Prediction:
 
     def _scoring_rate(self) -> float | None:
         """FLOP/s of one evaluation."""
-        placement, speed = self.profile.placement, self.profile.speed.flops_per_second
+        placement, speed = self.compute.placement, self.compute.speed.flops_per_second
         if placement.device == "cuda":
             return speed
         if self.machine is None:
@@ -262,7 +262,7 @@ class _Prediction:
     def _weights(self) -> Weights:
         stored = self.plan.recipe.shape.parameters * WEIGHT_BYTES
         exported = stored * (0.5 if self.plan.recipe.release.dtype == "bfloat16" else 1)
-        return Weights(stored, exported, exported if self.profile.hub.endpoint is None else 0.0)
+        return Weights(stored, exported, exported if self.compute.copies_revisions else 0.0)
 
 
 def uses_gpu(workers: Workers) -> bool:
@@ -270,19 +270,19 @@ def uses_gpu(workers: Workers) -> bool:
     return workers.gpus > 0 or workers.placement.device == "cuda"
 
 
-def side_by_side(profile: Profile, workers: Workers, runs: int) -> int:
+def side_by_side(compute: Compute, workers: Workers, runs: int) -> int:
     """Return how many of the runs of a stage train at once."""
-    if profile.ray.cpus is None:
+    if compute.logical_cpus is None:
         return runs
-    return max(1, min(runs, int(profile.ray.cpus / (workers.cpus * workers.count))))
+    return max(1, min(runs, int(compute.logical_cpus / (workers.cpus * workers.count))))
 
 
-def _leaves_room(plan: Plan, stage: str, profile: Profile, machine: Machine | None) -> bool:
+def _leaves_room(plan: Plan, stage: str, compute: Compute, machine: Machine | None) -> bool:
     """Whether a stage leaves a core free on the machine that evaluates."""
-    workers = plan.workers(plan.runs[stage][0].step, profile)
-    if uses_gpu(workers) or profile.ray.address is not None or machine is None:
+    workers = plan.workers(plan.runs[stage][0].step, compute)
+    if uses_gpu(workers) or compute.remote or machine is None:
         return True
-    at_once = side_by_side(profile, workers, len(plan.runs[stage]))
+    at_once = side_by_side(compute, workers, len(plan.runs[stage]))
     return at_once * workers.count * workers.placement.threads < machine.cores
 
 
@@ -290,5 +290,5 @@ def _pace(machine: Machine | None) -> float:
     return machine.pace if machine is not None else 1.0
 
 
-def _kwh(minutes: float, profile: Profile) -> float:
-    return minutes * 60 * profile.speed.watts / 3.6e6
+def _kwh(minutes: float, compute: Compute) -> float:
+    return minutes * 60 * compute.speed.watts / 3.6e6

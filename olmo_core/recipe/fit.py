@@ -1,21 +1,21 @@
-"""Whether the workers of a profile can train what a plan asks for: what only both together say, before a start."""
+"""Whether the workers of a profile can train what a plan asks for: faults of neither alone, found before a start."""
 
 import math
 from collections.abc import Iterable
 
 from olmo_core.artifact.identity import Step
+from olmo_core.recipe.compute import Compute, Workers
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, Run
-from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.train.sharing import check_sharing
 
 
-def check_fit(plan: Plan, profile: Profile, todo: Iterable[Step], cores: int) -> None:
+def check_fit(plan: Plan, compute: Compute, todo: Iterable[Step], cores: int) -> None:
     """Look at every stage of which a run has to be made.
 
     Args:
         plan: has the stages.
-        profile: has their workers.
+        compute: has their workers.
         todo: steps that have to be made.
         cores: CPUs of this machine.
 
@@ -24,14 +24,15 @@ def check_fit(plan: Plan, profile: Profile, todo: Iterable[Step], cores: int) ->
             that is started can ever hold; Ray would wait for them.
     """
     ids = {step.id for step in todo}
+    cpus = None if compute.remote else compute.logical_cpus or cores
     for stage, runs in plan.runs.items():
         if any(run.step.id in ids for run in runs):
             which = "single" if len(runs) == 1 else "seeds"
-            workers = plan.workers(runs[0].step, profile)
+            workers = plan.workers(runs[0].step, compute)
             try:
-                _check(runs[0], workers, profile.ray.cpus or cores if profile.ray.address is None else None)
+                _check(runs[0], workers, cpus)
             except ValueError as error:
-                raise ConfigError(f"stages.{stage} on training.{which} of profile {profile.name}: {error}") from error
+                raise ConfigError(f"stages.{stage} on training.{which} of profile {compute.name}: {error}") from error
 
 
 def _check(run: Run, workers: Workers, cpus: int | None) -> None:

@@ -9,8 +9,8 @@ from functools import cached_property
 
 from olmo_core.artifact.identity import Step, canonical, closure
 from olmo_core.model.config import ModelConfig
+from olmo_core.recipe.compute import Compute, Workers
 from olmo_core.recipe.kinds import STAGE, Lane, kind_called
-from olmo_core.recipe.profile import Profile, Workers
 from olmo_core.recipe.recipe import Recipe, SeedGroup
 from olmo_core.train.config import TrainingConfig
 
@@ -144,10 +144,10 @@ class Plan:
         scored = self.results[run.end.id].inputs
         return sorted(name for name in self.recipe.mixes[run.group.mix].weights if f"heldout/{name}" in scored)
 
-    def workers(self, step: Step, profile: Profile) -> Workers:
+    def workers(self, step: Step, compute: Compute) -> Workers:
         """Return the workers of a `run` step."""
         alone = len(self.runs[self.run_of(step).stage]) == 1
-        return profile.training.single if alone else profile.training.seeds
+        return compute.training.single if alone else compute.training.seeds
 
     def tags(self, step: Step) -> list[str]:
         """Return what a dashboard should be able to find a step by: stage and seed of what a run made."""

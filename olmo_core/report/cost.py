@@ -5,10 +5,10 @@ from datetime import datetime
 
 from olmo_core.artifact.record import Record
 from olmo_core.recipe.carbon import kilograms_per_kwh
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.estimate import Estimate, estimate
 from olmo_core.recipe.kinds import Lane, kind_called
 from olmo_core.recipe.machine import Machine
-from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count, show_duration, show_energy, show_flops
 from olmo_core.report.figure import Table
 from olmo_core.report.view import ReleaseView
@@ -18,9 +18,9 @@ NONE = "-"
 MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # of a record's readings; the rest of its kwh was estimated
 
 
-def cost_table(release: ReleaseView, profile: Profile, machine: Machine | None = None) -> Table:
-    """Return predicted against actual; predicted is what profile and machine say with nothing made yet."""
-    cost = estimate(release.plan, release.plan.steps, (), profile, machine)
+def cost_table(release: ReleaseView, compute: Compute, machine: Machine | None = None) -> Table:
+    """Return predicted against actual; predicted with nothing made yet."""
+    cost = estimate(release.plan, release.plan.steps, (), compute, machine)
     time = NONE if cost.minutes is None else show_duration(60 * cost.minutes)
     tokens, flops = 0, 0.0
     for run in (run for runs in release.plan.runs.values() for run in runs):
@@ -37,7 +37,7 @@ def cost_table(release: ReleaseView, profile: Profile, machine: Machine | None =
         ("time of all steps, one after the other", NONE, duration(worked)),
         ("energy", NONE if cost.kwh is None else show_energy(cost.kwh), _sum(records, "kwh", show_energy)),
         ("of it read from hardware counters", NONE, _measured(records)),
-        ("CO2e", _predicted_co2e(cost, profile), _sum(records, "co2e_kg", mass)),
+        ("CO2e", _predicted_co2e(cost, compute), _sum(records, "co2e_kg", mass)),
     ]
     return Table("Predicted before anything was made, and actual", ("quantity", "predicted", "actual"), rows)
 
@@ -73,10 +73,10 @@ def seconds_at_work(records: Iterable[Record]) -> float:
     return seconds
 
 
-def _predicted_co2e(cost: Estimate, profile: Profile) -> str:
-    if profile.country is None or cost.kwh is None:
+def _predicted_co2e(cost: Estimate, compute: Compute) -> str:
+    if compute.country is None or cost.kwh is None:
         return NONE
-    return mass(cost.kwh * kilograms_per_kwh(profile.country))
+    return mass(cost.kwh * kilograms_per_kwh(compute.country))
 
 
 def _measured(records: list[Record]) -> str:

@@ -15,9 +15,9 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.hub.card import ARCHITECTURES
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from olmo_core.recipe.quantity import show_count
 from olmo_core.report.comparison import candidates_table, comparison_figure
 from olmo_core.report.cost import cost_table, kinds_table
@@ -33,7 +33,7 @@ NONE = "-"
 MOST_OF_A_KIND = 200  # steps listed one by one; OLMo 2 1B has 1,980 checkpoints, each with three steps that follow
 
 
-def render(plan: Plan, store: Store, profile: Profile, machine: Machine | None = None) -> str:
+def render(plan: Plan, store: Store, compute: Compute, machine: Machine | None = None) -> str:
     """Return the page of a release, whole or half made, as HTML."""
     release = read_release(plan, store)
     runs = [run for runs in plan.runs.values() for run in runs]
@@ -71,8 +71,8 @@ def render(plan: Plan, store: Store, profile: Profile, machine: Machine | None =
         revisions=_revisions(release),
         mixes=_mixes(release),
         sources=sources_table(release),
-        cost=cost_table(release, profile, machine),
-        country=profile.country,
+        cost=cost_table(release, compute, machine),
+        country=compute.country,
         kinds=kinds_table(release),
         origin=_origin(release.records.values()),
     )

@@ -7,10 +7,10 @@ from typing import Any
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.why import Why
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.estimate import estimate_parts, whole
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from olmo_core.report.reasons import reasons
 
 
@@ -18,7 +18,7 @@ def summary(
     plan: Plan,
     verdicts: Mapping[str, Why],
     records: Sequence[Record],
-    profile: Profile,
+    compute: Compute,
     machine: Machine | None,
     parts: Sequence[str] = (),
 ) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def summary(
         plan: the plan.
         verdicts: id of a step -> whether and why it runs.
         records: of the store, to judge the cost by.
-        profile: where it runs.
+        compute: what they run on.
         machine: what this machine does.
         parts: those that are run.
 
@@ -38,10 +38,10 @@ def summary(
     """
     steps = {part: plan.steps_of(part) for part in parts or plan.parts}
     todo = [step for own in steps.values() for step in own if not verdicts[step.id].hit]
-    costs = estimate_parts(plan, todo, records, profile, machine)
+    costs = estimate_parts(plan, todo, records, compute, machine)
     found = [(part, step, verdicts[step.id]) for part, own in steps.items() for step in own]
     return {
-        "predicted": asdict(whole(costs, plan, profile, machine)),
+        "predicted": asdict(whole(costs, plan, compute, machine)),
         "parts": [
             _row(part, own, verdicts) | (asdict(costs[part]) if part in costs else {}) for part, own in steps.items()
         ],

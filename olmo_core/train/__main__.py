@@ -7,7 +7,7 @@ What they leave in the store of the profile is what a release leaves there. What
 checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Ctrl-C and
 SIGTERM let it save after the step in hand and end with code 130 or 143; started again, it goes on.
 
-An entry, so it may use what is above this room: recipe and profile.
+An entry that nothing imports, so it may use what is above this room: the recipe, and the profile from the floor above.
 """
 
 import argparse
@@ -18,14 +18,15 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError, overrides_of
 from olmo_core.recipe.plan import Plan, Run
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.tokens.ranges import RangeError
 
@@ -88,6 +89,8 @@ def _stoppable() -> Iterator[None]:
 
 
 def _train(given: argparse.Namespace, overrides: list[str]) -> int:
+    from infra.profile import load_profile  # now that our packages come before others of their names
+
     profile = load_profile(given.profile)
     plan = _plan(given, overrides, profile)
     runs = _runs(plan, given.stage, given.seed)
@@ -114,7 +117,7 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
     return 0
 
 
-def _plan(given: argparse.Namespace, overrides: list[str], profile: Profile) -> Plan:
+def _plan(given: argparse.Namespace, overrides: list[str], compute: Compute) -> Plan:
     if (given.load_path is not None) != given.reset_trainer_state:
         raise ConfigError(
             "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or "
@@ -126,7 +129,7 @@ def _plan(given: argparse.Namespace, overrides: list[str], profile: Profile) -> 
     if given.load_path is not None:
         from olmo_core.hub.address import pretrained_at
 
-        start = pretrained_at(given.load_path, profile.training.single.placement.hub).model_dump(exclude_none=True)
+        start = pretrained_at(given.load_path, compute.training.single.placement.hub).model_dump(exclude_none=True)
         recipe = load_recipe(given.recipe, [*overrides, f"--stages.{given.stage}.start={json.dumps(start)}"])
     try:
         return lay_out(recipe)
@@ -161,4 +164,5 @@ class Shown:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `infra` is a name that a user's folder may have too
     sys.exit(main(sys.argv[1:]))

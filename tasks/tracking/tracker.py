@@ -3,8 +3,8 @@
 import os
 
 from infra.ports import HOST
+from infra.profile import Profile
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from tasks.tracking.events import EventLog, SilentEventLog
 from tasks.tracking.queue import EventQueue
 from tasks.tracking.sender import hide_credentials, start_sender

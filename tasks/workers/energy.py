@@ -20,7 +20,7 @@ import psutil
 
 from olmo_core.artifact.job import Placement
 from olmo_core.recipe.carbon import kilograms_per_kwh
-from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.compute import Compute
 
 RAPL = Path("/sys/class/powercap")
 SAMPLE_SECONDS = 60.0  # a RAPL counter begins anew after 262 kJ or less, which is 11 minutes at 400 W
@@ -46,9 +46,9 @@ class Meter:
     processes: int = 1
 
     @classmethod
-    def of(cls, profile: Profile, placement: Placement, processes: int = 1) -> Self:
-        """Return the meter of a profile for a placement."""
-        return cls(profile.speed.watts, profile.country, placement.device == "cuda", processes)
+    def of(cls, compute: Compute, placement: Placement, processes: int = 1) -> Self:
+        """Return the meter for work at a placement."""
+        return cls(compute.speed.watts, compute.country, placement.device == "cuda", processes)
 
     @contextmanager
     def __call__(self) -> Iterator[dict[str, float]]:

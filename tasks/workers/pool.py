@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from infra.profile import Profile
 from infra.ray_cluster import Cluster
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Placement
@@ -21,7 +22,6 @@ from olmo_core.artifact.store import Store
 from olmo_core.hub.publication import Publication, publish
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.kinds import Lane, kind_called
-from olmo_core.recipe.profile import Profile
 from tasks.tracking.events import EventLog
 from tasks.workers.energy import Meter
 from tasks.workers.failures import EndedError

@@ -12,7 +12,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
-from olmo_core.recipe.profile import Workers as WorkerSpec
+from olmo_core.recipe.compute import Workers as WorkerSpec
 from tasks.workers.energy import Meter
 from tasks.workers.listener import Listener
 from tasks.workers.progress import Reporter

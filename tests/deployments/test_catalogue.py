@@ -6,8 +6,8 @@ import pytest
 from deployments.automations import SILENCE, automations
 from deployments.catalogue import catalogue
 from flows.release import stage_flow
+from infra.profile import load_profile
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 LAPTOP = load_profile("laptop")

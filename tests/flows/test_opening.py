@@ -8,8 +8,8 @@ from rich.console import Console
 
 from flows.cli.plan import survey
 from flows.opening import check_target, read_plan
+from infra.profile import Profile
 from infra.services.errors import ServiceError
-from olmo_core.recipe.profile import Profile
 
 REPO = "olmo-release/micro"
 

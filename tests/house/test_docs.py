@@ -12,12 +12,12 @@ import pytest
 from pages import ROOT, Block, blocks
 from pydantic import BaseModel, ConfigDict, Field
 
+from infra.profile import load_profile
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.documents.document import Document
 from olmo_core.documents.sources.archive import read_members
 from olmo_core.recipe.layout import lay_out
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 YAML = [block for block in blocks("docs/write-a-recipe.md") if block.language == "yaml"]

@@ -105,6 +105,9 @@ def test_imports_only_go_down() -> None:
         ("olmo_core/train/stray.py", "import olmo_core.hub.names", "rooms of olmo_core"),
         ("olmo_core/serve/__init__.py", "", "rooms of olmo_core"),
         ("olmo_core/train/stray.py", "import mlflow", "no orchestrator"),
+        ("olmo_core/train/stray.py", "import infra.profile", "flows call tasks"),
+        ("olmo_core/recipe/stray.py", "import olmo_core.train.__main__", "entry that trains alone"),
+        ("infra/profile.py", "import infra.services.group", "without the servers it names"),
     ],
 )
 def test_an_import_that_goes_up_is_found(contracts: Path, file: str, line: str, broken: str) -> None:

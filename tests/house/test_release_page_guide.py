@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pages import blocks
 
-from olmo_core.recipe.profile import load_profile
+from infra.profile import load_profile
 
 GUIDE = "docs/release-page.md"
 

@@ -16,7 +16,7 @@ from jsonschema.validators import validator_for
 from variables import ROOT, unknown
 
 from infra.compose.make_secrets import make_secrets
-from olmo_core.recipe.profile import load_profile
+from infra.profile import load_profile
 
 FOLDER = ROOT / "infra" / "compose"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.profile import Profile
 from infra.services.group import connected
 from infra.services.supervisor import Group
-from olmo_core.recipe.profile import Profile
 
 OTHERS = {
     "PREFECT_API_KEY": "other",

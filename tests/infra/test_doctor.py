@@ -20,8 +20,8 @@ from s3fs import S3FileSystem
 
 from infra import doctor
 from infra.doctor import Finding, before_a_release, examine, room
+from infra.profile import Profile
 from olmo_core.artifact.objects import LocalObjects
-from olmo_core.recipe.profile import Profile
 from olmo_core.train import compiler
 
 USER, PASSWORD = "olmo", "a-password"

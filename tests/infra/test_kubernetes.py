@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from kuberay import SCHEMAS
 from variables import ROOT
 
-from olmo_core.recipe.profile import Profile, load_profile
+from infra.profile import Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 FOLDER = ROOT / "infra" / "kubernetes"

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from infra.doctor import before_a_release
+from infra.profile import Profile
 from infra.schema import MLFLOW, PREFECT_POSTGRES, PREFECT_SQLITE, Database, SchemaError, databases, schemas
 from infra.services.errors import ServiceError
 from infra.services.group import bring_up
-from olmo_core.recipe.profile import Profile
 
 NEWER = "ffffffffffff"
 OLD = {"prefect": "9725c1cbee35", "mlflow": "451aebb31d03"}  # an early one of each

@@ -7,8 +7,8 @@ import pytest
 from sizes import GB, RELEASES, least_gpus, memory_row, state, storage_row, time_row, working
 from variables import ROOT
 
+from infra.profile import load_profile
 from olmo_core.model.config import preset
-from olmo_core.recipe.profile import load_profile
 
 PAGE = (ROOT / "docs" / "sizes.md").read_text()
 ROWS = [

@@ -23,7 +23,7 @@ SOURCES = {
     "DO": "mlflow",
     "HF": "huggingface_hub",
     "MLFLOW": "mlflow",
-    "OLMO": "olmo_core",
+    "OLMO": "infra",
     "RAY": "ray",
     "XDG": "olmo_core",
 }

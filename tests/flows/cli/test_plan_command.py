@@ -11,6 +11,7 @@ from rich.console import Console
 
 from flows.cli import plan as planning
 from flows.cli.plan import print_plan, print_steps, survey_plan
+from infra.profile import Profile, load_profile
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.source import Source, environment, source_of
@@ -18,7 +19,6 @@ from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
 
 MACHINE = Machine("a CPU", 2, {"bf16": 60e9, "fp32": 60e9})

@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 
 import pytest
+from computes import Cluster, computed_on, laptop
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
+from olmo_core.recipe.compute import Budget, Compute
 from olmo_core.recipe.estimate import (
     COMPILE_SECONDS,
     EAGER_SHARE,
@@ -21,7 +23,6 @@ from olmo_core.recipe.kinds import KINDS
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Budget, Profile, load_profile
 from olmo_core.recipe.recipe import load_recipe
 
 MACHINE = Machine("a CPU", 2, {"bf16": 5e8, "fp32": 5e8})
@@ -66,18 +67,18 @@ def plan() -> Plan:
 
 
 @pytest.fixture(scope="module")
-def profile() -> Profile:
-    return load_profile("laptop", ["--speed={flops_per_second: 1e9, watts: 36}"])
+def compute() -> Compute:
+    return laptop("speed={flops_per_second: 1e9, watts: 36}")
 
 
 def cost(
     plan: Plan,
     steps: Iterable[Step],
-    profile: Profile,
+    compute: Compute,
     records: Iterable[Record] = (),
     machine: Machine | None = MACHINE,
 ) -> Estimate:
-    return estimate(plan, list(steps), records, profile, machine)
+    return estimate(plan, list(steps), records, compute, machine)
 
 
 def seconds(found: Estimate) -> float:
@@ -85,26 +86,26 @@ def seconds(found: Estimate) -> float:
     return found.minutes * 60
 
 
-def test_nothing_to_do_costs_nothing(plan: Plan, profile: Profile) -> None:
-    assert cost(plan, [], profile) == Estimate()
+def test_nothing_to_do_costs_nothing(plan: Plan, compute: Compute) -> None:
+    assert cost(plan, [], compute) == Estimate()
 
 
-def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, profile: Profile) -> None:
+def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, compute: Compute) -> None:
     """micro by hand: 2 blocks of 4 x 64 x 64 + 3 x 64 x 192, a head of 1024 x 64; six per weight, attention's half."""
     per_token = 6 * (2 * (4 * 64 * 64 + 3 * 64 * 192) + 1024 * 64) + 6 * 2 * 64 * 64
-    everything = cost(plan, plan.steps, profile)
+    everything = cost(plan, plan.steps, compute)
     assert everything.steps == len(plan.steps)
     assert everything.tokens == 64_000 + 2 * 16_000
     assert everything.flops == everything.tokens * per_token
-    one = cost(plan, [plan.step("run/stage2-ingredient1")], profile)
+    one = cost(plan, [plan.step("run/stage2-ingredient1")], compute)
     assert (one.tokens, one.flops) == (16_000, 16_000 * per_token)
 
 
-def test_without_records_the_profile_tells(plan: Plan, profile: Profile) -> None:
-    found = cost(plan, [plan.step("run/stage1")], profile)
+def test_without_records_the_profile_tells(plan: Plan, compute: Compute) -> None:
+    found = cost(plan, [plan.step("run/stage1")], compute)
     assert seconds(found) == pytest.approx(START_SECONDS + STAGE_SECONDS + found.flops / 1e9)
     assert found.kwh == pytest.approx(36 * seconds(found) / 3.6e6)
-    both = cost(plan, [run.step for run in plan.runs["stage2"]], profile)
+    both = cost(plan, [run.step for run in plan.runs["stage2"]], compute)
     assert seconds(both) == pytest.approx(START_SECONDS + STAGE_SECONDS + both.flops / 1e9), (
         "the runs share the machine"
     )
@@ -115,34 +116,34 @@ def test_without_a_rate_in_the_profile_the_machine_tells(plan: Plan, cores: int,
     """A stage of one run has two threads, one of two runs has one for each; two threads are 2 ** 0.8 of one."""
     machine = Machine("a CPU", cores, {"bf16": 1e9, "fp32": 1e9}, pace=2.0)
     for stage in ("stage1", "stage2"):
-        found = cost(plan, [run.step for run in plan.runs[stage]], load_profile("laptop"), (), machine)
+        found = cost(plan, [run.step for run in plan.runs[stage]], laptop(), (), machine)
         work = found.flops / (EAGER_SHARE * 1e9 * threads**0.8)
         assert seconds(found) == pytest.approx(2 * START_SECONDS + 2 * STAGE_SECONDS + work)
 
 
 def test_a_compiled_run_begins_later_and_goes_faster(plan: Plan) -> None:
-    compiled = load_profile("laptop", ["training.single.placement.compile=true"])
+    compiled = laptop("training.single.placement.compile=true")
     found = cost(plan, [plan.step("run/stage1")], compiled, (), Machine("a CPU", 1, {"bf16": 1e9}))
     before = START_SECONDS + STAGE_SECONDS + COMPILE_SECONDS
     assert seconds(found) == pytest.approx(before + found.flops / (TRAINING_SHARE * 1e9))
 
 
-def test_work_without_products_takes_the_machines_pace(plan: Plan, profile: Profile) -> None:
+def test_work_without_products_takes_the_machines_pace(plan: Plan, compute: Compute) -> None:
     steps = [plan.step("corpus/wisdom"), plan.step("corpus/narrative")]
     for pace in (1.0, 3.0):
         machine = Machine("a CPU", 2, {}, pace)
         expected = pace * (START_SECONDS + 2 * KINDS["corpus"].seconds / 2)  # two at once
-        assert seconds(cost(plan, steps, profile, (), machine)) == pytest.approx(expected)
+        assert seconds(cost(plan, steps, compute, (), machine)) == pytest.approx(expected)
 
 
 def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
     runs = [run.step for run in plan.runs["stage1"]]
-    cluster = ["ray={address: auto}", f"training={{single: {GPUS}, seeds: {GPUS}}}"]
-    found = cost(plan, [plan.step("corpus/wisdom"), *runs], load_profile("laptop", cluster))
+    training = f"training={{single: {GPUS}, seeds: {GPUS}}}"
+    found = cost(plan, [plan.step("corpus/wisdom"), *runs], computed_on(Cluster, training))
     assert (found.minutes, found.kwh) == (None, None)
     assert "GPU that is not here" in found.unknown and "flops_per_second" in found.unknown
     assert found.over(Budget(minutes=1)) == []
-    known = load_profile("laptop", [*cluster, "speed={flops_per_second: 1e9}"])
+    known = computed_on(Cluster, training, "speed={flops_per_second: 1e9}")
     parts = estimate_parts(plan, [run.step for run in plan.runs["stage2"]], (), known, MACHINE)
     stage = parts["stage2"]
     assert seconds(stage) == pytest.approx(STAGE_SECONDS + stage.flops / (2 * 4 * 1e9)), (
@@ -153,45 +154,45 @@ def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
 
 
 def test_a_cpu_that_was_not_measured_is_said_to_be(plan: Plan) -> None:
-    found = cost(plan, [plan.step("run/stage1")], load_profile("laptop"), (), None)
+    found = cost(plan, [plan.step("run/stage1")], laptop(), (), None)
     assert found.minutes is None and "could not be measured" in found.unknown
 
 
-def test_a_record_of_the_same_name_or_model_tells_better(plan: Plan, profile: Profile) -> None:
+def test_a_record_of_the_same_name_or_model_tells_better(plan: Plan, compute: Compute) -> None:
     """Stage 1 was trained at 640 tokens a second; each run of stage 2 then takes 25 s, side by side."""
     stage1, one, two = (plan.step(f"run/{name}") for name in ("stage1", "stage2-ingredient1", "stage2-ingredient2"))
-    found = cost(plan, [one, two], profile, [record(stage1, 100.0)])
+    found = cost(plan, [one, two], compute, [record(stage1, 100.0)])
     assert seconds(found) == pytest.approx(START_SECONDS + 25)
-    own = cost(plan, [one, two], profile, [record(stage1, 100.0), record(one, 70.0), record(two, 80.0)])
+    own = cost(plan, [one, two], compute, [record(stage1, 100.0), record(one, 70.0), record(two, 80.0)])
     assert seconds(own) == pytest.approx(START_SECONDS + 80)
 
 
-def test_a_record_of_another_model_tells_nothing(plan: Plan, profile: Profile) -> None:
+def test_a_record_of_another_model_tells_nothing(plan: Plan, compute: Compute) -> None:
     other = lay_out(load_recipe("micro", ["--model.n_layers=1"])).step("run/stage1")
     run = [plan.step("run/stage1")]
-    assert cost(plan, run, profile, [record(other, 1.0)]) == cost(plan, run, profile)
+    assert cost(plan, run, compute, [record(other, 1.0)]) == cost(plan, run, compute)
 
 
-def test_other_steps_take_what_the_same_took(plan: Plan, profile: Profile) -> None:
+def test_other_steps_take_what_the_same_took(plan: Plan, compute: Compute) -> None:
     corpus = plan.step("corpus/wisdom")
     by_name = [record(corpus, 40.0), record(plan.step("corpus/narrative"), 2.0)]
-    assert seconds(cost(plan, [corpus], profile, by_name)) == pytest.approx(START_SECONDS + 40 / 2)
+    assert seconds(cost(plan, [corpus], compute, by_name)) == pytest.approx(START_SECONDS + 40 / 2)
     other = [record(plan.step("corpus/narrative"), 400.0)]
-    assert cost(plan, [corpus], profile, other) == cost(plan, [corpus], profile), "another corpus tells nothing"
+    assert cost(plan, [corpus], compute, other) == cost(plan, [corpus], compute), "another corpus tells nothing"
 
 
-def test_what_holds_a_model_takes_what_models_of_its_shape_took(plan: Plan, profile: Profile) -> None:
+def test_what_holds_a_model_takes_what_models_of_its_shape_took(plan: Plan, compute: Compute) -> None:
     """Results of two threads of lanes; those of another shape tell nothing."""
     result = plan.step("result/soup")
     for recipe, expected in (("micro", START_SECONDS + 50 / 2), ("tiny", None)):
         other = lay_out(load_recipe(recipe))
         made = [run.step for run in other.runs["stage1"]] + other.checkpoints()[:1]
         records = [linked(step) for step in [*made, other.results[made[-1].id]]]
-        found = seconds(cost(plan, [result], profile, records))
-        assert found == pytest.approx(expected or seconds(cost(plan, [result], profile))), recipe
+        found = seconds(cost(plan, [result], compute, records))
+        assert found == pytest.approx(expected or seconds(cost(plan, [result], compute))), recipe
 
 
-def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, profile: Profile) -> None:
+def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, compute: Compute) -> None:
     """A checkpoint has weights and two moments in fp32; a revision is linked in the store, copied to a local hub."""
     weights = 4 * plan.recipe.shape.parameters
     for label, expected in (
@@ -200,25 +201,24 @@ def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, profile: 
         ("export/soup", weights),
         ("revision/main", weights),
     ):
-        assert cost(plan, [plan.step(label)], profile).bytes == expected, label
-    hub = profile.model_copy(update={"hub": profile.hub.model_copy(update={"endpoint": "https://hub.example"})})
-    assert cost(plan, [plan.step("revision/main")], hub).bytes == 0
+        assert cost(plan, [plan.step(label)], compute).bytes == expected, label
+    assert cost(plan, [plan.step("revision/main")], computed_on(Cluster)).bytes == 0
     half = lay_out(load_recipe("micro", ["--release.dtype=bfloat16"]))
-    assert cost(half, [half.step("export/soup")], profile).bytes == weights / 2
+    assert cost(half, [half.step("export/soup")], compute).bytes == weights / 2
 
 
-def test_bytes_of_others_are_those_of_their_like(plan: Plan, profile: Profile) -> None:
+def test_bytes_of_others_are_those_of_their_like(plan: Plan, compute: Compute) -> None:
     corpus, other = plan.step("corpus/wisdom"), plan.step("corpus/narrative")
     files = [FileEntry(path="text", size=700, sha256="0"), FileEntry(path="more", size=50, sha256="0")]
-    assert cost(plan, [corpus], profile, [record(corpus, 2.0).model_copy(update={"files": files})]).bytes == 750
-    assert cost(plan, [corpus], profile, [record(other, 2.0)]).bytes == KINDS["corpus"].bytes
-    assert cost(plan, [corpus], profile).bytes == KINDS["corpus"].bytes
+    assert cost(plan, [corpus], compute, [record(corpus, 2.0).model_copy(update={"files": files})]).bytes == 750
+    assert cost(plan, [corpus], compute, [record(other, 2.0)]).bytes == KINDS["corpus"].bytes
+    assert cost(plan, [corpus], compute).bytes == KINDS["corpus"].bytes
 
 
-def test_every_kind_of_step_has_a_prediction(profile: Profile) -> None:
+def test_every_kind_of_step_has_a_prediction(compute: Compute) -> None:
     tiny = lay_out(load_recipe("tiny"))
     for step in tiny.steps:
-        assert seconds(cost(tiny, [step], profile)) > 0
+        assert seconds(cost(tiny, [step], compute)) > 0
 
 
 def test_what_is_above_the_budget_is_said() -> None:
@@ -235,6 +235,6 @@ def test_published_token_files_take_what_the_mix_needs() -> None:
     """OLMo 2 7B: 3.9T tokens of four bytes in 187 shards, fetched at 100 MB/s."""
     plan = lay_out(load_recipe("olmo2-7b"))
     shards = [step for step in plan.steps_of("data") if step.name.startswith("olmo-mix-1124-")]
-    data = estimate_parts(plan, shards, (), load_profile("laptop"), MACHINE)["data"]
+    data = estimate_parts(plan, shards, (), laptop(), MACHINE)["data"]
     assert data.bytes == pytest.approx(4 * 3_895_023_632_384, rel=1e-6)
     assert seconds(data) == pytest.approx(data.bytes / 100e6 + 187 * KINDS["tokens"].seconds / 2)

@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from computes import laptop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plans import MICRO, MICRO_IDS, ROOT, changed, ids, of_kind, planned, resting_on
 
 from olmo_core.artifact.identity import Step
 from olmo_core.recipe.layout import lay_out
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
 
 
@@ -108,13 +108,12 @@ def test_ids_depend_on_no_machine(tmp_path: Path) -> None:
     assert found.stdout.strip() == MICRO.id, found.stderr
 
 
-def test_a_profile_says_where_a_run_goes_and_changes_no_id() -> None:
-    """Workers are asked of the plan by profile; the steps they belong to stay what they are."""
-    big = load_profile("laptop", ["--training.seeds.count=8", "--training.seeds.gpus=1", "--artifacts=memory://store"])
+def test_workers_of_a_run_follow_from_the_profile_and_change_no_id() -> None:
+    big = laptop("training.seeds.count=8", "training.seeds.gpus=1")
     before = ids(MICRO)
     seeds = MICRO.runs["stage2"][0].step
     assert MICRO.workers(seeds, big).count == 8
-    assert MICRO.workers(seeds, load_profile("laptop")).count == 1
+    assert MICRO.workers(seeds, laptop()).count == 1
     assert MICRO.workers(MICRO.runs["stage1"][0].step, big).count == 1, "a stage with one seed has workers of its own"
     assert ids(MICRO) == before
 

@@ -1,11 +1,11 @@
 """A stage may change the model it starts from in the fields that keep its weights; what follows inherits them."""
 
 import pytest
+from computes import laptop
 
 from olmo_core.recipe.estimate import estimate_parts
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import Recipe, load_recipe
 
 LONGER = "--stages.stage2.model={context_length: 512, rope_theta: 8000000.0}"
@@ -43,7 +43,7 @@ def test_other_stages_keep_their_ids() -> None:
 def test_longer_sequences_cost_what_their_own_model_does() -> None:
     change = ["--stages.stage2.model={context_length: 2048}", "--stages.stage2.sequence_length=1024"]
     flops = [
-        estimate_parts(plan, plan.steps, (), load_profile("laptop"))["stage2"].flops
+        estimate_parts(plan, plan.steps, (), laptop())["stage2"].flops
         for plan in (lay_out(load_recipe("micro")), lay_out(load_recipe("micro", change)))
     ]
     model = load_recipe("micro").shape

@@ -4,13 +4,13 @@ import pytest
 from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile, load_profile
 
 
 @pytest.fixture(scope="session")
-def profile() -> Profile:
-    return load_profile("laptop")
+def compute() -> Compute:
+    return Compute(name="laptop")
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import pytest
 from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from olmo_core.report.page import render
 
 VOID = {"meta", "link", "br", "hr", "img", "input", "wbr"}
@@ -51,13 +51,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def whole(plan: Plan, store: Store, profile: Profile) -> str:
-    return render(plan, store, profile)
+def whole(plan: Plan, store: Store, compute: Compute) -> str:
+    return render(plan, store, compute)
 
 
 @pytest.fixture(scope="module")
-def nothing(plan: Plan, profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> str:
-    return render(plan, Store(tmp_path_factory.mktemp("empty")), profile)
+def nothing(plan: Plan, compute: Compute, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return render(plan, Store(tmp_path_factory.mktemp("empty")), compute)
 
 
 def test_it_says_what_main_is_and_how_every_revision_is_loaded(whole: str, plan: Plan) -> None:
@@ -80,11 +80,11 @@ def test_a_release_of_which_nothing_is_made_has_a_page(nothing: str, plan: Plan)
     assert "Not evaluated yet: stage1-step75," in text
 
 
-def test_a_half_made_release_shows_its_half(plan: Plan, profile: Profile, tmp_path: Path) -> None:
+def test_a_half_made_release_shows_its_half(plan: Plan, compute: Compute, tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = [*plan.steps_of("data"), *plan.steps_of("stage1")]
     fill(plan, store, [*first, plan.results[plan.runs["stage1"][0].end.id]])
-    page = Page(render(plan, store, profile))
+    page = Page(render(plan, store, compute))
     headings = page.texts["h3"] + page.texts["h4"]
     assert "Training loss of stage1" in headings
     assert "Training loss of stage2" not in headings
@@ -132,9 +132,9 @@ def test_every_figure_has_its_numbers(whole: str) -> None:
     assert len(figures) == 1 + len(with_numbers) == 1 + 1 + 2 + 2 + 2
 
 
-def test_a_planned_release_of_thousands_of_steps_is_a_small_page(profile: Profile, tmp_path: Path) -> None:
+def test_a_planned_release_of_thousands_of_steps_is_a_small_page(compute: Compute, tmp_path: Path) -> None:
     plan = plan_of("olmo2-1b")
-    text = render(plan, Store(tmp_path), profile)
+    text = render(plan, Store(tmp_path), compute)
     page = Page(text)
     checkpoints = len(plan.checkpoints())
     assert checkpoints > 1000 and len(text) < 500_000
@@ -169,21 +169,21 @@ def luminance(colour: str) -> float:
 
 
 def test_equal_records_give_equal_bytes_in_every_process(
-    whole: str, plan: Plan, store: Store, profile: Profile
+    whole: str, plan: Plan, store: Store, compute: Compute
 ) -> None:
-    assert render(plan, store, profile) == whole
+    assert render(plan, store, compute) == whole
     code = (
         "import sys; from olmo_core.artifact.store import Store; from olmo_core.recipe.layout import lay_out;"
-        "from olmo_core.recipe.profile import load_profile; from olmo_core.recipe.recipe import load_recipe;"
+        "from olmo_core.recipe.compute import Compute; from olmo_core.recipe.recipe import load_recipe;"
         "from olmo_core.report.page import render;"
         "sys.stdout.buffer.write("
-        "render(lay_out(load_recipe('micro')), Store(sys.argv[1]), load_profile('laptop')).encode())"
+        "render(lay_out(load_recipe('micro')), Store(sys.argv[1]), Compute(name='laptop')).encode())"
     )
     again = subprocess.run([sys.executable, "-c", code, store.root], capture_output=True, check=True, timeout=120)
     assert again.stdout.decode() == whole
 
 
-def test_words_of_a_recipe_cannot_become_markup(profile: Profile, tmp_path: Path) -> None:
+def test_words_of_a_recipe_cannot_become_markup(compute: Compute, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> $x$ & \"'"
     plan = plan_of(
         "micro",
@@ -191,7 +191,7 @@ def test_words_of_a_recipe_cannot_become_markup(profile: Profile, tmp_path: Path
         f"release.card.description={hostile}",
         f"corpora.wisdom.licence={hostile}",
     )
-    page = Page(render(plan, Store(tmp_path), profile))
+    page = Page(render(plan, Store(tmp_path), compute))
     assert page.all("script") == []
     assert page.texts["h1"] == [hostile]
     assert hostile in page.texts["td"]

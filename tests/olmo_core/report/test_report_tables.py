@@ -14,8 +14,8 @@ from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.metrics import summary
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.profile import Profile
 from olmo_core.report.comparison import candidates_table, comparison_figure
 from olmo_core.report.cost import cost_table, kinds_table, seconds_at_work
 from olmo_core.report.curves import binned
@@ -170,8 +170,8 @@ def test_time_at_work_counts_every_second_once(spans: list[tuple[int, int]]) -> 
     assert seconds_at_work(records) == len(covered)
 
 
-def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseView, profile: Profile) -> None:
-    rows = {row[0]: row for row in cost_table(release, profile).rows}
+def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseView, compute: Compute) -> None:
+    rows = {row[0]: row for row in cost_table(release, compute).rows}
     without = sum(record.kind not in {"run", "checkpoint"} for record in release.records.values())
     assert rows["energy"][2] == f"6 Wh, {without} steps not measured"
     assert rows["CO2e"][2] == f"1.5 g, {without} steps not measured"

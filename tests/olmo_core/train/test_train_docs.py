@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from infra.profile import load_profile
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.import_model import folder_digest
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.recipe.layout import lay_out
-from olmo_core.recipe.profile import load_profile
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.__main__ import main
 from olmo_core.train.history import read_history

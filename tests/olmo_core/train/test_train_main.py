@@ -157,6 +157,15 @@ def test_torchrun_is_asked_to_stop_goes_on_and_makes_the_bits_of_one_process(
         assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
+def test_a_folder_of_the_user_called_infra_is_not_taken_for_ours(tmp_path: Path) -> None:
+    (tmp_path / "infra").mkdir()
+    for name in ("__init__", "profile"):
+        (tmp_path / "infra" / f"{name}.py").touch()
+    command = [sys.executable, "-m", "olmo_core.train", "micro", "--stage", "stage1", "--profile", "labtop"]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert found.stderr.startswith("error: profile 'labtop': not known; did you mean 'laptop'?"), found.stderr
+
+
 def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, made: Path) -> None:
     run, store = plan.runs["stage1"][0], Store(str(made / "artifacts"))
     rows = {row["step"]: row for row in read_history(store.base / run.step.folder / "attempt-1" / "history.jsonl")}

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from olmo_core.recipe.profile import Profile
+from infra.profile import Profile
 from tasks.tracking import tracker as tracking
 from tasks.tracking.tracker import Tracking
 

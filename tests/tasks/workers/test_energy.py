@@ -12,7 +12,7 @@ from tiny_release import Release
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.carbon import kilograms_per_kwh
-from olmo_core.recipe.profile import Profile
+from olmo_core.recipe.compute import Compute
 from tasks.workers import energy
 from tasks.workers.energy import Meter, Packages
 
@@ -95,7 +95,7 @@ def test_readings_are_kept_in_the_record_and_bear_no_identity(tmp_path: Path) ->
 def test_a_country_without_a_known_mix_is_an_error_that_names_near_ones() -> None:
     assert kilograms_per_kwh("FRA") < kilograms_per_kwh("POL")
     with pytest.raises(ValidationError, match=r"'DEX'.*DEU"):
-        Profile(name="laptop", country="DEX")
+        Compute(name="laptop", country="DEX")
 
 
 def test_children_that_have_ended_count_as_own() -> None:

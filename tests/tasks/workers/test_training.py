@@ -18,7 +18,7 @@ from infra.ray_cluster import Cluster
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
-from olmo_core.recipe.profile import Workers
+from olmo_core.recipe.compute import Workers
 from olmo_core.train.checkpoint.state import read_state
 from olmo_core.train.step import checkpoint_step, recovery_step
 from tasks.tracking.events import EventLog

@@ -1,28 +1,23 @@
 """Profile: where and how a release runs. Nothing in it bears identity; changing it changes no id.
 
-What is made is said by `recipe`. Secrets are never in a profile: they come from the environment or from a file.
+What is made is declared by the recipe, what it is computed on by `Compute`. Secrets are never in a profile: they come
+from the environment or from a file.
 """
 
 import os
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
-from olmo_core.artifact.job import Placement
 from olmo_core.hub.names import REPOSITORY
-from olmo_core.recipe.carbon import kilograms_per_kwh
+from olmo_core.recipe.compute import Compute, Section
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, find_yaml, read_yaml, validate
-from olmo_core.recipe.quantity import Count
 
 BUILTIN = Path(__file__).parent / "profiles"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RayCluster(_Section):
+class RayCluster(Section):
     """The Ray cluster that the work runs on."""
 
     address: str | None = Field(None, description="Address of a running cluster; one is started when not given.")
@@ -31,24 +26,7 @@ class RayCluster(_Section):
     )
 
 
-class Workers(_Section):
-    """Workers of one training run."""
-
-    count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
-    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
-    gpus: float = Field(0, ge=0, description="GPUs of one worker.")
-    placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
-    restarts: int = Field(2, ge=0, description="Restarts of a run whose worker died, before the run counts as failed.")
-
-
-class Training(_Section):
-    """Workers of training runs, for stages of one run and for stages whose seeds run side by side."""
-
-    single: Workers = Field(default_factory=Workers, description="For a stage with one seed.")
-    seeds: Workers = Field(default_factory=Workers, description="For each run of a stage with several seeds.")
-
-
-class Hub(_Section):
+class Hub(Section):
     """Where revisions are published."""
 
     repo: str | None = Field(None, description="Repository, `organisation/name`; the card's when not given.")
@@ -57,26 +35,7 @@ class Hub(_Section):
     )
 
 
-class Budget(_Section):
-    """What a release may cost; `olmo plan` ends with exit code 3 above it."""
-
-    minutes: float | None = Field(None, gt=0, description="Wall-clock minutes.")
-    kwh: float | None = Field(None, gt=0, description="Kilowatt hours.")
-    flops: Count | None = Field(None, gt=0, description="Floating point operations of training.")
-
-
-class Speed(_Section):
-    """What this machine is expected to do, until records of its own tell better."""
-
-    flops_per_second: Count | None = Field(
-        None,
-        gt=0,
-        description="Training FLOP/s of one worker, where there is no record; measured where not given, for a CPU.",
-    )
-    watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
-
-
-class Services(_Section):
+class Services(Section):
     """Servers that `olmo up` starts on this machine; all of them listen on 127.0.0.1."""
 
     prefect_port: int = Field(4200, ge=1, le=65535, description="Port of Prefect's API and dashboard.")
@@ -89,20 +48,14 @@ class Services(_Section):
     )
 
 
-class Profile(_Section):
+class Profile(Compute):
     """Where and how a release runs."""
 
-    name: str = Field(description="Name of the profile.")
-    home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, unless said otherwise below.")
+    home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, but for what is named below.")
     artifacts: str | None = Field(None, description="Root of the artifact store; below home if not given.")
     mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
     prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
-    placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
-    background_workers: int = Field(
-        2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
-    )
-    training: Training = Field(default_factory=Training, description="Workers of training runs.")
     hub: Hub = Field(default_factory=Hub, description="Where revisions go.")
     services: Services = Field(default_factory=Services, description="What `olmo up` starts.")
     schedules: dict[str, str] = Field(
@@ -116,18 +69,21 @@ class Profile(_Section):
     webhook: str | None = Field(
         None, description="Environment variable that holds the address regressions are posted to; none when not given."
     )
-    budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
-    speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
-    country: str | None = Field(
-        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not told when not given."
-    )
 
-    @field_validator("country")
-    @classmethod
-    def _with_a_known_mix(cls, country: str | None) -> str | None:
-        if country is not None:
-            kilograms_per_kwh(country)
-        return country
+    @property
+    def remote(self) -> bool:
+        """Whether steps run on a cluster that is up already: no other is started then."""
+        return self.ray.address is not None
+
+    @property
+    def logical_cpus(self) -> int | None:
+        """How many CPUs Ray counts; None for as many as there are."""
+        return self.ray.cpus
+
+    @property
+    def copies_revisions(self) -> bool:
+        """Whether revisions are published into a local folder, where each is a copy."""
+        return self.hub.endpoint is None
 
     @property
     def store_root(self) -> str:

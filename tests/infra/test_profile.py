@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.profile import BUILTIN, load_profile
 from olmo_core.recipe.overrides import ConfigError
-from olmo_core.recipe.profile import BUILTIN, load_profile
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BUILTIN.glob("*.yaml")))
@@ -16,6 +16,20 @@ def test_a_built_in_profile_loads(name: str) -> None:
 def test_the_laptop_needs_no_server() -> None:
     laptop = load_profile("laptop")
     assert (laptop.ray.address, laptop.prefect, laptop.mlflow, laptop.hub.endpoint) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("override", "remote", "cpus", "copies"),
+    [
+        ("--ray={}", False, None, True),
+        ("--ray={cpus: 4}", False, 4, True),
+        ("--ray={address: auto}", True, None, True),
+        ("--hub.endpoint=https://hub.example", False, 4, False),
+    ],
+)
+def test_what_planning_asks_follows_from_ray_and_hub(override: str, remote: bool, cpus: int, copies: bool) -> None:
+    profile = load_profile("laptop", [override])
+    assert (profile.remote, profile.logical_cpus, profile.copies_revisions) == (remote, cpus, copies)
 
 
 def test_the_laptop_runs_its_seeds_side_by_side() -> None:
