@@ -23,11 +23,13 @@ class _Section(BaseModel):
 
 
 class RayCluster(_Section):
-    """The Ray cluster that the work runs on."""
+    """The Ray cluster that steps run on."""
 
-    address: str | None = Field(None, description="Address of a running cluster; one is started when not given.")
+    address: str | None = Field(
+        None, description="Address of a running cluster; a cluster is started here when not given."
+    )
     cpus: int | None = Field(
-        None, ge=1, description="Logical CPUs of the cluster that is started; all of the machine's if not given."
+        None, ge=1, description="Logical CPUs of a cluster started here; all of the machine's when not given."
     )
 
 
@@ -35,30 +37,33 @@ class Workers(_Section):
     """Workers of one training run."""
 
     count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
-    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
+    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs fit side by side.")
     gpus: float = Field(0, ge=0, description="GPUs of one worker.")
     placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
     restarts: int = Field(2, ge=0, description="Restarts of a run whose worker died, before the run counts as failed.")
 
 
 class Training(_Section):
-    """Workers of training runs, for stages of one run and for stages whose seeds run side by side."""
+    """Workers of training runs: of stages with one run, and of stages whose seeds run side by side."""
 
-    single: Workers = Field(default_factory=Workers, description="For a stage with one seed.")
-    seeds: Workers = Field(default_factory=Workers, description="For each run of a stage with several seeds.")
+    single: Workers = Field(default_factory=Workers, description="Workers of the run of a stage with one seed.")
+    seeds: Workers = Field(default_factory=Workers, description="Workers of each run of a stage with several seeds.")
 
 
 class Hub(_Section):
     """Where revisions are published."""
 
-    repo: str | None = Field(None, description="Repository, `organisation/name`; the card's when not given.")
+    repo: str | None = Field(
+        None, description="Repository, `organisation/name`; that of the recipe's card when not given."
+    )
     endpoint: str | None = Field(
-        None, description="A Hub's address; published into a local folder of the Hub's cache layout when not given."
+        None,
+        description="Address of a Hub; when not given, revisions go to a local folder laid out as the Hub's cache.",
     )
 
 
 class Budget(_Section):
-    """What a release may cost; `olmo plan` ends with exit code 3 above it."""
+    """What a release may cost; `olmo plan` exits with code 3 above it."""
 
     minutes: float | None = Field(None, gt=0, description="Wall-clock minutes.")
     kwh: float | None = Field(None, gt=0, description="Kilowatt hours.")
@@ -66,14 +71,14 @@ class Budget(_Section):
 
 
 class Speed(_Section):
-    """What this machine is expected to do, until records of its own tell better."""
+    """Expected speed and power of the machine, used where there is no record and no counter."""
 
     flops_per_second: Count | None = Field(
         None,
         gt=0,
-        description="Training FLOP/s of one worker, where there is no record; measured where not given, for a CPU.",
+        description="Training FLOP/s of one worker, used without a record; on a CPU measured when not given.",
     )
-    watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
+    watts: float = Field(65, gt=0, description="Mean power of the machine at work, in watts.")
 
 
 class Services(_Section):
@@ -85,7 +90,10 @@ class Services(_Section):
     ray_client_port: int = Field(10001, ge=1, le=65535, description="Port of Ray's client server.")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     postgres_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of a PostgreSQL for Prefect and MLflow; SQLite files when not given."
+        None,
+        ge=1,
+        le=65535,
+        description="Port of PostgreSQL for Prefect and MLflow; they use SQLite files when not given.",
     )
 
 
@@ -93,33 +101,38 @@ class Profile(_Section):
     """Where and how a release runs."""
 
     name: str = Field(description="Name of the profile.")
-    home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, unless said otherwise below.")
-    artifacts: str | None = Field(None, description="Root of the artifact store; below home if not given.")
-    mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
-    prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
+    home: Path = Field(Path(".olmo"), description="Folder for all that is kept, unless another field gives its place.")
+    artifacts: str | None = Field(
+        None, description="Root of the artifact store: a folder or an fsspec address; below home when not given."
+    )
+    mlflow: str | None = Field(
+        None, description="Address of an MLflow tracking server; a database below home when not given."
+    )
+    prefect: str | None = Field(None, description="Address of a Prefect API; a server is started here when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
-    placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
+    placement: Placement = Field(default_factory=Placement, description="How steps other than training runs are made.")
     background_workers: int = Field(
         2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
     )
     training: Training = Field(default_factory=Training, description="Workers of training runs.")
-    hub: Hub = Field(default_factory=Hub, description="Where revisions go.")
-    services: Services = Field(default_factory=Services, description="What `olmo up` starts.")
+    hub: Hub = Field(default_factory=Hub, description="Where revisions are published.")
+    services: Services = Field(default_factory=Services, description="Servers that `olmo up` starts.")
     schedules: dict[str, str] = Field(
         default_factory=lambda: {"nightly-evals": "0 3 * * *"},
-        description="When deployments run by themselves: deployment -> cron line, in UTC.",
+        description="Deployment → cron line, in UTC, by which it runs by itself.",
     )
     repositories: dict[Annotated[str, Field(pattern=REPOSITORY)], str] = Field(
         default_factory=dict,
-        description="Hub repositories evaluated by night too: `organisation/name` -> revisions, a shell pattern.",
+        description="Hub repositories that are evaluated nightly: `organisation/name` → shell pattern of revisions.",
     )
     webhook: str | None = Field(
-        None, description="Environment variable that holds the address regressions are posted to; none when not given."
+        None,
+        description="Environment variable that holds the address regressions are posted to; none are when not given.",
     )
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
-    speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
+    speed: Speed = Field(default_factory=Speed, description="Expected speed and power of the machine.")
     country: str | None = Field(
-        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not told when not given."
+        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not recorded when not given."
     )
 
     @field_validator("country")
