@@ -18,20 +18,25 @@ BUILTIN = Path(__file__).parent / "profiles"
 
 
 class RayCluster(Section):
-    """The Ray cluster that the work runs on."""
+    """The Ray cluster that steps run on."""
 
-    address: str | None = Field(None, description="Address of a running cluster; one is started when not given.")
+    address: str | None = Field(
+        None, description="Address of a running cluster; a cluster is started here when not given."
+    )
     cpus: int | None = Field(
-        None, ge=1, description="Logical CPUs of the cluster that is started; all of the machine's if not given."
+        None, ge=1, description="Logical CPUs of a cluster started here; all of the machine's when not given."
     )
 
 
 class Hub(Section):
     """Where revisions are published."""
 
-    repo: str | None = Field(None, description="Repository, `organisation/name`; the card's when not given.")
+    repo: str | None = Field(
+        None, description="Repository, `organisation/name`; that of the recipe's card when not given."
+    )
     endpoint: str | None = Field(
-        None, description="A Hub's address; published into a local folder of the Hub's cache layout when not given."
+        None,
+        description="Address of a Hub; when not given, revisions go to a local folder laid out as the Hub's cache.",
     )
 
 
@@ -44,30 +49,38 @@ class Services(Section):
     ray_client_port: int = Field(10001, ge=1, le=65535, description="Port of Ray's client server.")
     dashboard_port: int = Field(8265, ge=1, le=65535, description="Port of Ray's dashboard.")
     postgres_port: int | None = Field(
-        None, ge=1, le=65535, description="Port of a PostgreSQL for Prefect and MLflow; SQLite files when not given."
+        None,
+        ge=1,
+        le=65535,
+        description="Port of PostgreSQL for Prefect and MLflow; they use SQLite files when not given.",
     )
 
 
 class Profile(Compute):
     """Where and how a release runs."""
 
-    home: Path = Field(Path(".olmo"), description="Folder of everything that is kept, but for what is named below.")
-    artifacts: str | None = Field(None, description="Root of the artifact store; below home if not given.")
-    mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
-    prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
+    home: Path = Field(Path(".olmo"), description="Folder for all that is kept, unless another field gives its place.")
+    artifacts: str | None = Field(
+        None, description="Root of the artifact store: a folder or an fsspec address; below home when not given."
+    )
+    mlflow: str | None = Field(
+        None, description="Address of an MLflow tracking server; a database below home when not given."
+    )
+    prefect: str | None = Field(None, description="Address of a Prefect API; a server is started here when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
-    hub: Hub = Field(default_factory=Hub, description="Where revisions go.")
-    services: Services = Field(default_factory=Services, description="What `olmo up` starts.")
+    hub: Hub = Field(default_factory=Hub, description="Where revisions are published.")
+    services: Services = Field(default_factory=Services, description="Servers that `olmo up` starts.")
     schedules: dict[str, str] = Field(
         default_factory=lambda: {"nightly-evals": "0 3 * * *"},
-        description="When deployments run by themselves: deployment -> cron line, in UTC.",
+        description="Deployment → cron line, in UTC, by which it runs by itself.",
     )
     repositories: dict[Annotated[str, Field(pattern=REPOSITORY)], str] = Field(
         default_factory=dict,
-        description="Hub repositories evaluated by night too: `organisation/name` -> revisions, a shell pattern.",
+        description="Hub repositories that are evaluated nightly: `organisation/name` → shell pattern of revisions.",
     )
     webhook: str | None = Field(
-        None, description="Environment variable that holds the address regressions are posted to; none when not given."
+        None,
+        description="Environment variable that holds the address regressions are posted to; none are when not given.",
     )
 
     @property

@@ -21,7 +21,7 @@ Recompute = Literal["nothing", "feed_forward", "blocks"]
 
 
 class Placement(BaseModel):
-    """How a step runs on the machine it finds itself on."""
+    """How a step runs on the machine that makes it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,32 +29,36 @@ class Placement(BaseModel):
     threads: int = Field(default=2, ge=1, description="CPU threads of one worker.")
     compile: bool | None = Field(
         default=None,
-        description="Compile the training step with torch.compile; where not given, runs that are long enough do.",
+        description="Compile the training step with torch.compile; when not given, long enough runs are compiled.",
     )
     micro_batch: int | None = Field(
-        default=None, ge=1, description="Sequences of one forward pass; the whole share of a rank when not given."
+        default=None,
+        ge=1,
+        description="Sequences of one forward pass; a rank's whole share of the batch when not given.",
     )
     sharding: Sharding = Field(
         default="replicate",
-        description="Each worker holds all weights, or a share of them (FSDP), or hosts do and their workers shares.",
+        description="`replicate`: each worker holds all weights; `shard`: each holds a share (FSDP); `hybrid`: each "
+        "host holds all, its workers a share each.",
     )
     recompute: Recompute = Field(
-        default="nothing", description="What the backward pass computes again, to keep less of the forward pass."
+        default="nothing",
+        description="What the backward pass computes again, so that less of the forward pass is kept in memory.",
     )
     recovery_every: int | None = Field(
         default=None,
         ge=1,
-        description="Training steps between checkpoints that only serve to go on after a crash, beside the recipe's; "
-        "none when not given. The last two of a run are kept.",
+        description="Training steps between extra checkpoints, which only serve to resume after a crash; none when not "
+        "given. The last two of a run are kept.",
     )
     hub: str | None = Field(
         default=None,
-        description="Hub that models trained elsewhere come from; the client's own default (HF_ENDPOINT, else "
-        "huggingface.co) when not given. A commit is the same wherever it is had.",
+        description="Hub that models trained elsewhere are downloaded from; HF_ENDPOINT, else huggingface.co, when not "
+        "given.",
     )
     trace: str | None = Field(
         default=None,
-        description="Folder for a profiler's trace of a few steps of each run, relative to the user's folder; none "
+        description="Folder for a profiler's trace of a few steps of each run, relative to the current folder; none "
         "when not given.",
     )
 

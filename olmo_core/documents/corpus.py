@@ -35,18 +35,18 @@ Source = Annotated[
 
 
 class CorpusConfig(BaseModel):
-    """One source of documents and how it is cleaned and divided."""
+    """One source of documents, and how it is cleaned and divided."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Source = Field(description="Reader and what it reads.")
-    licence: str = Field(description="Licence of the text, an SPDX expression where there is one.", min_length=1)
-    min_characters: int = Field(1, ge=1, description="Shorter documents are dropped, and counted.")
-    heldout: float = Field(0.02, ge=0, lt=1, description="Share of the documents that is set apart for evaluation.")
+    source: Source = Field(description="Reader, and what it reads.")
+    licence: str = Field(description="Licence of the text, as an SPDX expression if possible.", min_length=1)
+    min_characters: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
+    heldout: float = Field(0.02, ge=0, lt=1, description="Share of the documents held out for evaluation.")
     salt: str = Field(
-        "heldout", description="Decides which documents are set apart; the same for all corpora that may overlap."
+        "heldout", description="Decides which documents are held out; give corpora that may overlap the same."
     )
-    shards: int = Field(1, ge=1, description="Files the training documents are divided into.")
+    shards: int = Field(1, ge=1, description="Files that the training documents are divided into.")
 
 
 def shard_file(shard: int) -> str:

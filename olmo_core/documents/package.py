@@ -15,7 +15,7 @@ PACKAGE_VERSION = 1
 
 
 class PackageConfig(BaseModel):
-    """One file of one release on the package index."""
+    """One file of a release on the package index, pinned by its digest."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -24,7 +24,7 @@ class PackageConfig(BaseModel):
     filename: str = Field(
         description="File of that release: a wheel or a source archive.", pattern=r"^[A-Za-z0-9][\w.+-]*$"
     )
-    sha256: str = Field(description="Digest the file must have, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
+    sha256: str = Field(description="SHA-256 of the file, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
 
 
 def package_step(config: PackageConfig) -> Step:

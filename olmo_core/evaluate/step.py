@@ -13,18 +13,18 @@ RESULT_VERSION = 3
 
 
 class EvaluationConfig(BaseModel):
-    """What of the held-out text is scored, and in which precision. The tasks are the suite's."""
+    """How much held-out text is scored, and in which precision models are evaluated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     heldout_bytes: int | None = Field(
         None,
         ge=1,
-        description="Most UTF-8 bytes scored of a held-out source, documents drawn by hash, at least two; all if not "
-        "given.",
+        description="UTF-8 bytes scored of each held-out source, at most; documents are drawn by hash, at least two. "
+        "All when not given.",
     )
     document_bytes: int | None = Field(
-        None, ge=4, description="Only this many first bytes of a document are scored; whole documents if not given."
+        None, ge=4, description="UTF-8 bytes scored of each document, from its beginning; all when not given."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
 

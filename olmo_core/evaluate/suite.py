@@ -27,11 +27,11 @@ class TaskConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="Task, such as arc_easy.")
-    form: str = Field("rc_0shot", description="How it is asked: rc (answer text) or mc (letters), and the shots.")
-    limit: int | None = Field(None, ge=1, description="Most items asked, drawn by hash; all when not given.")
+    name: str = Field(description="Name of the task, such as `arc_easy`.")
+    form: str = Field("rc_0shot", description="Form and shots: `rc` scores the text of each answer, `mc` its letter.")
+    limit: int | None = Field(None, ge=1, description="Items asked at most, drawn by hash; all when not given.")
     unconditional: bool = Field(
-        False, description="Score the choices without their question too, as accuracy_unconditional needs."
+        False, description="Score the choices without their question too, for `accuracy_unconditional`."
     )
 
     @property
@@ -41,12 +41,12 @@ class TaskConfig(BaseModel):
 
 
 class SuiteConfig(BaseModel):
-    """The tasks every checkpoint of a release answers."""
+    """The tasks that every checkpoint of a release is evaluated on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tasks: tuple[TaskConfig, ...] = Field(description="The tasks, each once.")
-    seed: int = Field(1234, description="Chooses which items a limit keeps (OLMES draws its samples with 1234).")
+    tasks: tuple[TaskConfig, ...] = Field(description="Tasks, each listed once.")
+    seed: int = Field(1234, description="Decides which items a `limit` keeps (OLMES samples with 1234).")
 
     @model_validator(mode="after")
     def _each_once(self) -> "SuiteConfig":

@@ -21,27 +21,28 @@ ARCHITECTURES = {"olmo2": "OLMo 2", "olmo1": "OLMo 1"}
 
 
 class CardConfig(BaseModel):
-    """What a model card says that does not follow from the release itself."""
+    """What a model card says that the rest of the recipe does not determine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repo: str = Field(
-        description="`organisation/name` on the Hub, in the lines that load the model.",
+        description="Repository on the Hub, `organisation/name`; the card loads the model from it.",
         pattern=REPOSITORY,
     )
-    title: str = Field(description="Name of the model for people.", min_length=1)
+    title: str = Field(description="Name of the model, as people read it.", min_length=1)
     license: Annotated[str, AfterValidator(check_licence)] = Field(
-        "apache-2.0", description="Licence of the weights, by its identifier on the Hub."
+        "apache-2.0", description="Licence of the weights, an identifier of the Hub."
     )
     languages: tuple[Annotated[str, AfterValidator(check_language)], ...] = Field(
-        ("en",), description="Languages of the text, ISO 639; `code` and `multilingual` are known too."
+        ("en",), description="Languages of the text, by ISO 639 code; `code` and `multilingual` are accepted too."
     )
     description: str = Field("", description="A paragraph about the release, in Markdown.")
     # Not in a card, so it bears no identity.
     public: bool = Field(
         False,
         exclude=True,
-        description="Whether everybody can see the repository that is made on the Hub; one that exists stays as it is.",
+        description="Make a repository public that the release creates; one that exists keeps its visibility. Bears no "
+        "identity.",
     )
 
 

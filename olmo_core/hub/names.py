@@ -20,21 +20,21 @@ _CHECKPOINT = re.compile(r"(?:(?P<run>.+)-)?step(?P<step>\d+)-tokens(?P<count>\d
 
 
 class RevisionNameConfig(BaseModel):
-    """How the tokens in the revision names of a stage are written."""
+    """How the revisions of a stage are named."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rounding: Literal["ceil", "nearest", "nominal"] = Field(
         "ceil",
-        description="`ceil` rounds tokens up, `nearest` to the nearest (halves up), `nominal` rounds up but never "
+        description="How tokens are rounded: `ceil` up, `nearest` to the nearest (halves up), `nominal` up but never "
         "beyond the token budget of the stage.",
     )
     unit: Literal["auto", "K", "M", "B", "T"] = Field(
         "auto", description="Unit of tokens; `auto` takes the first of K, M, B that gives fewer than a thousand."
     )
-    stage: bool = Field(True, description="Names begin with the stage; those of OLMo 1, which had one, do not.")
+    stage: bool = Field(True, description="Begin names with the stage; OLMo 1, which had one, did not.")
     overrides: dict[str, str] = Field(
-        default_factory=dict, description="Computed name -> name to use in its place, for branches named by hand."
+        default_factory=dict, description="Computed name → name to use instead, for branches that were named by hand."
     )
 
     @field_validator("overrides")

@@ -20,21 +20,21 @@ PRETRAINED_TOKENIZER_VERSION = 2
 
 
 class PretrainedConfig(BaseModel):
-    """A model on the Hub at one commit, or in a folder of one content."""
+    """A model trained elsewhere: `repo` and `revision` on the Hub, or `path` and `sha256` of a folder."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     repo: str | None = Field(None, description="`organisation/name` on the Hub.", pattern=REPOSITORY)
-    revision: str | None = Field(None, description="Commit of that repository, 40 hex digits; a branch would move.")
+    revision: str | None = Field(None, description="Commit of that repository, 40 hex digits; branches move.")
     path: str | None = Field(
         None,
         min_length=1,
-        description="Folder on this machine: one transformers can load, or an artifact of ours that holds a model.",
+        description="Folder on this machine: one that transformers can load, or an artifact that holds a model.",
     )
     sha256: str | None = Field(
         None,
-        description="Digest of that folder, as printed by `sha256sum FILES | sha256sum` run in it, its files in the "
-        "order of their names: config.json, *.safetensors, the index and tokenizer.json where there are any.",
+        description="Digest of that folder: what `sha256sum FILES | sha256sum` prints in it, with FILES in the order "
+        "of their names: config.json, *.safetensors, and the index and tokenizer.json if present.",
         pattern=r"^[0-9a-f]{64}$",
     )
 

@@ -17,8 +17,6 @@ from olmo_core.artifact.identity import unused
 OLMO1_NORM_EPS = (
     1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
 )
-# Fields in which models with the same weights may differ; a stage of training may change them.
-KEEPING_WEIGHTS = ("context_length", "rope_theta")
 VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
 
 
@@ -33,41 +31,45 @@ class ModelConfig(BaseModel):
     architecture: Literal["olmo2", "olmo1"] = Field(
         "olmo2",
         exclude_if=lambda value: value == "olmo2",
-        description="Blocks: olmo2 norms what a sublayer adds, and queries and keys, with gains; olmo1 norms what a "
-        "sublayer reads, without gains.",
+        description="Type of the blocks: `olmo2` normalises what a sublayer adds, and queries and keys, with gains; "
+        "`olmo1` what a sublayer reads, without gains.",
     )
 
     d_model: int = Field(ge=2, description="Width of the residual stream.")
     n_layers: int = Field(ge=1, description="Number of transformer blocks.")
-    n_heads: int = Field(ge=1, description="Query heads of attention; must divide d_model.")
+    n_heads: int = Field(ge=1, description="Query heads of attention; must divide `d_model`.")
     n_kv_heads: int = Field(
-        ge=1, description="Key and value heads; must divide n_heads, which it equals when not given."
+        ge=1, description="Key and value heads; must divide `n_heads`, and equals it when not given."
     )
     hidden_size: int = Field(ge=1, description="Width of the SwiGLU feed-forward layer.")
-    vocab_size: int = Field(ge=2, description="Number of token ids of the tokenizer, before padding.")
+    vocab_size: int = Field(
+        ge=2, description="Token ids of the tokenizer, before padding; a recipe fills it in from its tokenizer."
+    )
     rows: int | None = Field(
         None,
         exclude_if=unused,
-        description="Rows of the embedding and of the head, where they are not vocab_size rounded up to a multiple of "
-        "128, as in some models trained elsewhere.",
+        description="Rows of embedding and head, for models trained elsewhere that have another number than "
+        "`vocab_size` rounded up to a multiple of 128.",
     )
-    context_length: int = Field(ge=2, description="Longest sequence in tokens the model is meant for.")
+    context_length: int = Field(ge=2, description="Longest sequence that the model is meant for, in tokens.")
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
-    tied_embeddings: bool = Field(False, exclude_if=unused, description="The head is the embedding read backwards.")
+    tied_embeddings: bool = Field(
+        False, exclude_if=unused, description="Use the matrix of the embedding as the head too."
+    )
     clip_qkv: float | None = Field(
         None,
         gt=0,
         exclude_if=unused,
-        description="Queries, keys and values are kept within this of zero; olmo1 only.",
+        description="Clip queries, keys and values to this absolute value; for `olmo1` only.",
     )
     init: Literal["normal", "mitchell"] = Field(
         "normal",
         exclude_if=lambda value: value == "normal",
-        description="First weights, cut at three deviations: normal draws all with init_std, mitchell by the width "
-        "they read, and less in deeper blocks for what joins the residual stream.",
+        description="First weights, truncated at three deviations: `normal` draws all with `init_std`; `mitchell` by "
+        "the width that they read, and smaller in deeper blocks where they write to the residual stream.",
     )
-    init_std: float = Field(0.02, gt=0, description="Deviation of the normal initialisation.")
+    init_std: float = Field(0.02, gt=0, description="Standard deviation of the `normal` first weights.")
 
     @model_validator(mode="before")
     @classmethod

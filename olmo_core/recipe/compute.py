@@ -20,20 +20,20 @@ class Workers(Section):
     """Workers of one training run."""
 
     count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
-    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
+    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs fit side by side.")
     gpus: float = Field(0, ge=0, description="GPUs of one worker.")
     placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
 
 
 class Training(Section):
-    """Workers of training runs, for stages of one run and for stages whose seeds run side by side."""
+    """Workers of training runs: of stages with one run, and of stages whose seeds run side by side."""
 
-    single: Workers = Field(default_factory=Workers, description="For a stage with one seed.")
-    seeds: Workers = Field(default_factory=Workers, description="For each run of a stage with several seeds.")
+    single: Workers = Field(default_factory=Workers, description="Workers of the run of a stage with one seed.")
+    seeds: Workers = Field(default_factory=Workers, description="Workers of each run of a stage with several seeds.")
 
 
 class Budget(Section):
-    """What a release may cost; `olmo plan` ends with exit code 3 above it."""
+    """What a release may cost; `olmo plan` exits with code 3 above it."""
 
     minutes: float | None = Field(None, gt=0, description="Wall-clock minutes.")
     kwh: float | None = Field(None, gt=0, description="Kilowatt hours.")
@@ -41,29 +41,29 @@ class Budget(Section):
 
 
 class Speed(Section):
-    """What this machine is expected to do, until records of its own tell better."""
+    """Expected speed and power of the machine, used where there is no record and no counter."""
 
     flops_per_second: Count | None = Field(
         None,
         gt=0,
-        description="Training FLOP/s of one worker, where there is no record; measured where not given, for a CPU.",
+        description="Training FLOP/s of one worker, used without a record; on a CPU measured when not given.",
     )
-    watts: float = Field(65, gt=0, description="Mean power of the machine at work.")
+    watts: float = Field(65, gt=0, description="Mean power of the machine at work, in watts.")
 
 
 class Compute(Section):
     """What steps run on: devices, workers, their speed and what a release may cost."""
 
     name: str = Field(description="Name of the profile.")
-    placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
+    placement: Placement = Field(default_factory=Placement, description="How steps other than training runs are made.")
     background_workers: int = Field(
         2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
     )
     training: Training = Field(default_factory=Training, description="Workers of training runs.")
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
-    speed: Speed = Field(default_factory=Speed, description="What the machine is expected to do.")
+    speed: Speed = Field(default_factory=Speed, description="Expected speed and power of the machine.")
     country: str | None = Field(
-        None, description="Country whose electricity is used, ISO 3166 alpha-3; records have no CO2e when not given."
+        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not recorded when not given."
     )
 
     @field_validator("country")

@@ -112,7 +112,7 @@ def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
         config = _training(name, stage, seed, group)
         label = f"{name}-ingredient{number}" if several else name
         mix = _mix(plan, group.mix, config)
-        run = run_step(label, config, model, mix, start, _heldout(plan), stage.model.keys())
+        run = run_step(label, config, model, mix, start, _heldout(plan), stage.model.given)
         checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
         yield Run(name, number if several else None, seed, group, config, model, run, checkpoints)
 

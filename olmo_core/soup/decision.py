@@ -25,22 +25,22 @@ Bits = dict[str, NDArray[np.float64]]  # Source -> bits of each document.
 
 
 class DecisionConfig(BaseModel):
-    """By which number candidates are judged, and which of them becomes `main`."""
+    """How candidates are compared, and which of them becomes `main`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: tuple[str, ...] | None = Field(None, description="Held-out sources that count; all when not given.")
+    sources: tuple[str, ...] | None = Field(None, description="Held-out sources to compare on; all when not given.")
     average: Literal["macro", "bytes"] = Field(
-        "macro", description="macro: every source counts the same; bytes: every byte does."
+        "macro", description="`macro` weights all sources equally, `bytes` all bytes."
     )
     rule: Literal["best", "soup_over_mean"] = Field(
         "best",
-        description="best: the lowest bits per byte; soup_over_mean: the soup if it is below the mean of its "
-        "ingredients, else the best of them.",
+        description="`best` takes the candidate with the lowest bits per byte; `soup_over_mean` the soup if it is "
+        "below the mean of its ingredients, otherwise the best ingredient.",
     )
-    confidence: float = Field(0.95, gt=0, lt=1, description="Of the paired intervals.")
+    confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the paired intervals.")
     resamples: int = Field(10_000, ge=100, description="Bootstrap resamples of the paired intervals.")
-    seed: int = Field(0, ge=0, description="Of the bootstrap.")
+    seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
 
 
 def decision_step(

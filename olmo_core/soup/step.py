@@ -23,7 +23,9 @@ class SoupConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    method: Literal["uniform"] = Field("uniform", description="Every ingredient counts the same (OLMo 2).")
+    method: Literal["uniform"] = Field(
+        "uniform", description="`uniform` weights all ingredients equally, as OLMo 2 did."
+    )
 
 
 def soup_step(config: SoupConfig, ingredients: Mapping[str, Step], name: str = "soup") -> Step:

@@ -34,16 +34,16 @@ class MixError(ValueError):
 
 
 class MixConfig(BaseModel):
-    """Which corpora are mixed, and in which proportion."""
+    """Which corpora are mixed, and in what proportion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     weights: dict[str, float] = Field(
-        description="Corpus -> weight; its share of the tokens is its weight over the sum of all.", min_length=1
+        description="Corpus → weight. Its share of the tokens is its weight over the sum of all.", min_length=1
     )
     # Up to four passes are nearly as good as fresh text (Muennighoff et al. 2023, arXiv 2305.16264).
     max_epochs: float | dict[str, float] = Field(
-        4.0, description="How often a corpus may be gone through, for all or by corpus (1 where it is not named)."
+        4.0, description="Passes over a corpus, at most: for all, or by corpus (1 for those not named)."
     )
 
 

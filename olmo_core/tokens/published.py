@@ -41,44 +41,42 @@ class TokenFilesError(ValueError):
 
 
 class TokenFilesConfig(BaseModel):
-    """A corpus that comes as OLMo's headerless token files. Addresses may be of any kind fsspec reads."""
+    """A corpus that comes as token files without a header, as OLMo's. Any address that fsspec reads will do."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     list_url: str | None = Field(
         None,
-        description="Address of the text that names the files; of a fixed commit, for it decides what the corpus is.",
+        description="Address of the text that names the files. Pin it to a commit: it decides what the corpus is.",
         exclude_if=unused,
     )
     folder: str | None = Field(
-        None, min_length=1, description="Files are those the list names with this in their path.", exclude_if=unused
+        None, min_length=1, description="Take the files that the list names with this in their path.", exclude_if=unused
     )
     root: str | None = Field(
         None,
-        description="What stands before that folder in the address the files are read from.",
+        description="Address that the files are read from, up to `folder`.",
         exclude_if=unused,
     )
-    tokenizer_folder: str | None = Field(None, description="What stands for `{TOKENIZER}` in the list.")
-    paths: tuple[str, ...] = Field(
-        (), description="Addresses of the files, where no list names them.", exclude_if=unused
-    )
+    tokenizer_folder: str | None = Field(None, description="Replaces `{TOKENIZER}` in the list.")
+    paths: tuple[str, ...] = Field((), description="Addresses of the files, instead of a list.", exclude_if=unused)
     label_mask_paths: tuple[str, ...] = Field(
         (),
-        description="For each of the paths a file of one byte a token, 0 or 1: which tokens are to be predicted.",
+        description="A file for each of `paths`, one byte a token: 1 if it is to be predicted, 0 if not.",
         exclude_if=unused,
     )
     sidecars: bool = Field(
         False,
-        description="Documents end where the `.csv.gz` beside each file says (`start,end,...` in tokens), not at EOS.",
+        description="End documents where the `.csv.gz` beside each file says (`start,end,...` in tokens), not at EOS.",
         exclude_if=unused,
     )
     in_place: bool = Field(
         False,
-        description="Read the files by ranges where they are while training, instead of copying them first.",
+        description="Read the files where they are, by ranges, while training, instead of copying them first.",
         exclude_if=unused,
     )
-    shards: int = Field(1, ge=1, description="Parts the corpus is made in; every n-th file goes into the same.")
-    licence: str = Field(description="Licence of the text, an SPDX expression where there is one.", min_length=1)
+    shards: int = Field(1, ge=1, description="Parts that the corpus is made in; files are dealt out to them in turn.")
+    licence: str = Field(description="Licence of the text, as an SPDX expression if possible.", min_length=1)
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -41,9 +41,11 @@ class BpeConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["bpe"] = Field(description="Kind of tokenizer.")
-    vocab_size: int = Field(8192, ge=258, description="Size of the vocabulary: 2 special tokens, 256 bytes, merges.")
+    vocab_size: int = Field(
+        8192, ge=258, description="Size of the vocabulary: 2 special tokens, 256 bytes, and merges."
+    )
     sample_bytes: int = Field(
-        6_000_000, ge=1, description="Bytes of text the merges are counted on, the same share from every corpus."
+        6_000_000, ge=1, description="Bytes of text that merges are counted on, an equal share from every corpus."
     )
 
 
@@ -53,7 +55,7 @@ class DolmaConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["dolma2", "dolma1"] = Field(description="Kind of tokenizer.")
-    package: str = Field(description="Name of the package, among the recipe's packages.")
+    package: str = Field(description="Name of the package under `packages`.")
 
     @property
     def vocab_size(self) -> int:

@@ -17,48 +17,48 @@ class OptimizerConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the mean of gradients.")
-    beta2: float = Field(0.95, ge=0, lt=1, description="Decay of the mean of squared gradients.")
-    eps: float = Field(1e-8, gt=0, description="Added to the root of the squared mean.")
-    weight_decay: float = Field(0.1, ge=0, description="Decoupled decay, times the rate, of every decayed parameter.")
-    decay_embeddings: bool = Field(False, description="Decay the input embedding too; all else is always decayed.")
+    beta1: float = Field(0.9, ge=0, lt=1, description="Decay of the running mean of gradients.")
+    beta2: float = Field(0.95, ge=0, lt=1, description="Decay of the running mean of squared gradients.")
+    eps: float = Field(1e-8, gt=0, description="Added to the root of the mean square.")
+    weight_decay: float = Field(0.1, ge=0, description="Decoupled weight decay; multiplied by the learning rate.")
+    decay_embeddings: bool = Field(
+        False, description="Decay the input embedding too; all other weights are always decayed."
+    )
 
 
 class ScheduleConfig(BaseModel):
-    """Learning rate by tokens or steps done, the step itself included: warm-up, then the shape of `kind`."""
+    """Learning rate by tokens or steps done, the current step included: warm-up, then the shape of `kind`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["constant", "linear", "cosine", "wsd"] = Field(
-        description="Shape after warm-up; wsd stays at the peak and falls linearly over the last `decay` units."
+        description="Shape after warm-up; `wsd` stays at the peak, then falls linearly over the last `decay` units."
     )
     unit: Literal["tokens", "steps"] = Field(
         "tokens",
-        description="What `warmup`, `decay` and `horizon` are counted in.",
+        description="Unit of `warmup`, `decay`, `horizon` and `rest`.",
         exclude_if=lambda unit: unit == "tokens",
     )
     peak: float | Literal["inherit"] = Field(
-        description="Highest rate, or `inherit`: the rate at which the run that made the start checkpoint stood there."
+        description="Highest rate, or `inherit`: the rate that the run of the start checkpoint had reached there."
     )
     warmup: int = Field(0, ge=0, description="Units over which the rate rises linearly to the peak.")
     warmup_from: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="Rate from which it rises, as a fraction of the peak.",
+        description="Rate at which warm-up begins, as a fraction of the peak.",
         exclude_if=lambda fraction: fraction == 0,
     )
-    final: float = Field(0.0, ge=0, le=1, description="Rate at the end as a fraction of the peak.")
+    final: float = Field(0.0, ge=0, le=1, description="Rate at the end, as a fraction of the peak.")
     decay: int | None = Field(
-        None, gt=0, description="Units of the fall at the end of wsd; required there, only there."
+        None, gt=0, description="Units of the final fall; required for `wsd`, not allowed otherwise."
     )
-    horizon: int | None = Field(
-        None, gt=0, description="Units after which the schedule ends, where that is not the end of the run."
-    )
+    horizon: int | None = Field(None, gt=0, description="Units after which the schedule ends, if not with the run.")
     rest: int = Field(
         0,
         ge=0,
-        description="Units at the end of the run that are spent at the final rate, where there is no horizon.",
+        description="Units at the end of the run that stay at the final rate; not with `horizon`.",
         exclude_if=lambda rest: rest == 0,
     )
 
@@ -74,36 +74,40 @@ class ScheduleConfig(BaseModel):
 
 
 class SkipStepConfig(BaseModel):
-    """Skipping steps that stand out. Defaults are those of the OLMo 2 32B (OLMo-core, SkipStepAdamW)."""
+    """Which training steps are skipped as outliers. Defaults are those of the OLMo 2 32B (OLMo-core, SkipStepAdamW)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    window: int = Field(128, ge=2, description="Accepted steps that a step is compared with.")
-    warmup: int = Field(64, ge=2, description="Accepted steps before the first comparison; non-finite ones always go.")
-    deviations: float = Field(6.0, gt=0, description="Standard deviations above the mean from which a step is skipped.")
-    patience: int = Field(32, ge=1, description="Skipped steps in a row after which the run stops as diverged.")
+    window: int = Field(128, ge=2, description="Accepted steps that each step is compared with.")
+    warmup: int = Field(
+        64, ge=2, description="Accepted steps before the first comparison; non-finite steps are always skipped."
+    )
+    deviations: float = Field(6.0, gt=0, description="Standard deviations above the mean at which a step is skipped.")
+    patience: int = Field(32, ge=1, description="Consecutive skipped steps after which the run stops as diverged.")
 
 
 class NgramFilterConfig(BaseModel):
-    """Instances without gradient because they repeat themselves. Defaults are those of the official OLMo 2 configs."""
+    """Which instances give no gradient for repeating themselves. Defaults are those of the official OLMo 2 configs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_ngram: int = Field(13, ge=1, description="Longest n-gram looked for.")
-    max_repeats: int = Field(32, ge=2, description="Repetitions in a row from which an instance is left out.")
+    max_ngram: int = Field(13, ge=1, description="Longest n-gram to look for.")
+    max_repeats: int = Field(32, ge=2, description="Consecutive repetitions at which an instance is left out.")
 
 
 class HeldoutConfig(BaseModel):
-    """Held-out text that is scored while a run trains, into its history; of the corpora that are evaluated."""
+    """Which held-out text of the evaluated corpora is scored while a run trains, for its history."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    every: int = Field(ge=1, description="Steps from one measurement to the next.")
+    every: int = Field(ge=1, description="Steps between measurements.")
     source_bytes: int | None = Field(
-        100_000, ge=1, description="Most UTF-8 bytes scored of a source, documents drawn by hash; all when null."
+        100_000,
+        ge=1,
+        description="UTF-8 bytes scored of each source, at most; documents are drawn by hash. All when null.",
     )
     document_bytes: int | None = Field(
-        None, ge=4, description="Only this many first bytes of a document are scored; whole documents if not given."
+        None, ge=4, description="UTF-8 bytes scored of each document, from its beginning; all when not given."
     )
 
 
@@ -113,37 +117,39 @@ class TrainingSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
-    sequence_length: int = Field(ge=2, description="Tokens of one sequence; all but the last have a target.")
+    sequence_length: int = Field(ge=2, description="Tokens of one sequence; each but the last has a target.")
     precision: Literal["bf16", "fp32", "float8"] = Field(
         "bf16",
-        description="Arithmetic of the step; weights stay fp32. float8 is for the blocks' products, the rest is bf16.",
+        description="Arithmetic of the step; weights stay fp32. `float8` is for products of blocks, the rest is bf16.",
     )
-    z_loss: float = Field(1e-5, ge=0, description="Weight of the squared log-normaliser of the logits in the loss.")
-    max_grad_norm: float = Field(1.0, gt=0, description="Gradients of a larger global norm are scaled down to it.")
+    z_loss: float = Field(1e-5, ge=0, description="Weight of the z-loss, the squared log-normaliser of the logits.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(
-        None, description="Skip steps that stand out; no step is skipped when not given.", exclude_if=unused
+        None, description="Skip steps that are outliers; none is skipped when not given.", exclude_if=unused
     )
     ngram_filter: NgramFilterConfig | None = Field(
-        None, description="Leave out instances that repeat themselves; none when not given.", exclude_if=unused
+        None,
+        description="Leave out instances that repeat themselves; none is left out when not given.",
+        exclude_if=unused,
     )
     document_attention: bool = Field(
         False,
-        description="Attention stays within a document; across all of an instance by default.",
+        description="Keep attention within a document instead of across the whole instance.",
         exclude_if=unused,
     )
     canonical_shards: int | None = Field(
         None,
         ge=1,
-        description="Strict mode: gradients of this many parts of a batch are summed in a fixed tree, so that every "
-        "number of ranks that divides it gives the same bits; a power of two.",
+        description="Strict mode: sum the gradients of this many parts of a batch in a fixed tree, so that every "
+        "number of ranks that divides it gives the same bits. A power of two.",
         exclude_if=unused,
     )
     heldout: HeldoutConfig | None = Field(
         None, description="Score held-out text while training; not done when not given.", exclude_if=unused
     )
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
-    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="AdamW.")
-    schedule: ScheduleConfig = Field(description="Learning rate over each run.")
+    optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Settings of AdamW.")
+    schedule: ScheduleConfig = Field(description="Learning rate over a run.")
 
     @model_validator(mode="after")
     def _shards_divide(self) -> Self:

@@ -12,12 +12,11 @@ from typing import Any
 
 import pytest
 from commands import at_test_size, reader_environment, serve, shell
-from pages import Block, blocks
+from pages import PAGES, Block, blocks
 
 from olmo_core.artifact.store import Store
 
-GUIDES = ("README.md", "docs/first-release.md", "docs/read-the-lineage.md")
-BLOCKS = [block for page in GUIDES for block in blocks(page) if block.how.startswith(("run", "serve"))]
+BLOCKS = [block for page in PAGES for block in blocks(page) if block.how.startswith(("run", "serve"))]
 (RUNS,) = (block for block in BLOCKS if "olmo run tiny" in block.text)  # again, and parts of it
 COMMANDS = [block for block in BLOCKS if block is not RUNS]
 LIMIT_SECONDS = 900  # of one command; a release of micro takes about 100 s on two free cores

@@ -14,7 +14,7 @@ import psutil
 import pytest
 from hub_server import FakeHub
 from moto.server import ThreadedMotoServer
-from pages import Block, blocks
+from pages import PAGES, Block, blocks
 from s3fs import S3FileSystem
 from service_site import HOOK_SECRET, HUB_TOKEN, LIMIT_SECONDS, S3_SECRET, Site
 from services_home import wait
@@ -27,7 +27,6 @@ from olmo_core.recipe.recipe import load_recipe
 
 POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
-PAGES = ("docs/operate.md", "docs/schedule-evaluations.md", "docs/when-something-fails.md")
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.how == "services"]
 (RELEASE,) = (block for block in BLOCKS if "deployment run 'release/" in block.text)  # what most tests need first
 (NIGHT,) = (block for block in BLOCKS if "repository=" in block.text)  # run with another night beside it

@@ -26,15 +26,15 @@ TaskName = Literal[
 
 
 class OlmoTasksSource(BaseModel):
-    """Items of training splits, as question and right answer or as passages."""
+    """Items of the training splits of tasks: questions with the right answer, or passages."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["olmo-tasks"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package, among the recipe's packages.")
+    package: str = Field(description="Name of the package under `packages`.")
     tasks: tuple[TaskName, ...] = Field(description="Tasks whose training items are read, in this order.", min_length=1)
     part: Literal["item", "passage"] = Field(
-        "item", description="The whole item with its answer, or only the passage a BoolQ question is about."
+        "item", description="`item` is the question with its answer, `passage` the text a BoolQ question is about."
     )
 
     def documents(self, archive: Path) -> Iterator[Document]:

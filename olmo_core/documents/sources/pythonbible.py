@@ -22,13 +22,13 @@ _SUPPLIED = re.compile(r"[\[\]]")
 
 
 class PythonBibleSource(BaseModel):
-    """A translation in the form of a `plain_text_readers_bible.py`."""
+    """A translation of the Bible, as a module `plain_text_readers_bible.py`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["pythonbible"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package, among the recipe's packages.")
-    member: str = Field(description="Path of the module inside the archive; shell pattern.")
+    package: str = Field(description="Name of the package under `packages`.")
+    member: str = Field(description="Shell pattern of the module inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
         """Yield the chapters in order, id `book/chapter` by number; the brackets of supplied words are taken off.

@@ -44,12 +44,12 @@ _MANY_LINES = re.compile(r"\n\s*\n+")
 
 
 class RestructuredSource(BaseModel):
-    """Documentation pages of a source archive."""
+    """Documentation pages in reStructuredText, from a source archive."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["restructured"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package, among the recipe's packages.")
+    package: str = Field(description="Name of the package under `packages`.")
     members: tuple[str, ...] = Field(description="Shell patterns of the pages inside the archive.", min_length=1)
 
     def documents(self, archive: Path) -> Iterator[Document]:

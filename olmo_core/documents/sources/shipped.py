@@ -14,14 +14,14 @@ from olmo_core.documents.document import Document, read_documents
 
 
 class ShippedSource(BaseModel):
-    """Documents of a file beside this module."""
+    """Documents of a file that comes with this project; needs no network."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["shipped"] = Field(description="Kind of reader.")
-    file: Literal["micro.jsonl.gz"] = Field(description="File beside the reader.")
-    sha256: str = Field(description="Digest the file must have, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
-    books: tuple[str, ...] = Field(description="Books that are read, as the ids begin.", min_length=1)
+    file: Literal["micro.jsonl.gz"] = Field(description="Name of the file.")
+    sha256: str = Field(description="SHA-256 of the file, 64 hex digits.", pattern=r"^[0-9a-f]{64}$")
+    books: tuple[str, ...] = Field(description="Books to read, by the beginning of their ids.", min_length=1)
 
     def documents(self) -> Iterator[Document]:
         """Yield the chapters of the books asked for, in the order of the file.

@@ -20,8 +20,8 @@ class WikipediaSource(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["wikipedia"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package, among the recipe's packages.")
-    member: str = Field(description="Path of the `.xml.bz2` or `.bz2` dump inside the archive; shell pattern.")
+    package: str = Field(description="Name of the package under `packages`.")
+    member: str = Field(description="Shell pattern of the `.xml.bz2` or `.bz2` dump inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
         """Yield the articles (name space 0, no redirects) as `title`, blank line, text; the id is the page's number.

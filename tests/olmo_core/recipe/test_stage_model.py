@@ -55,7 +55,7 @@ def test_longer_sequences_cost_what_their_own_model_does() -> None:
     [
         (
             "--stages.stage2.model={n_layers: 4}",
-            r"model\.n_layers: a stage keeps the weights .* context_length and rope",
+            r"stages\.stage2\.model\.n_layers .*: no such field; valid here: context_length, rope",
         ),
         ("--stages.stage2.model={rope_theta: -1}", r"stages\.stage2\.model\.rope_theta"),
         ("--stages.stage2.sequence_length=256", r"stage2\.sequence_length 256 is longer .* in stages\.stage2\.model"),

@@ -1,12 +1,12 @@
-"""The guide keeps its word: its recipes make plans, its profile loads, its commands run or name what there is."""
+"""The guides to training: their recipes make plans, their profile loads, their commands run or name what exists."""
 
-import re
 import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from pages import blocks
 
 from infra.profile import load_profile
 from olmo_core.artifact.make import make
@@ -15,29 +15,44 @@ from olmo_core.hub.import_model import folder_digest
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.recipe.layout import lay_out
+from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.__main__ import main
 from olmo_core.train.history import read_history
 
-GUIDE = (Path(__file__).parents[3] / "docs" / "train.md").read_text()
-YAML = re.findall(r"^```yaml\n(.*?)^```$", GUIDE, re.M | re.S)
-FIRST, TUNING = (block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", GUIDE, re.M | re.S))
+
+def texts(page: str, language: str) -> list[str]:
+    """The blocks of a guide in one language, in order."""
+    return [block.text for block in blocks(f"docs/{page}.md") if block.language == language]
 
 
-def test_the_recipes_and_the_profile_of_the_guide_load(tmp_path: Path) -> None:
-    recipe, profile, in_place, _ = YAML
-    (tmp_path / "mine.yaml").write_text(recipe)
-    plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
-    fields = plan.runs["stage1"][0].step.fields
+(TRAINING,), (PROFILE,) = texts("train-a-model", "yaml"), texts("choose-how-training-runs", "yaml")
+(LISTED, IN_PLACE), (TUNING,) = texts("read-token-files", "yaml"), texts("fine-tune", "yaml")
+(TRAIN_COMMANDS,), (TUNE_COMMANDS,) = texts("train-a-model", "sh"), texts("fine-tune", "sh")
+
+
+def plan_of(recipe: str, folder: Path) -> Plan:
+    (folder / "mine.yaml").write_text(recipe)
+    return lay_out(load_recipe(str(folder / "mine.yaml")))
+
+
+def test_the_recipe_of_the_guide_to_training_uses_what_it_explains(tmp_path: Path) -> None:
+    fields = plan_of(TRAINING, tmp_path).runs["stage1"][0].step.fields
     assert fields.keys() >= {"skip_step", "ngram_filter", "document_attention", "canonical_shards"}
-    (tmp_path / "where.yaml").write_text(profile)
+
+
+def test_the_profile_of_the_guide_loads(tmp_path: Path) -> None:
+    (tmp_path / "where.yaml").write_text(PROFILE)
     assert load_profile(str(tmp_path / "where.yaml")).training.single.placement.recovery_every == 200
-    (tmp_path / "mine.yaml").write_text(in_place)
-    plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
-    assert plan.tokens["dolmino-50b/00000"].fields.items() >= {"in_place": True, "sidecars": True}.items()
 
 
-@pytest.mark.parametrize("line", [line for line in FIRST if "olmo_core.train" in line])
+def test_token_files_of_the_guide_are_listed_or_read_in_place(tmp_path: Path) -> None:
+    assert len([role for role in plan_of(LISTED, tmp_path).tokens if role.startswith("starcoder/")]) == 20
+    fields = plan_of(IN_PLACE, tmp_path).tokens["dolmino-50b/00000"].fields
+    assert fields.items() >= {"in_place": True, "sidecars": True}.items()
+
+
+@pytest.mark.parametrize("line", [line for line in TRAIN_COMMANDS.splitlines() if "olmo_core.train" in line])
 def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
     words = shlex.split(line, comments=True)
     recipe, *options = words[words.index("olmo_core.train") + 1 :]
@@ -50,7 +65,7 @@ def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
 def test_the_guide_tunes_a_model_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
-    Path("tune.yaml").write_text(YAML[3])
+    Path("tune.yaml").write_text(TUNING)
     Path("plain.yaml").write_text("training: {single: {placement: {threads: 1, compile: false}}}")
     random, shape = np.random.default_rng(0), (40, 64)
     random.integers(0, 1024, shape).astype(np.uint16).tofile("input_ids.npy")
@@ -66,7 +81,7 @@ def test_the_guide_tunes_a_model_from_a_folder(tmp_path: Path, monkeypatch: pyte
     for step in plan.runs["tune"][0].step.inputs["mix"].closure():
         make(step, store)
 
-    data, tune, from_hub = TUNING
+    data, tune, from_hub = TUNE_COMMANDS.splitlines()
     assert data == "olmo run tune.yaml --only data"
     assert shlex.split(from_hub)[-2:] == ["allenai/OLMo-2-0425-1B@main", "--reset_trainer_state"]
     words = shlex.split(tune)
