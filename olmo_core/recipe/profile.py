@@ -9,11 +9,12 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from olmo_core.artifact.job import Placement
 from olmo_core.hub.names import REPOSITORY
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, find_yaml, read_yaml, validate
 from olmo_core.recipe.quantity import Count
+from olmo_core.train.placement import TrainPlacement
 
 BUILTIN = Path(__file__).parent / "profiles"
 
@@ -37,7 +38,7 @@ class Workers(_Section):
     count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
     cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs go side by side.")
     gpus: float = Field(0, ge=0, description="GPUs of one worker.")
-    placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
+    placement: TrainPlacement = Field(default_factory=TrainPlacement, description="How a worker runs.")
     restarts: int = Field(2, ge=0, description="Restarts of a run whose worker died, before the run counts as failed.")
 
 
@@ -98,7 +99,7 @@ class Profile(_Section):
     mlflow: str | None = Field(None, description="MLflow tracking address; a database below home when not given.")
     prefect: str | None = Field(None, description="Address of a Prefect API; a server of our own when not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
-    placement: Placement = Field(default_factory=Placement, description="How steps other than training run.")
+    placement: HubPlacement = Field(default_factory=HubPlacement, description="How steps other than training run.")
     background_workers: int = Field(
         2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
     )
