@@ -27,7 +27,7 @@ from torch.distributed.checkpoint.state_dict_loader import load
 from torch.distributed.checkpoint.state_dict_saver import async_save, save
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.model.config import preset
@@ -35,11 +35,12 @@ from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import resume, tensors_of
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.distributed.process import training_process
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
 ROUNDS = 7
 LAYERS = 15  # of the preset 60m: 86.7M parameters, 1.04 GB with their moments
-PLACEMENT = Placement(compile=False)
+PLACEMENT = TrainPlacement(compile=False)
 TARGET = Step("checkpoint", "benchmark", 1)
 
 Seconds = defaultdict[str, list[float]]

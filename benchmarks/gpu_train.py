@@ -14,8 +14,8 @@ import sys
 import torch
 from train_step import BATCHES, figures
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
+from olmo_core.train.placement import TrainPlacement
 
 BATCH = (4, 4096)  # AI2 and transformers hold all logits and their gradients, in bf16 and in fp32: 20 GB.
 
@@ -24,11 +24,14 @@ def main() -> None:
     threads = len(os.sched_getaffinity(0))
     if torch.cuda.is_available():
         device = torch.cuda.get_device_name()
-        found = {"model": "olmo2-1b", **figures(preset("olmo2-1b"), *BATCH, Placement(device="cuda", threads=threads))}
+        found = {
+            "model": "olmo2-1b",
+            **figures(preset("olmo2-1b"), *BATCH, TrainPlacement(device="cuda", threads=threads)),
+        }
     else:
         print("no GPU: the smallest size, on the CPU", file=sys.stderr)
         device = "cpu"
-        found = {"model": "5m", **figures(preset("5m"), *BATCHES["5m"], Placement(threads=threads))}
+        found = {"model": "5m", **figures(preset("5m"), *BATCHES["5m"], TrainPlacement(threads=threads))}
     print(json.dumps({"device": device, **found}, sort_keys=True))
 
 

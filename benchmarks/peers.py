@@ -35,13 +35,13 @@ AI2_NAMES = {"norm.weight": "lm_head.norm.weight", "head.weight": "lm_head.w_out
 
 def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
     """Our trainer, in the process settings of a run."""
-    from olmo_core.artifact.job import Placement
     from olmo_core.model.config import ModelConfig
     from olmo_core.train.config import TrainingConfig
     from olmo_core.train.distributed.process import training_process
+    from olmo_core.train.placement import TrainPlacement
     from olmo_core.train.trainer import Trainer
 
-    placement = Placement.model_validate(spec["placement"])
+    placement = TrainPlacement.model_validate(spec["placement"])
     stack.enter_context(training_process(placement))
     trainer = Trainer(
         ModelConfig.model_validate(spec["model"]), TrainingConfig.model_validate(spec["training"]), placement

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.model.config import ModelConfig
@@ -30,6 +30,7 @@ from olmo_core.tokens.loader import Loader
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.loop import READ_EVERY, Position, run_loop
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 from tasks.tracking.events import EventLog
 
@@ -53,7 +54,7 @@ class NothingSaved(Saver):
 
 
 def main() -> None:
-    placement = Placement(threads=len(os.sched_getaffinity(0)), compile=True)
+    placement = TrainPlacement(threads=len(os.sched_getaffinity(0)), compile=True)
     with tempfile.TemporaryDirectory() as name, training_process(placement):
         store = Store(Path(name) / "artifacts")
         plan = lay_out(load_recipe("micro", RECIPE))

@@ -26,12 +26,12 @@ import torch
 from ai2_environment import ai2_command
 from numpy.typing import NDArray
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.device_flops import measured_flops, peak_flops
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.schedule import learning_rate
 
 IMPLEMENTATIONS = ("ours", "ai2", "transformers")
@@ -40,13 +40,13 @@ ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
 CHECKED = 100  # steps whose losses are compared in fp32
 CHECKED_BATCH = (1, 128)
 RATE = 1e-4  # At 3e-4 the rounding of bf16 grows to 2% of the loss in 100 steps of 60m.
-TEXT = Path(__file__).parents[1] / "olmo_core" / "data" / "micro.jsonl.gz"
+TEXT = Path(__file__).parents[1] / "olmo_core" / "documents" / "sources" / "micro.jsonl.gz"
 ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
 
 
 def main() -> None:
     name = sys.argv[1].lower() if len(sys.argv) > 1 else "60m"
-    placement = Placement(threads=len(os.sched_getaffinity(0)), compile=True)
+    placement = TrainPlacement(threads=len(os.sched_getaffinity(0)), compile=True)
     print(json.dumps({"model": name, **figures(preset(name), *BATCHES[name], placement)}, sort_keys=True))
 
 
@@ -58,7 +58,7 @@ def compared(
     batch: int,
     length: int,
     precision: str,
-    placement: Placement,
+    placement: TrainPlacement,
     blocks: Sequence[int],
     implementations: Sequence[str],
 ) -> Blocks:
@@ -143,7 +143,7 @@ def text(steps: int, batch: int, length: int) -> NDArray[np.int64]:
     return np.resize(np.frombuffer(written, np.uint8), (steps, batch, length)).astype(np.int64)
 
 
-def figures(shape: ModelConfig, batch: int, length: int, placement: Placement) -> dict[str, Any]:
+def figures(shape: ModelConfig, batch: int, length: int, placement: TrainPlacement) -> dict[str, Any]:
     """Return speed, peak memory and losses of all implementations.
 
     Args:

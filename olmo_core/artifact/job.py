@@ -7,65 +7,28 @@ are left to `make`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
 
 if TYPE_CHECKING:
     from olmo_core.artifact.record import Record
 
-Sharding = Literal["replicate", "shard", "hybrid"]
-Recompute = Literal["nothing", "feed_forward", "blocks"]
-
 
 class Placement(BaseModel):
-    """How a step runs on the machine that makes it."""
+    """Which device a step runs on, with how many threads. Work that can be placed in more ways extends it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     device: Literal["cpu", "cuda"] = Field(default="cpu", description="Device that holds the model.")
     threads: int = Field(default=2, ge=1, description="CPU threads of one worker.")
-    compile: bool | None = Field(
-        default=None,
-        description="Compile the training step with torch.compile; when not given, long enough runs are compiled.",
-    )
-    micro_batch: int | None = Field(
-        default=None,
-        ge=1,
-        description="Sequences of one forward pass; a rank's whole share of the batch when not given.",
-    )
-    sharding: Sharding = Field(
-        default="replicate",
-        description="`replicate`: each worker holds all weights; `shard`: each holds a share (FSDP); `hybrid`: each "
-        "host holds all, its workers a share each.",
-    )
-    recompute: Recompute = Field(
-        default="nothing",
-        description="What the backward pass computes again, so that less of the forward pass is kept in memory.",
-    )
-    recovery_every: int | None = Field(
-        default=None,
-        ge=1,
-        description="Training steps between extra checkpoints, which only serve to resume after a crash; none when not "
-        "given. The last two of a run are kept.",
-    )
-    hub: str | None = Field(
-        default=None,
-        description="Hub that models trained elsewhere are downloaded from; HF_ENDPOINT, else huggingface.co, when not "
-        "given.",
-    )
-    trace: str | None = Field(
-        default=None,
-        description="Folder for a profiler's trace of a few steps of each run, relative to the current folder; none "
-        "when not given.",
-    )
 
-    @field_validator("trace")
     @classmethod
-    def _where_the_user_stands(cls, trace: str | None) -> str | None:
-        return None if trace is None else str(Path(trace).expanduser().absolute())
+    def of(cls, placement: "Placement") -> Self:
+        """Return `placement` where it is one of this class, else one with its device and threads, all else default."""
+        return placement if isinstance(placement, cls) else cls(device=placement.device, threads=placement.threads)
 
 
 @dataclass(frozen=True)

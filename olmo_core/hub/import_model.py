@@ -15,6 +15,7 @@ from olmo_core.artifact.files import name_full_disk, refuse_pointer, sha256_file
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
 from olmo_core.hub.download import download
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.hub.weights import HEAD_BYTES, INDEX, ONE_FILE, copy_weights, weight_files
 from olmo_core.model.config import ModelConfig
@@ -41,7 +42,7 @@ def take_pretrained(job: Job) -> dict[str, Any]:
     # Gone before the commit, and swept with the attempt where that is killed; the system's folder may be a small one.
     with tempfile.TemporaryDirectory(prefix="pretrained-", dir=job.out) as cache:
         try:
-            folder = download(config.repo, config.revision, _WANTED, cache, job.placement.hub)
+            folder = download(config.repo, config.revision, _WANTED, cache, HubPlacement.of(job.placement).hub)
             return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
         except OSError as error:
             name_full_disk(error, job.out)

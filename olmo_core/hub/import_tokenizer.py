@@ -13,6 +13,7 @@ import msgspec
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, token_names
 from olmo_core.hub.download import download
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.tokens.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
 
@@ -28,7 +29,7 @@ def take_tokenizer(job: Job) -> dict[str, Any]:
     assert config.repo is not None and config.revision is not None
     with tempfile.TemporaryDirectory(prefix="tokenizer-") as cache:
         files = ("config.json", TOKENIZER_FILE)
-        folder = download(config.repo, config.revision, files, cache, job.placement.hub)
+        folder = download(config.repo, config.revision, files, cache, HubPlacement.of(job.placement).hub)
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ConversionError(f"{config.repo} at {config.revision} holds no {missing[0]}; it cannot be evaluated")
         special = special_tokens(folder)

@@ -5,9 +5,10 @@ It is the part of a profile that the library knows. Servers, addresses and folde
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from olmo_core.artifact.job import Placement
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.quantity import Count
+from olmo_core.train.placement import TrainPlacement
 
 
 class Section(BaseModel):
@@ -22,7 +23,7 @@ class Workers(Section):
     count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
     cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs fit side by side.")
     gpus: float = Field(0, ge=0, description="GPUs of one worker.")
-    placement: Placement = Field(default_factory=Placement, description="How a worker runs.")
+    placement: TrainPlacement = Field(default_factory=TrainPlacement, description="How a worker runs.")
 
 
 class Training(Section):
@@ -55,7 +56,9 @@ class Compute(Section):
     """What steps run on: devices, workers, their speed and what a release may cost."""
 
     name: str = Field(description="Name of the profile.")
-    placement: Placement = Field(default_factory=Placement, description="How steps other than training runs are made.")
+    placement: HubPlacement = Field(
+        default_factory=HubPlacement, description="How steps other than training runs are made."
+    )
     background_workers: int = Field(
         2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
     )

@@ -106,7 +106,7 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
         for run in runs:
             start = run.step.inputs.get("start")
             if rank == 0 and start is not None and start.kind == "pretrained":
-                make(start, store, placement)
+                make(start, store, profile.placement)
             try:
                 make_run(run.step, store, placement, **({"progress": Shown(run.step.name)} if rank == 0 else {}))
             except PreemptedError as error:
@@ -129,7 +129,7 @@ def _plan(given: argparse.Namespace, overrides: list[str], compute: Compute) -> 
     if given.load_path is not None:
         from olmo_core.hub.address import pretrained_at
 
-        start = pretrained_at(given.load_path, compute.training.single.placement.hub).model_dump(exclude_none=True)
+        start = pretrained_at(given.load_path, compute.placement.hub).model_dump(exclude_none=True)
         recipe = load_recipe(given.recipe, [*overrides, f"--stages.{given.stage}.start={json.dumps(start)}"])
     try:
         return lay_out(recipe)

@@ -3,9 +3,9 @@
 Compiled and eager steps differ in their last bits: the answer follows from recipe and placement, never from a timing.
 """
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 
 # FLOPs of a run from which on compiling saves more than it takes, by device. Two Zen 3 cores take 30 s for the kernels
 # of a model, and then 353 ms instead of 440 for 34 GFLOP: even at 1.2e13. A GPU compiles as long, and is a thousand
@@ -13,7 +13,7 @@ from olmo_core.train.config import TrainingConfig
 PAYS = {"cpu": 1.2e13, "cuda": 1e16}
 
 
-def compiles(model: ModelConfig, config: TrainingConfig, placement: Placement) -> bool:
+def compiles(model: ModelConfig, config: TrainingConfig, placement: TrainPlacement) -> bool:
     """Return whether the training step is compiled, a compiler provided."""
     if placement.compile is not None:
         return placement.compile

@@ -66,7 +66,7 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
     config = trainer.config
     rank, world = rank_and_world()
     total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
-    every, slot = job.placement.recovery_every or config.steps, position.slot
+    every, slot = trainer.placement.recovery_every or config.steps, position.slot
     history = History(config, trainer.columns)
     history.restore(position.rows)
     shown: dict[str, float] = {}
@@ -110,9 +110,9 @@ def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> li
     ]
     if (heldout := trainer.config.heldout) is not None:
         texts = read_texts(heldout, job.inputs, trainer.model.config.context_length)
-        callbacks.append(Heldout(heldout.every, texts, trainer.model, job.placement.threads, history))
-    if job.placement.trace is not None:
-        callbacks.append(Profiler(Path(job.placement.trace) / job.step.folder, rank))
+        callbacks.append(Heldout(heldout.every, texts, trainer.model, trainer.placement.threads, history))
+    if trainer.placement.trace is not None:
+        callbacks.append(Profiler(Path(trainer.placement.trace) / job.step.folder, rank))
     return callbacks
 
 

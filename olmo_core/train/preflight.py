@@ -2,10 +2,10 @@
 
 import torch
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.memory import free_memory
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.sharing import check_sharing
 
 # Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
@@ -14,7 +14,7 @@ TRAINED_BYTES = 16
 COPIED_BYTES = 12
 
 
-def check_batch(config: TrainingConfig, placement: Placement, instances: int, world: int) -> None:
+def check_batch(config: TrainingConfig, placement: TrainPlacement, instances: int, world: int) -> None:
     """Raise ValueError where a batch is more than the mix has, or cannot be shared by the ranks.
 
     Args:
@@ -31,7 +31,7 @@ def check_batch(config: TrainingConfig, placement: Placement, instances: int, wo
     check_sharing(config, placement, world)
 
 
-def check_memory(model: ModelConfig, placement: Placement, device: torch.device, sharers: int) -> None:
+def check_memory(model: ModelConfig, placement: TrainPlacement, device: torch.device, sharers: int) -> None:
     """Raise ValueError where weights, gradients and moments alone take more memory than the device has free.
 
     On a CPU the copy that checkpoints are written from counts too.
@@ -55,7 +55,7 @@ def check_memory(model: ModelConfig, placement: Placement, device: torch.device,
         )
 
 
-def more_memory(config: TrainingConfig, placement: Placement, world: int) -> str:
+def more_memory(config: TrainingConfig, placement: TrainPlacement, world: int) -> str:
     """Return what would take less memory, where a step did not fit into the device's."""
     rows = min(placement.micro_batch or config.batch_size, config.batch_size // world)
     remedies = [f"placement.micro_batch {rows // 2}"] if rows > 1 and config.canonical_shards is None else []

@@ -3,8 +3,8 @@
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from olmo_core.artifact.job import Recompute
 from olmo_core.model.transformer import Transformer
+from olmo_core.train.placement import Recompute
 
 
 def recompute(model: Transformer, what: Recompute) -> None:

@@ -24,6 +24,7 @@ from olmo_core.train.distributed.parallel import sharers
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.history import HISTORY_FILE, read_history
 from olmo_core.train.loop import Position, run_loop
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
 from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step, training_of
 from olmo_core.train.trainer import Trainer
@@ -45,7 +46,7 @@ def train(job: Job) -> dict[str, Any]:
     """
     model = ModelConfig.model_validate(job.fields["model"])
     config = training_of(job.fields)
-    start, placement = job.inputs.get("start"), job.placement
+    start, placement = job.inputs.get("start"), TrainPlacement.of(job.placement)
     peak = _peak(config, start)
     rank, world = rank_and_world()
     if rank == 0:

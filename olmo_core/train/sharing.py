@@ -1,10 +1,10 @@
 """Whether the workers of a run can share its batch. It needs no torch, so that a plan is refused by it too."""
 
-from olmo_core.artifact.job import Placement
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 
 
-def check_sharing(config: TrainingConfig, placement: Placement, world: int) -> None:
+def check_sharing(config: TrainingConfig, placement: TrainPlacement, world: int) -> None:
     """Raise ValueError where a batch cannot be shared by so many ranks; says what would fit."""
     if config.batch_size % world:
         fits = max(count for count in range(1, world) if config.batch_size % count == 0)

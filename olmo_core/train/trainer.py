@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.attention_mask import document_mask
@@ -22,6 +21,7 @@ from olmo_core.train.distributed.strict import CanonicalShards
 from olmo_core.train.float8 import to_float8
 from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, slice_loss
 from olmo_core.train.optimizer import build_optimizer
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.recompute import recompute
 from olmo_core.train.skip import SkipStep
 
@@ -45,8 +45,11 @@ class Trainer:
         masked: whether `update` is told which tokens are targets.
     """
 
-    def __init__(self, model: ModelConfig, config: TrainingConfig, placement: Placement, masked: bool = False) -> None:
+    def __init__(
+        self, model: ModelConfig, config: TrainingConfig, placement: TrainPlacement, masked: bool = False
+    ) -> None:
         self.config = config
+        self.placement = placement
         self.device = device_of(placement)
         self._masked = masked
         mesh = mesh_of(placement, self.device)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -37,7 +37,7 @@ def test_ours_and_transformers_take_the_same_steps() -> None:
     spec: dict[str, Any] = {
         "model": shape.model_dump(),
         "training": training.model_dump(),
-        "placement": Placement(threads=1, compile=False).model_dump(),
+        "placement": TrainPlacement(threads=1, compile=False).model_dump(),
     }
     weights = Transformer(shape).initialize(torch.Generator().manual_seed(0)).state_dict()
     tokens = train_step.text(4, 2, 64)

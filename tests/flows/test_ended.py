@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from terminal import LIMIT_SECONDS, Terminal, olmo, plain
 
-from olmo_core.artifact.job import Placement
 from olmo_core.artifact.lease import LeaseLog
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import RECOVERY
 
 # Small, but each phase lasts long enough to be seen; without compilation, whose cache is no part of a home.
@@ -97,7 +97,7 @@ def test_what_was_ended_and_killed_goes_on_to_the_same_bits_and_ends_at_sigterm(
     run = lay_out(load_recipe("micro", [word.removeprefix("--") for word in SIZE])).runs["stage1"][0]
     store, alone = Store(str(home / "artifacts")), Store(str(tmp_path))
     for step in run.step.closure():
-        make(step, alone, Placement(threads=1, compile=False))
+        make(step, alone, TrainPlacement(threads=1, compile=False))
     kept = [(record, alone.peek(step)) for step in run.checkpoints.values() if (record := store.peek(step))]
     assert kept, "a result needs a checkpoint"
     assert all(other is not None and record.digest == other.digest for record, other in kept)

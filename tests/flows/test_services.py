@@ -19,9 +19,9 @@ from s3fs import S3FileSystem
 from service_site import HOOK_SECRET, HUB_TOKEN, LIMIT_SECONDS, S3_SECRET, Site
 from services_home import wait
 
-from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.recipe.layout import lay_out_repository
 from olmo_core.recipe.recipe import load_recipe
 
@@ -106,11 +106,11 @@ def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)
     S3FileSystem.clear_instance_cache()  # one of another file would go on asking its own server
-    repo, hub, store = "olmo-release/micro", Placement(hub=site.hub.url), Store("s3://olmo/artifacts", scratch=tmp_path)
+    repo, store = "olmo-release/micro", Store("s3://olmo/artifacts", scratch=tmp_path)
     shown = {name: at for name, at in site.hub.repos[repo].branches.items() if name.startswith("stage1-")}
     first, second = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
     for step in (first.inputs["model"], first.inputs["tokenizer"], first):
-        make(step, store, hub)
+        make(step, store, HubPlacement(hub=site.hub.url))
     before = store.peek(first)
     environment = site.clients()
     call = f"from flows.nightly import nightly; nightly('micro', {str(site.profile)!r}, (), {repo!r}, 'stage1-*')"

@@ -84,6 +84,8 @@ def test_a_profile_of_ones_own(tmp_path: Path) -> None:
         ("--training.seeds.cpu=1", "training.seeds.cpu (value 1): no such field; did you mean 'cpus'?"),
         ("--ray.cpus=0", "ray.cpus (value 0): input should be greater than or equal to 1"),
         ("--placement.device=tpu", "placement.device (value 'tpu'): input should be 'cpu' or 'cuda'"),
+        ("--placement.compile=true", "placement.compile (value True): no such field; valid here: device, hub, threads"),
+        ("--training.single.placement.hub=x", "training.single.placement.hub (value 'x'): no such field"),
         ("--corpora={}", "corpora: no such field; valid here: artifacts, background_workers,"),
     ],
 )

@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Artifact, Job, Placement
+from olmo_core.artifact.job import Artifact, Job
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.store import Store
 from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.run import train
 
 
-def make_run(step: Step, store: Store, placement: Placement, **options: Any) -> None:
+def make_run(step: Step, store: Store, placement: TrainPlacement, **options: Any) -> None:
     """Make the artifact of a `run` step, or find it made; to be called on every rank.
 
     Args:

@@ -15,9 +15,9 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, Shard
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.distributed.group import rank_and_world
+from olmo_core.train.placement import TrainPlacement
 
 Backward = Callable[[slice], Tensor]
 
@@ -121,7 +121,7 @@ def summed(values: Tensor) -> Tensor:
     return values
 
 
-def sharers(placement: Placement) -> int:
+def sharers(placement: TrainPlacement) -> int:
     """Return how many ranks share one copy of the weights."""
     world = rank_and_world()[1]
     if placement.sharding == "replicate":
@@ -129,7 +129,7 @@ def sharers(placement: Placement) -> int:
     return world if placement.sharding == "shard" else int(os.environ.get("LOCAL_WORLD_SIZE", world))
 
 
-def mesh_of(placement: Placement, device: torch.device) -> DeviceMesh | None:
+def mesh_of(placement: TrainPlacement, device: torch.device) -> DeviceMesh | None:
     """Return the mesh over which weights are sharded, the replicas first where it is hybrid; None where they are not.
 
     Raises:

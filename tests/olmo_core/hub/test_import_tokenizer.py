@@ -8,12 +8,13 @@ from hub_folder import entries
 from hub_server import FakeHub
 from tokenizers import Tokenizer
 
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.convert import ConversionError
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.import_tokenizer import take_tokenizer
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrained_tokenizer_step
 from olmo_core.tokens.tokenizer import load_tokenizer
 
@@ -36,7 +37,7 @@ def changed(revision, **fields):
 def take(hub, folder, commit):
     folder.mkdir()
     step = pretrained_tokenizer_step(PretrainedConfig(repo=REPO, revision=commit))
-    return take_tokenizer(Job(step=step, inputs={}, out=folder, placement=Placement(hub=hub.url)))
+    return take_tokenizer(Job(step=step, inputs={}, out=folder, placement=HubPlacement(hub=hub.url)))
 
 
 def test_it_is_the_tokenizer_the_model_was_published_with(hub, revision, tokenizer_folder, tmp_path):
@@ -100,6 +101,6 @@ def test_a_commit_is_one_artifact_wherever_it_is_had(hub, revision, native, tmp_
     commit = HubEndpoint(REPO, hub.url).upload(revision("r"))
     step = pretrained_step(PretrainedConfig(repo=REPO, revision=commit), "model-main")
     store = Store(tmp_path / "store")
-    made = make(step, store, Placement(hub=hub.url))
+    made = make(step, store, HubPlacement(hub=hub.url))
     assert (step.label, made.reused) == ("pretrained/model-main", False)
-    assert make(step, store, Placement(hub="http://127.0.0.1:9")).reused
+    assert make(step, store, HubPlacement(hub="http://127.0.0.1:9")).reused

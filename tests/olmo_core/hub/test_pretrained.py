@@ -13,15 +13,17 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from olmo_core.artifact.files import LfsPointerError
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, read_hub_model
 from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.import_model import folder_digest
+from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_config, load_model
 from olmo_core.train.checkpoint.state import start_from
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
 REPO = "olmo/tiny"
@@ -37,7 +39,7 @@ def take(tmp_path):
         out.mkdir()
         step = pretrained_step(PretrainedConfig(**config))
         assert step.work is not None
-        return out, step.work(Job(step=step, inputs={}, out=out, placement=Placement(hub=hub and hub.url)))
+        return out, step.work(Job(step=step, inputs={}, out=out, placement=HubPlacement(hub=hub and hub.url)))
 
     return run
 
@@ -95,7 +97,7 @@ def test_a_folder_of_transformers_becomes_a_checkpoint_a_run_starts_from(take, r
     config = TrainingConfig(
         batch_size=2, sequence_length=8, checkpoint_every=1, tokens=16, seed=9, schedule=schedule, precision="fp32"
     )
-    trainer = Trainer(load_config(native()), config, Placement(compile=False))
+    trainer = Trainer(load_config(native()), config, TrainPlacement(compile=False))
     start_from(out, trainer)
     weights = trainer.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(native()).state_dict().items())

@@ -10,7 +10,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from olmo_core.artifact.identity import canonical
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.documents.corpus import CorpusConfig, corpus_step
@@ -29,10 +29,11 @@ from olmo_core.tokens.mix import MixConfig, mix_step
 from olmo_core.tokens.token_file import tokens_step
 from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import checkpoint_step, run_step
 
 REPO = "olmo/test"
-PLACEMENT = Placement(compile=False, threads=1)
+PLACEMENT = TrainPlacement(compile=False, threads=1)
 CARD = CardConfig(repo=REPO, title="OLMo test", description="A model of *very* few parameters.")
 MICRO = "6f9204135dca38d9c4e008572ee0ea0ed2345bcafe0597c517ca144f113fd73a"
 STAGE1, ONE, TWO = (

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from olmo_core.artifact.job import Placement
 from olmo_core.artifact.source import environment
 from olmo_core.model import arithmetic
 from olmo_core.model.arithmetic import Linear, linear, matmul
@@ -19,6 +18,7 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Block, causal_bias, rotary
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.process import training_process
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
 SHAPE = ModelConfig(d_model=32, n_layers=2, n_heads=2, hidden_size=64, vocab_size=64, context_length=32)
@@ -68,7 +68,7 @@ def losses(steps: int, precision: str = "bf16") -> Tensor:
     fields = {"seed": 3, "batch_size": 4, "sequence_length": 32, "tokens": 128 * steps, "checkpoint_every": steps}
     schedule = {"kind": "cosine", "peak": 1e-3, "warmup": 256, "final": 0.1}
     training = TrainingConfig.model_validate({**fields, "schedule": schedule, "precision": precision})
-    trainer = Trainer(SHAPE, training, Placement(threads=1)).initialize()
+    trainer = Trainer(SHAPE, training, TrainPlacement(threads=1)).initialize()
     generator = torch.Generator().manual_seed(5)
     follows = torch.softmax(3 * torch.randn(64, 64, generator=generator), dim=-1)
     columns = [torch.randint(0, 64, (4 * steps,), generator=generator)]
@@ -109,7 +109,7 @@ def test_no_product_of_an_emulated_step_goes_to_bf16_kernels(compiled: bool, mon
     x = operands(2, 32, 32)
     torch.compiler.reset()
     forward = torch.compile(block, backend="aot_eager_decomp_partition") if compiled else block
-    with _Seen() as seen, training_process(Placement(threads=1)):
+    with _Seen() as seen, training_process(TrainPlacement(threads=1)):
         with torch.autocast("cpu", torch.bfloat16):
             out = forward(x, rotary(32, 16, 1e4, x.device), causal_bias(32))
         out.sum().backward()

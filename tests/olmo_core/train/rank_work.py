@@ -15,7 +15,6 @@ import torch.distributed as dist
 from training_world import MODEL, config, run
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Placement
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.scorer import Tree
 from olmo_core.model.config import ModelConfig
@@ -26,6 +25,7 @@ from olmo_core.train.config import NgramFilterConfig, SkipStepConfig, TrainingCo
 from olmo_core.train.distributed.group import rank_and_world
 from olmo_core.train.distributed.launch import make_run
 from olmo_core.train.history import History
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preemption import PreemptedError
 from olmo_core.train.trainer import Trainer
 
@@ -36,8 +36,8 @@ TIED = MODEL.model_copy(update={"tied_embeddings": True})
 LOOKS = 20_000  # some 50 ms: another rank needs a few to end too early
 
 
-def placement(**changes: Any) -> Placement:
-    return Placement(threads=1, compile=False, **changes)
+def placement(**changes: Any) -> TrainPlacement:
+    return TrainPlacement(threads=1, compile=False, **changes)
 
 
 def step(trainer: Trainer, seed: int) -> list[float]:

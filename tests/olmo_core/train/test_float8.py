@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from training_world import EAGER, MODEL, config
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.transformer import Transformer
 from olmo_core.train.float8 import CAPABILITY, to_float8
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
 CUDA = torch.device("cuda")
@@ -46,7 +46,7 @@ def test_linear_layers_of_blocks_are_replaced_and_nothing_else(monkeypatch: pyte
     not torch.cuda.is_available() or torch.cuda.get_device_capability() < CAPABILITY, reason="no GPU with float8"
 )
 def test_losses_stay_close_to_those_of_bf16() -> None:
-    placement = Placement(device="cuda", compile=False)
+    placement = TrainPlacement(device="cuda", compile=False)
     seen = {}
     for precision in ("bf16", "float8"):
         trainer = Trainer(MODEL, config(precision=precision), placement).initialize()

@@ -4,12 +4,12 @@ import pytest
 import torch
 from training_world import MODEL, config
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import preset
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
 
-HERE = Placement()
+HERE = TrainPlacement()
 
 
 @pytest.mark.parametrize(
@@ -32,12 +32,18 @@ HERE = Placement()
             "batch_size 7 cannot be shared by 2 workers; 1 worker would fit, or .* of 8$",
         ),
         (config(canonical_shards=2), HERE, 9, 4, "canonical_shards 2 cannot be shared by 4 workers"),
-        (config(canonical_shards=2), Placement(micro_batch=1), 9, 2, "leave placement.sharding and placement.micro_b"),
-        (config(canonical_shards=2), Placement(sharding="shard"), 9, 2, "leave placement.sharding and"),
+        (
+            config(canonical_shards=2),
+            TrainPlacement(micro_batch=1),
+            9,
+            2,
+            "leave placement.sharding and placement.micro_b",
+        ),
+        (config(canonical_shards=2), TrainPlacement(sharding="shard"), 9, 2, "leave placement.sharding and"),
     ],
 )
 def test_a_batch_that_does_not_fit_is_told_with_what_would(
-    training: TrainingConfig, placement: Placement, instances: int, world: int, said: str
+    training: TrainingConfig, placement: TrainPlacement, instances: int, world: int, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
         check_batch(training, placement, instances, world)
@@ -64,8 +70,8 @@ def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.Mon
             2,
             "of 2 sequences of 16 .* give placement.micro_batch 1 or placement.recompute blocks or .*sharding shard",
         ),
-        (Placement(micro_batch=1, recompute="blocks"), 1, "of 1 sequences of 16 tokens .* give more workers$"),
+        (TrainPlacement(micro_batch=1, recompute="blocks"), 1, "of 1 sequences of 16 tokens .* give more workers$"),
     ],
 )
-def test_what_takes_less_memory_is_told(placement: Placement, world: int, said: str) -> None:
+def test_what_takes_less_memory_is_told(placement: TrainPlacement, world: int, said: str) -> None:
     assert re.search(said, more_memory(config(), placement, world))

@@ -8,10 +8,10 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.layout import lay_out
@@ -19,6 +19,7 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.__main__ import Shown, main
 from olmo_core.train.history import read_history
+from olmo_core.train.placement import TrainPlacement
 
 ROOT = Path(__file__).parents[3]
 OVERRIDES = [
@@ -42,7 +43,7 @@ def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("made")
     store = Store(str(home / "artifacts"))
     for step in plan.runs["stage1"][0].step.closure():
-        make(step, store, Placement(threads=1, compile=False))
+        make(step, store, TrainPlacement(threads=1, compile=False))
     return home
 
 
@@ -173,7 +174,7 @@ def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, 
     assert [step for step, row in rows.items() if sources[0] in row] == [32, 64, 96, 128]
     assert all(rows[128][source] < rows[32][source] for source in sources)
     for step in plan.results[run.checkpoints[64].id].closure():
-        result = make(step, store, Placement(threads=1, compile=False))
+        result = make(step, store, TrainPlacement(threads=1, compile=False))
     scored = result.artifact.record.result["heldout"]
     assert [rows[64][source] for source in sources] == pytest.approx(
         [scored[name]["bits_per_byte"] for name in ("narrative", "wisdom")], rel=1e-6
@@ -204,3 +205,16 @@ def test_what_is_wrong_is_one_line(
     assert main(given) == 1
     [line] = capsys.readouterr().err.splitlines()
     assert line.startswith("error: ") and said in line
+
+
+def test_weights_from_elsewhere_come_from_the_hub_of_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def asked(place: str, hub: str | None) -> NoReturn:
+        raise ValueError(f"{place} of {hub}")
+
+    monkeypatch.setattr("olmo_core.hub.address.pretrained_at", asked)
+    (tmp_path / "where.yaml").write_text("placement: {hub: 'http://hub.example'}")
+    given = ["--load_path", "org/model", "--reset_trainer_state", "--profile", str(tmp_path / "where.yaml")]
+    assert main(["micro", "--stage", "stage1", *given]) == 1
+    assert capsys.readouterr().err == "error: org/model of http://hub.example\n"

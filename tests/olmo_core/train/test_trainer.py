@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from training_world import EAGER, MODEL, config
 
-from olmo_core.artifact.job import Placement
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import NgramFilterConfig, OptimizerConfig, TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
 
@@ -19,7 +19,7 @@ def batches(count: int) -> list[torch.Tensor]:
 def trained(
     training: TrainingConfig, micro_batch: int | None = None, steps: int = 4, shape: ModelConfig = MODEL
 ) -> tuple[Trainer, torch.Tensor]:
-    trainer = Trainer(shape, training, Placement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
+    trainer = Trainer(shape, training, TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
     return trainer, torch.stack([trainer.update(batch, 5e-3) for batch in batches(steps)])
 
 
@@ -81,7 +81,7 @@ def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
 def test_compiled_steps_equal_eager_ones() -> None:
     training = config(precision="fp32")
     _, expected = trained(training)
-    trainer = Trainer(MODEL, training, Placement(threads=1, compile=True)).initialize()
+    trainer = Trainer(MODEL, training, TrainPlacement(threads=1, compile=True)).initialize()
     sums = torch.stack([trainer.update(batch, 5e-3) for batch in batches(4)])
     assert torch.allclose(sums, expected, rtol=1e-5)
     counters = torch._dynamo.utils.counters
@@ -112,7 +112,7 @@ def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
 @pytest.mark.parametrize("micro_batch", [None, 1])
 def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | None) -> None:
     """Label masks: cross-entropy of transformers' kind over the unmasked next tokens alone, however a batch is cut."""
-    placement = Placement(threads=1, compile=False, micro_batch=micro_batch)
+    placement = TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)
     trainer = Trainer(MODEL, config(precision="fp32"), placement, masked=True).initialize()
     (tokens,) = batches(1)
     targets = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(4)) < torch.tensor(
@@ -129,7 +129,7 @@ def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | No
 
 @pytest.mark.parametrize("recompute", ["feed_forward", "blocks"])
 def test_what_is_computed_again_changes_nothing(recompute: str) -> None:
-    placement = Placement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
+    placement = TrainPlacement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
     again, once = (Trainer(MODEL, config(), each).initialize() for each in (placement, EAGER))
     calls: list[int] = []
     again.model.blocks[0].feed_forward.w1.register_forward_hook(lambda *_: calls.append(1))

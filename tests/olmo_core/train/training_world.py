@@ -7,17 +7,18 @@ import msgspec
 import numpy as np
 
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Job, Placement
+from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import Made, make
 from olmo_core.artifact.store import Store
 from olmo_core.model.config import ModelConfig
 from olmo_core.tokens.mix import MixConfig, mix_step
 from olmo_core.tokens.token_file import TOKENS_FILE, TokenFile
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import checkpoint_step, run_step
 
 MODEL = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, hidden_size=48, vocab_size=64, context_length=32)
-EAGER = Placement(threads=1, compile=False)
+EAGER = TrainPlacement(threads=1, compile=False)
 LENGTH = 16
 STEPS = (5, 10, 12)  # at which a run of `config` leaves checkpoints
 
