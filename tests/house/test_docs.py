@@ -129,6 +129,11 @@ def test_links_lead_to_a_file_and_to_a_heading_in_it(page: str) -> None:
     assert [each for each in targets if not leads_somewhere(ROOT / page, each)] == []
 
 
+def test_the_index_lists_every_page_once() -> None:
+    listed = re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+    assert sorted(["README.md", *listed]) == sorted(path.name for path in ROOT.glob("docs/*.md"))
+
+
 def leads_somewhere(page: Path, target: str) -> bool:
     name, _, anchor = target.partition("#")
     path = page.parent / name if name else page
