@@ -15,8 +15,8 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from olmo_core.artifact.answers import bucket_is_missing, explain_errors
 from olmo_core.artifact.files import sync
+from olmo_core.artifact.s3_errors import bucket_is_missing, explain_errors
 
 SCHEMES = ("file", "memory", "s3")
 
