@@ -53,13 +53,13 @@ class PretrainedConfig(BaseModel):
 
 def pretrained_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the model as `model.json` and `model.safetensors`: weights without moments or rate."""
-    return _step("pretrained", PRETRAINED_VERSION, config, name, "olmo_core.hub.import_model:take_pretrained")
+    return _step("pretrained", PRETRAINED_VERSION, config, name, "olmo_core.hub.import_model:import_pretrained")
 
 
 def pretrained_tokenizer_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the tokenizer that a commit of the Hub holds beside the model."""
     return _step(
-        "tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, "olmo_core.hub.import_tokenizer:take_tokenizer"
+        "tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, "olmo_core.hub.import_tokenizer:import_tokenizer"
     )
 
 
