@@ -1,1 +1,1 @@
-"""What a release runs on: servers as one group, Ray, containers, Kubernetes, the doctor."""
+"""The infrastructure of a release: servers as one group, Ray, containers, Kubernetes, the doctor."""
