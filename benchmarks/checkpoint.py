@@ -1,12 +1,12 @@
-"""Our checkpoints beside torch.distributed.checkpoint (DCP), in turn, of one training state of 1 GB: one JSON line.
+"""Compare our checkpoints with torch.distributed.checkpoint (DCP) for a training state of 1 GB; print a JSON line.
 
     python benchmarks/checkpoint.py
 
-The state is a trainer's own: fp32 weights and both moments. Ours is saved by `Saver` and committed into an artifact
-store, digests, fsync and record included, and loaded by `resume`; `verified` adds the store's check of every digest,
-which DCP has no counterpart of. `blocking` is what a training step waits for, `total` ends when the checkpoint is
-complete. `copy` copies as many bytes once, between two stretches of memory that are in use already. Medians over
-rounds, in seconds. A load begins with zeroed tensors, and ends with those that were saved or stops the benchmark.
+The state is a trainer's: fp32 weights and both moments. `Saver` saves ours and commits it to an artifact store,
+including digests, fsync and record, and `resume` loads it; `verified` adds the store's check of every digest, which DCP
+does not have. `blocking` is the time that a training step waits, `total` ends when the checkpoint is complete. `copy`
+copies as many bytes once between two memory areas that are already in use. Figures are medians over rounds, in seconds;
+the two alternate. A load starts with zeroed tensors; the benchmark stops if the result differs from the saved state.
 """
 
 import json
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(job: Job) -> dict[str, Any]:
-    """The work of a step, so that its checkpoints are committed as those of a run are."""
+    """Do the work of a step, so that its checkpoints are committed like those of a run."""
     training = TrainingConfig(
         batch_size=1,
         sequence_length=2,
@@ -74,7 +74,7 @@ def measure(job: Job) -> dict[str, Any]:
         source, target = torch.ones(size, dtype=torch.uint8), torch.zeros(size, dtype=torch.uint8)
         written: dict[str, int] = {}
         with Saver(trainer, job.commit, job.out) as saver:
-            saver.wait()  # the first steps of a run take longer than it needs to get its memory
+            saver.wait()  # a run's first steps take longer than allocating the memory of the saver
             ways: list[Callable[[], None]] = [
                 lambda: timed(seconds, "copy", lambda: target.copy_(source)),
                 lambda: written.update(ours=ours(job, trainer, saver, state, seconds)),
@@ -93,7 +93,7 @@ def ours(job: Job, trainer: Trainer, saver: Saver, state: Mapping[str, Tensor], 
     timed(seconds, "ours_blocking", lambda: saver.save(TARGET, 1, 1e-3, []))
     saver.wait()
     seconds["ours_total"].append(time.perf_counter() - begin)
-    # Another process would not know the digests yet.
+    # A new store has not verified any digest, like another process.
     begin = time.perf_counter()
     found = Store(job.out.parents[2]).find(TARGET)
     assert found is not None
@@ -105,7 +105,7 @@ def ours(job: Job, trainer: Trainer, saver: Saver, state: Mapping[str, Tensor], 
 
 
 def theirs(folder: Path, state: dict[str, Tensor], seconds: Seconds) -> int:
-    """Save in both ways and load once; return the bytes of the checkpoint."""
+    """Save synchronously and asynchronously and load once; return the bytes of the checkpoint."""
     timed(seconds, "dcp_save", lambda: save(state, checkpoint_id=folder))
     loaded(seconds, "dcp_load", state, lambda: load(state, checkpoint_id=folder))
     size = sum(path.stat().st_size for path in folder.iterdir())
@@ -119,7 +119,7 @@ def theirs(folder: Path, state: dict[str, Tensor], seconds: Seconds) -> int:
 
 
 def timed(seconds: Seconds, name: str, act: Callable[[], Any]) -> Any:
-    """Note how long `act` takes, once nothing is left to be written to the disk; return what it returns."""
+    """Record the seconds of `act`, after all pending disk writes; return its result."""
     os.sync()
     begin = time.perf_counter()
     result = act()
@@ -128,18 +128,18 @@ def timed(seconds: Seconds, name: str, act: Callable[[], Any]) -> Any:
 
 
 def loaded(seconds: Seconds, name: str, state: Mapping[str, Tensor], act: Callable[[], Any]) -> None:
-    """Note how long it takes to load into the zeroed state."""
+    """Record the seconds of loading into the zeroed state."""
     saved = [each.double().sum().item() for each in state.values()]
     with torch.no_grad():
         for each in state.values():
             each.zero_()
     timed(seconds, name, act)
     if saved != [each.double().sum().item() for each in state.values()]:
-        raise RuntimeError(f"{name}: what was loaded is not what was saved")
+        raise RuntimeError(f"{name}: the loaded state differs from the saved one")
 
 
 def figures(size: int, written: Mapping[str, int], seconds: Seconds) -> dict[str, Any]:
-    """Return medians, the worst of what blocks, and the ratios that count."""
+    """Return medians, the longest blocking time, and the ratios of interest."""
     median = {name: statistics.median(values) for name, values in seconds.items()}
     verified = [sum(pair) for pair in zip(seconds["ours_digests"], seconds["ours_load"], strict=True)]
     return {

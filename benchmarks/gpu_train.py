@@ -1,10 +1,10 @@
-"""The comparison of `train_step` on one GPU, 1B at a context of 4096 tokens: one JSON line.
+"""Run the comparison of `train_step` on one GPU, with a 1B model at a context of 4096 tokens; print a JSON line.
 
     python benchmarks/gpu_train.py
 
-Without a GPU it runs its smallest size on the CPU, and says so. Utilization is by both ways of counting FLOPs, against
-the data sheet's peak and against the rate of matrix products that was measured on the same device. The implementations
-share the GPU: between blocks each keeps weights and moments only.
+Without a GPU it runs the smallest size on the CPU and reports that. Utilization uses both ways of counting FLOPs,
+relative to the data sheet's peak and to the rate of matrix products measured on the same device. The implementations
+share the GPU: between blocks each keeps only weights and moments.
 """
 
 import json

@@ -1,12 +1,12 @@
-"""Our loader beside the NumpyDataLoader of ai2-olmo-core with its defaults, in turn, on 100M tokens: one JSON line.
+"""Compare our loader with the default NumpyDataLoader of ai2-olmo-core on 100M tokens; print a JSON line.
 
     python benchmarks/loader.py
 
-The tokens are the same, uint32, once in 8 and once in 2,000 files, in the page cache. Each side lives in a process of
-its own and hands out tensors of int64 ids, 64 instances of 2,048 a batch, for whole epochs; `ratio` is the median over
-rounds of tokens a second of ours by theirs. `resume_ms` is the time from a loader that stands ready to the first batch
-of the middle of an epoch, `setup_ms` what comes before, medians over the rounds. That both sides give every token of
-every instance once an epoch is checked by their sum.
+Both read the same uint32 tokens from the page cache, once in 8 and once in 2,000 files. Each runs in its own process
+and yields batches of 64 instances of 2,048 int64 ids, for whole epochs; the two alternate. `ratio` is the median over
+rounds of our tokens per second divided by theirs. `resume_ms` is the time from a loader that is set up to the first
+batch in the middle of an epoch, `setup_ms` the time before that; both are medians over the rounds. The sum of the
+tokens checks that both yield every token of every instance once per epoch.
 """
 
 import json
@@ -26,7 +26,7 @@ from ai2_environment import ai2_command
 from olmo_core.tokens.mix import MIX_FILE, Manifest, MixFile, MixSource
 
 LENGTH, BATCH = 2048, 64
-FILES = {8: 12_501_000, 2000: 50_000}  # tokens of each; whole instances of all make up whole batches, none is left out
+FILES = {8: 12_501_000, 2000: 50_000}  # tokens of each; the whole instances of all files fill whole batches
 ROUNDS = 5
 SIDES = ("ours", "ai2")
 
@@ -41,10 +41,10 @@ def compared(folder: Path, count: int) -> Mapping[str, Any]:
     spec = {"files": write(folder / str(count), count), "length": LENGTH, "batch": BATCH}
     found: dict[str, list[Mapping[str, float]]] = {side: [] for side in SIDES}
     with ExitStack() as stack:
-        asked = {side: stack.enter_context(running(side, folder / str(count), spec)) for side in SIDES}
+        processes = {side: stack.enter_context(running(side, folder / str(count), spec)) for side in SIDES}
         for number in range(ROUNDS + 1):
             for side in SIDES[:: -1 if number % 2 else 1]:
-                process = asked[side]
+                process = processes[side]
                 assert process.stdin is not None and process.stdout is not None
                 print("epoch", file=process.stdin, flush=True)
                 answer = json.loads(process.stdout.readline())
@@ -52,8 +52,8 @@ def compared(folder: Path, count: int) -> Mapping[str, Any]:
                 found[side].append(answer)
     sums = {answer["sum"] for answers in found.values() for answer in answers}
     if len(sums) != 1:
-        raise RuntimeError(f"the sides gave other tokens: sums of an epoch {sums}")
-    return figures({side: answers[1:] for side, answers in found.items()})  # the first reads files and code
+        raise RuntimeError(f"the loaders yield different tokens: sums of an epoch {sums}")
+    return figures({side: answers[1:] for side, answers in found.items()})  # the first also reads files and code
 
 
 def figures(found: Mapping[str, Sequence[Mapping[str, float]]]) -> Mapping[str, Any]:
@@ -81,7 +81,7 @@ def running(side: str, folder: Path, spec: Mapping[str, Any]) -> "subprocess.Pop
 
 
 def write(folder: Path, count: int) -> list[str]:
-    """Write token files and the mix that takes all whole instances of them; return their paths."""
+    """Write token files and the mix with all their whole instances; return their paths."""
     (folder / "tokens").mkdir(parents=True)
     random, tokens, files = np.random.default_rng(0), FILES[count], []
     for number in range(count):

@@ -1,10 +1,10 @@
-"""One loader in a process of its own, asked for epochs: ours or AI2's.
+"""One loader in its own process, ours or AI2's, which yields epochs on request.
 
     PYTHON benchmarks/loader_sides.py ours|ai2 FOLDER
 
-`loader` starts both and writes into the folder what they share. A line on standard input asks for an epoch; the answer
-is a line of JSON with its seconds, tokens and their sum, and how long it took to begin in the middle of it. Nothing of
-this project is imported unless `ours` is asked for: AI2's package has the same name.
+`loader` starts both and writes their common input to the folder. Each line on standard input requests an epoch; the
+response is a line of JSON with its seconds, tokens and their sum, and the time to start in the middle of it. Nothing of
+this project is imported unless `ours` is given, because AI2's package has the same name.
 """
 
 import json
@@ -19,12 +19,12 @@ import torch
 from torch import Tensor
 
 Spec = dict[str, Any]
-# epoch -> (how to begin, once all stands ready, at a share of the epoch: the batches from there on)
+# epoch -> function that starts the set-up loader at a fraction of the epoch and yields the batches from there on
 Ready = Callable[[int], Callable[[float], Iterator[Tensor]]]
 
 
 def ours(spec: Spec, folder: Path) -> Ready:
-    """Our loader as the training loop uses it."""
+    """Set up our loader as the training loop uses it."""
     from olmo_core.tokens.loader import Loader
     from olmo_core.tokens.read_ahead import read_ahead
 
@@ -50,7 +50,7 @@ def ours(spec: Spec, folder: Path) -> Ready:
 
 
 def ai2(spec: Spec, folder: Path) -> Ready:
-    """NumpyFSLDataset and NumpyDataLoader with their defaults."""
+    """Set up NumpyFSLDataset and NumpyDataLoader with their defaults."""
     from olmo_core.data import NumpyDataLoaderConfig, NumpyFSLDatasetConfig, TokenizerConfig
 
     def ready(epoch: int) -> Callable[[float], Iterator[Tensor]]:
@@ -82,7 +82,7 @@ def ai2(spec: Spec, folder: Path) -> Ready:
 
 
 def measured(ready: Ready, epoch: int) -> dict[str, float]:
-    """Begin in the middle of an epoch, then go through all of it."""
+    """Measure a start in the middle of an epoch, then the whole epoch."""
     times = [time.perf_counter()]
     begin = ready(epoch)
     times.append(time.perf_counter())
@@ -99,7 +99,7 @@ def measured(ready: Ready, epoch: int) -> dict[str, float]:
 
 def main() -> None:
     side, folder = sys.argv[1], Path(sys.argv[2])
-    answers, sys.stdout = sys.stdout, sys.stderr  # What a library prints is no answer.
+    answers, sys.stdout = sys.stdout, sys.stderr  # Output of libraries must not mix with the responses.
     ready = {"ours": ours, "ai2": ai2}[side](json.loads((folder / "spec.json").read_text()), folder)
     for epoch, _ in enumerate(sys.stdin):
         print(json.dumps(measured(ready, epoch)), file=answers, flush=True)

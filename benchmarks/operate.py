@@ -1,12 +1,12 @@
-"""What operation costs: services up, a release amid kills, all reused, a cancelled and a killed run: a JSON line.
+"""Measure operation: start services, a release with kills, its reuse, a cancelled and a killed run; print a JSON line.
 
     python benchmarks/operate.py [recipe]
 
-Everything happens in a fresh folder with servers of its own on free ports. Figures are seconds of wall-clock time,
-single-shot. `cancelled` is from the request until no process of the run is left; `crashed` from `kill -9` of worker and
-run until Prefect shows the run as crashed. The release is made with `kill -9` of Prefect's server and of MLflow during
-stage 1, of worker and run during the evaluation of its first checkpoints; then it is run again. What was committed
-before and made again, and what MLflow lost or holds twice of the metrics in the runs' histories, are counted.
+It uses a new folder with its own servers on free ports. Figures are seconds of wall-clock time, measured once.
+`cancelled` is the time from the request until no process of the run is left, `crashed` from `kill -9` of worker and run
+until Prefect shows the run as crashed. During the release, Prefect's server and MLflow get `kill -9` in stage 1, and
+worker and run during the evaluation of its first checkpoints; then it is run again. It counts artifacts that were
+committed before and made again, and metrics of the runs' histories that MLflow lost or has twice.
 """
 
 import json
@@ -53,14 +53,14 @@ def main() -> None:
 
 
 def killed(home: Home, recipe: str) -> dict[str, Any]:
-    """Make a release whose server, tracking, worker and run are killed in its midst; return what that did."""
+    """Make a release during which server, tracking, worker and run are killed; return the consequences."""
     store = Store(home.home / "artifacts")
     began = time.monotonic()
     run = home.start(f"release/{recipe}", [])
     home.wait_in(run, lambda: home.processes(TRAINING))
     for service in (SERVER, TRACKING):
-        told = told_bytes(home)
-        home.wait_in(run, lambda told=told: told_bytes(home) > told)
+        before_kill = outbox_bytes(home)
+        home.wait_in(run, lambda size=before_kill: outbox_bytes(home) > size)
         home.kill(service)
     home.wait_in(run, lambda: list(store.records("result")))
     before = committed(store)
@@ -79,18 +79,18 @@ def killed(home: Home, recipe: str) -> dict[str, Any]:
     }
 
 
-def told_bytes(home: Home) -> int:
-    """Return the bytes of everything the release has queued for MLflow so far."""
+def outbox_bytes(home: Home) -> int:
+    """Return the bytes that the release has queued for MLflow so far."""
     return sum(path.stat().st_size for path in (home.home / "outbox").glob("*.jsonl"))
 
 
 def committed(store: Store) -> dict[str, int]:
-    """Return the attempt under which every artifact was made; checkpoints for recovery come and go."""
+    """Return folder -> attempt of every artifact except checkpoints for recovery, which are temporary."""
     return {each.folder: each.attempt for each in store.records() if each.kind != "recovery"}
 
 
 def metrics(home: Home, store: Store, recipe: str) -> dict[str, int]:
-    """Compare every run's history with what MLflow has of it."""
+    """Compare every run's history with its metrics in MLflow."""
     from mlflow import MlflowClient
 
     os.environ.update(home.clients())
@@ -100,8 +100,8 @@ def metrics(home: Home, store: Store, recipe: str) -> dict[str, int]:
     for record in store.records("run"):
         lines = Path(store.root, record.files_folder, "history.jsonl").read_text().splitlines()
         steps = Counter(int(json.loads(line)["step"]) for line in lines)
-        (shown,) = client.search_runs([experiment.experiment_id], f"tags.`olmo.artifact_id` = '{record.id}'")
-        points = Counter(point.step for point in client.get_metric_history(shown.info.run_id, "train/loss"))
+        (run,) = client.search_runs([experiment.experiment_id], f"tags.`olmo.artifact_id` = '{record.id}'")
+        points = Counter(point.step for point in client.get_metric_history(run.info.run_id, "train/loss"))
         counts["metrics"] += sum(steps.values())
         counts["metrics_lost"] += sum((steps - points).values())
         counts["metrics_doubled"] += sum((points - steps).values())
@@ -109,7 +109,7 @@ def metrics(home: Home, store: Store, recipe: str) -> dict[str, int]:
 
 
 def cancelled(home: Home, recipe: str) -> float:
-    """Return the seconds from cancelling a run that trains until nothing of it is left."""
+    """Return the seconds from cancelling a training run until none of its processes is left."""
     run = start_training(home, recipe)
     began = time.monotonic()
     home.prefect("POST", f"flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
@@ -119,7 +119,7 @@ def cancelled(home: Home, recipe: str) -> float:
 
 
 def crashed(home: Home, recipe: str) -> float:
-    """Return the seconds from killing worker and run until the run is shown as crashed."""
+    """Return the seconds from killing worker and run until Prefect shows the run as crashed."""
     run = start_training(home, recipe)
     began = time.monotonic()
     for process in (WORKER, FLOW):
@@ -129,10 +129,10 @@ def crashed(home: Home, recipe: str) -> float:
 
 
 def start_training(home: Home, recipe: str) -> str:
-    """Start another run of stage 1 by its deployment; return the id of the flow run once it trains."""
+    """Start another run of stage 1 by its deployment; return the id of the flow run when it trains."""
     run = home.start(f"pretrain/{recipe}", ["stages.stage1.seeds=[1]"])
     home.wait_in(run, lambda: home.processes(TRAINING))
-    time.sleep(5)  # into its steps, or what compiles them
+    time.sleep(5)  # until it takes steps or compiles them
     return run
 
 

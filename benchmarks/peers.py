@@ -1,14 +1,14 @@
-"""One implementation of the training step in a process of its own, stepped on demand: ours, AI2's or transformers'.
+"""One implementation of the training step in its own process, stepped on request: ours, AI2's or transformers'.
 
     PYTHON benchmarks/peers.py ours|ai2|transformers FOLDER
 
-`train_step` starts one per implementation and writes into the folder what all share: `spec.json`, `model.safetensors`
-and `tokens.npy`. A line on standard input is a number of steps; the answer is a line of JSON, see `timed`, or `held`
-for a single step.
-Nothing of this project is imported where AI2's package is: it has the same name, and an environment of its own.
+`train_step` starts one per implementation and writes their common input to the folder: `spec.json`, `model.safetensors`
+and `tokens.npy`. A line on standard input is a number of steps; the response is a line of JSON, see `timed`, or `held`
+for a single step. For `ai2`, nothing of this project is imported: AI2's package has the same name, and its own
+environment.
 
-A step is the same everywhere: forward and backward pass in the precision of the spec over fp32 weights, cross-entropy
-with z-loss (transformers has none), clipping of the global norm, fused AdamW with an undecayed embedding.
+A step is the same in all implementations: forward and backward pass in the precision of the spec over fp32 weights,
+cross-entropy with z-loss (transformers has none), clipping of the global norm, fused AdamW with an undecayed embedding.
 """
 
 import json
@@ -28,13 +28,13 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 Spec = dict[str, Any]
-Step = Callable[[Tensor, float], Tensor]  # tokens (batch, seq), rate -> cross-entropy, left on the device
+Step = Callable[[Tensor, float], Tensor]  # tokens (batch, seq), rate -> cross-entropy on the device
 
 AI2_NAMES = {"norm.weight": "lm_head.norm.weight", "head.weight": "lm_head.w_out.weight"}
 
 
 def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
-    """Our trainer, in the process settings of a run."""
+    """Return a step of our trainer, with the process settings of a run."""
     from olmo_core.model.config import ModelConfig
     from olmo_core.train.config import TrainingConfig
     from olmo_core.train.distributed.process import training_process
@@ -51,9 +51,9 @@ def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
 
 
 def ai2(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
-    """The model of ai2-olmo-core with its own compilation, and the step its TransformerTrainModule takes.
+    """Return the step of ai2-olmo-core's TransformerTrainModule, with its model and its own compilation.
 
-    The module itself compiles nothing where there is no GPU.
+    The module itself does not compile without a GPU, so this function does.
     """
     from olmo_core.nn.attention import AttentionBackendName
     from olmo_core.nn.feed_forward import FeedForwardConfig
@@ -102,7 +102,7 @@ def ai2(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
 
 
 def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
-    """Olmo2ForCausalLM as a whole under torch.compile, its own loss included."""
+    """Return a step of Olmo2ForCausalLM, compiled as a whole with its own loss."""
     from transformers import Olmo2Config, Olmo2ForCausalLM
 
     from olmo_core.hub.mapping import hub_name
@@ -148,7 +148,7 @@ def transformers(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> St
 def stepping(
     spec: Spec, model: nn.Module, optimizer: torch.optim.Optimizer, loss: Callable[[Tensor], tuple[Tensor, Tensor]]
 ) -> Step:
-    """Return the step around a peer's loss: (what is differentiated, cross-entropy) of tokens."""
+    """Return the step around a peer's loss function: tokens -> (value to differentiate, cross-entropy)."""
     device, training = spec["placement"]["device"], spec["training"]
 
     def step(tokens: Tensor, rate: float) -> Tensor:
@@ -166,9 +166,9 @@ def stepping(
 
 
 def timed(step: Step, batches: np.ndarray, rates: list[float], device: str) -> dict[str, Any]:
-    """Take one step per batch; return the loss of each, the seconds of one, and the peak of memory.
+    """Take one step per batch; return the loss of each, the seconds of one, and the peak memory.
 
-    The first step of a block is not timed: it finds the memory given back, and the caches full of another's data.
+    The first step of a block is not timed: memory must be allocated again, and caches hold another process's data.
     """
     forget_peak(device)
     losses = []
@@ -181,14 +181,14 @@ def timed(step: Step, batches: np.ndarray, rates: list[float], device: str) -> d
     seconds = (time.perf_counter() - began) / (len(losses) - 1)
     answer = {"losses": torch.stack(losses).tolist(), "seconds": seconds, "peak_bytes": peak_bytes(device)}
     if device == "cuda":
-        torch.cuda.empty_cache()  # The implementations share one GPU; what lies idle is of use to the next.
+        torch.cuda.empty_cache()  # The implementations share one GPU; free unused memory for the next one.
     return answer
 
 
 def held(step: Step, batches: np.ndarray, rates: list[float], device: str) -> dict[str, Any]:
-    """Take one step; return its loss, and the most that tensors took beside those that are kept between steps.
+    """Take one step; return its loss and the peak memory of tensors that are not kept between steps.
 
-    Weights and moments are kept; gradients, what the backward pass needs and buffers come and go.
+    Weights and moments are kept; gradients, activations and buffers are not.
     """
     (batch,), (rate,) = torch.from_numpy(batches), rates
     if device == "cuda":
@@ -211,7 +211,7 @@ def synchronize(device: str) -> None:
 
 
 def forget_peak(device: str) -> None:
-    """Begin to measure peak memory anew: what compilation took for itself is not part of a step."""
+    """Reset the peak of memory, because the memory of compilation is not part of a step."""
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     else:
@@ -228,7 +228,7 @@ def peak_bytes(device: str) -> int:
 
 def main() -> None:
     name, folder = sys.argv[1], Path(sys.argv[2])
-    answers, sys.stdout = sys.stdout, sys.stderr  # What a library prints is no answer.
+    answers, sys.stdout = sys.stdout, sys.stderr  # Output of libraries must not mix with the responses.
     spec: Spec = json.loads((folder / "spec.json").read_text())
     device = spec["placement"]["device"]
     torch.set_num_threads(spec["placement"]["threads"])

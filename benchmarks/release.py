@@ -1,11 +1,11 @@
-"""How long a release takes, what orchestration costs, and what is reused: one JSON line.
+"""Measure the time of a release, the cost of orchestration, and reuse; print a JSON line.
 
     python benchmarks/release.py [recipe]
 
-Runs the recipe three times in fresh folders: by the `olmo` command, again with everything there, and bare, which is
-the same steps one after the other in one process without Prefect, Ray or MLflow. Bare training uses the placement of a
-single run. Figures are seconds of wall-clock time, single-shot. Where the time of the first went is printed as a table
-on standard error and is `where` of the JSON line.
+It runs the recipe three times: with the `olmo` command in a new folder, again with all artifacts present, and bare in a
+new folder: the same steps one after another in one process, without Prefect, Ray or MLflow. Bare training uses the
+placement of a single run. Figures are seconds of wall-clock time, measured once. The breakdown of the first run's time
+is printed as a table on standard error and is `where` in the JSON line.
 """
 
 import json
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def olmo(recipe: str, home: Path) -> tuple[float, dict[str, Any]]:
-    """Run the command; return its seconds and what it printed."""
+    """Run the command; return its seconds and its output."""
     began = time.monotonic()
     command = [str(Path(sys.executable).with_name("olmo")), "run", recipe, "--json"]
     done = subprocess.run(command, env={**os.environ, "OLMO_HOME": str(home)}, stdout=subprocess.PIPE, check=True)
@@ -86,12 +86,12 @@ def run_bare(recipe: str, home: Path) -> tuple[float, dict[str, str]]:
 
 
 def digests(plan: Plan, store: Store) -> dict[str, str]:
-    """Digest of every step's artifact by its label."""
+    """Return label -> digest of every step's artifact."""
     return {step.label: record.digest for step in plan.steps if (record := store.peek(step)) is not None}
 
 
 def changed_by_a_seed(recipe: str) -> set[str]:
-    """Labels of the steps that are others when the last seed of the last stage is another."""
+    """Return the labels of the steps that change with the last seed of the last stage."""
     plan = lay_out(load_recipe(recipe))
     stage, runs = list(plan.runs.items())[-1]
     seeds = [run.seed for run in runs[:-1]] + [runs[-1].seed + 1]

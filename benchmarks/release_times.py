@@ -1,4 +1,4 @@
-"""Where the time of a release went, by what Prefect, the records and MLflow in its home folder say."""
+"""Break down the time of a release, from Prefect, the records and MLflow in its home folder."""
 
 import sqlite3
 from collections import defaultdict
@@ -12,18 +12,18 @@ from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan
 
-BESIDE = {"result": "evaluate", "export": "export", "revision": "write cards and lineage"}
+BACKGROUND = {"result": "evaluate", "export": "export", "revision": "write cards and lineage"}
 Row = dict[str, object]
 
 
 def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> list[Row]:
-    """Return a row for each stretch of a release, in order, then one for each kind of work beside training.
+    """Return a row for each phase of a release, in order, then one for each kind of background work.
 
     Args:
-        home: its home folder, in which nothing else was run.
-        plan: what was run.
-        began: when the command was started, seconds since the epoch.
-        ended: when it had ended.
+        home: its home folder, used for nothing else.
+        plan: plan of the release.
+        began: start of the command, seconds since the epoch.
+        ended: end of the command, seconds since the epoch.
     """
     flows, tasks = _spans(home, "flow_run"), _spans(home, "task_run")
     store = Store(home / "artifacts")
@@ -32,7 +32,7 @@ def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> l
     release, data = flows[f"release {name}"], flows[f"data {name}"]
     first = min(_start(record) for record in records.values())
     rows = [
-        ("import, look at the store, start Prefect's server", release[0] - began),
+        ("import, check the store, start Prefect's server", release[0] - began),
         ("start Ray, import for the first steps", first - release[0]),
         ("data", data[1] - first),
     ]
@@ -49,27 +49,27 @@ def where_the_time_went(home: Path, plan: Plan, began: float, ended: float) -> l
     last = max(end for flow, (_, end) in flows.items() if flow.startswith(parts))
     rows += [
         (
-            "soups, and evaluating what they are judged by",
+            "soups, and the evaluations that select among them",
             last - max(flows[f"{stage} {name}"][1] for stage in plan.runs),
         ),
-        ("evaluate and publish what is left", release[1] - last),
+        ("evaluate and publish the remaining revisions", release[1] - last),
         ("stop the services, print", ended - release[1]),
     ]
     return [{"what": what, "s": round(seconds, 1)} for what, seconds in [*rows, *_works(records.values(), tasks)]]
 
 
 def _works(records: Iterable[Record], tasks: dict[str, tuple[float, float]]) -> Iterable[tuple[str, float]]:
-    """Yield the sum over all steps of each kind that goes on beside training, and of publishing."""
+    """Yield the total seconds of each kind of background step, and of publishing."""
     sums: dict[str, float] = defaultdict(float)
     for record in records:
-        if record.kind in BESIDE:
-            sums[BESIDE[record.kind]] += record.seconds
+        if record.kind in BACKGROUND:
+            sums[BACKGROUND[record.kind]] += record.seconds
     sums["publish, load back, compare"] = sum(end - start for task, (start, end) in tasks.items() if "publish " in task)
-    yield from ((f"beside, in sum: {what}", seconds) for what, seconds in sums.items())
+    yield from ((f"background, total: {what}", seconds) for what, seconds in sums.items())
 
 
 def _arithmetic_seconds(home: Path, records: Iterable[Record]) -> float:
-    """Seconds of the longest run at the median of its rates, as MLflow has them."""
+    """Return the seconds that the longest run would take at the median of its rates in MLflow."""
     client, seconds = MlflowClient(f"sqlite:///{home / 'mlflow.db'}"), 0.0
     experiments = [each.experiment_id for each in client.search_experiments()]
     ids = {run.info.run_name: run.info.run_id for run in client.search_runs(experiments)}
@@ -82,7 +82,7 @@ def _arithmetic_seconds(home: Path, records: Iterable[Record]) -> float:
 
 
 def _spans(home: Path, table: str) -> dict[str, tuple[float, float]]:
-    """Return when the runs of each name in a table of Prefect's began and ended."""
+    """Return name -> (first start, last end) of the runs in a table of Prefect."""
     spans: dict[str, tuple[float, float]] = {}
     with sqlite3.connect(home / "prefect" / "prefect.db") as database:
         for name, start, end in database.execute(f"select name, start_time, end_time from {table}"):

@@ -1,9 +1,9 @@
-"""How long the page of a release with 30 revisions takes, and how large it is: one JSON line.
+"""Measure the time and the size of the page of a release with 30 revisions; print a JSON line.
 
     python benchmarks/report.py
 
-The records are synthetic, those of the tests, on the graph of the recipe `tiny`: four runs, nine held-out sources,
-four tasks. Seconds are of the whole command, a new process each time, the median of three.
+The records are the synthetic ones of the tests, on the graph of the recipe `tiny`: four runs, nine held-out sources,
+four tasks. Seconds are for the whole command in a new process, the median of three.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""A home folder with services of its own on free ports, for benchmarks of operation and for tests."""
+"""A home folder with its own services on free ports, for benchmarks of operation and for tests."""
 
 import os
 import shlex
@@ -20,10 +20,10 @@ PORTS = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboar
 
 
 class Home:
-    """A home folder with services of its own."""
+    """A home folder with its own services."""
 
     def __init__(self, home: Path, base: str = "laptop", **fields: Any) -> None:
-        """Write a profile: a built-in one with free ports, and with these fields in place of its own; start nothing."""
+        """Write a profile without starting anything: a built-in one with free ports and with these fields replaced."""
         built_in = Path(__file__).parents[1] / "olmo_core" / "recipe" / "profiles" / f"{base}.yaml"
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.home = home
@@ -32,13 +32,13 @@ class Home:
         self.environment = {**os.environ, "OLMO_HOME": str(home)}
 
     def timed(self, *words: str) -> float:
-        """Run a command of Python modules; return its seconds."""
+        """Run a Python module as a command; return its seconds."""
         began = time.monotonic()
         subprocess.run([sys.executable, "-m", *words], env=self.clients(), stdout=sys.stderr, check=True)
         return round(time.monotonic() - began, 1)
 
     def clients(self) -> dict[str, str]:
-        """Return the environment of a client, as `olmo up` leaves it for shells."""
+        """Return the environment of a client, from the file that `olmo up` writes for shells."""
         file = self.home / "services" / "environment"
         lines = file.read_text().splitlines() if file.exists() else []
         pairs = (line.removeprefix("export ").split("=", 1) for line in lines)
@@ -49,9 +49,9 @@ class Home:
         settings = self.clients()
         user, _, password = settings["PREFECT_API_AUTH_STRING"].partition(":")
         url = f"{settings['PREFECT_API_URL']}/{path}"
-        answer = httpx.request(method, url, json=body or None, auth=(user, password), timeout=30)
-        answer.raise_for_status()
-        return answer.json()
+        response = httpx.request(method, url, json=body or None, auth=(user, password), timeout=30)
+        response.raise_for_status()
+        return response.json()
 
     def start(self, deployment: str, overrides: list[str]) -> str:
         """Start a run of a deployment; return the id of the flow run."""
@@ -60,29 +60,29 @@ class Home:
         return str(self.prefect("POST", f"deployments/{deployed['id']}/create_flow_run", parameters=parameters)["id"])
 
     def state(self, run: str) -> str:
-        """Return the type of a flow run's state; '' while the server does not answer."""
+        """Return the type of a flow run's state; '' if the server does not answer."""
         try:
             return str(self.prefect("GET", f"flow_runs/{run}")["state_type"])
         except httpx.TransportError:
             return ""
 
     def wait_in(self, run: str, what: Callable[[], object]) -> None:
-        """Return when something is true of a flow run in progress.
+        """Wait for a condition during a flow run.
 
         Raises:
             RuntimeError: the run ended before.
         """
 
-        def came() -> bool:
+        def reached() -> bool:
             if (state := self.state(run)) in ENDS:
                 message = self.prefect("GET", f"flow_runs/{run}")["state"]["message"]
                 raise RuntimeError(f"flow run {run} is {state}: {message}")
             return bool(what())
 
-        wait(came)
+        wait(reached)
 
     def processes(self, words: str = "") -> list[psutil.Process]:
-        """Return the processes of this home whose command line holds these words."""
+        """Return the processes of this home whose command line contains these words."""
         found = []
         for process in psutil.process_iter(["cmdline"]):
             try:
@@ -93,10 +93,10 @@ class Home:
         return found
 
     def kill(self, words: str) -> None:
-        """Send SIGKILL to the processes of this home whose command line holds these words.
+        """Send SIGKILL to the processes of this home whose command line contains these words.
 
         Raises:
-            LookupError: there is none.
+            LookupError: there is no such process.
         """
         found = self.processes(words)
         if not found:
@@ -106,7 +106,7 @@ class Home:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of this machine that nobody listens on."""
+    """Return ports of this machine on which no process listens."""
     probes = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [int(probe.getsockname()[1]) for probe in probes]
     for probe in probes:
@@ -115,10 +115,10 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait(what: Callable[[], object], seconds: float = LIMIT_SECONDS) -> None:
-    """Return when something is true.
+    """Wait for a condition.
 
     Raises:
-        TimeoutError: it is not, after so many seconds.
+        TimeoutError: it does not hold after `seconds`.
     """
     deadline = time.monotonic() + seconds
     while not what():

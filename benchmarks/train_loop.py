@@ -1,11 +1,11 @@
-"""What the loop costs around the training step, block by block in turn with the bare step: one JSON line.
+"""Measure the cost of the loop around the training step, alternating blocks with the bare step; print a JSON line.
 
     python benchmarks/train_loop.py
 
-The loop reads the token files of the recipe `micro` by the loader, runs its callbacks, keeps the history and hands
-metrics to the outbox. The bare step is given the same batches from memory. Checkpoints have a benchmark of their own.
-The model is the ladder's 5m with the recipe's small vocabulary, whose steps are short: what the loop costs is about the
-same for every model. What a run costs once, such as a full garbage collection, is told apart from what a step does.
+The loop reads the token files of the recipe `micro` with the loader, runs its callbacks, writes the history and sends
+metrics to the outbox. The bare step gets the same batches from memory. Checkpoints have their own benchmark. The model
+is the ladder's 5m with the recipe's small vocabulary, whose steps are short, because the cost of the loop is about the
+same for every model. Costs per run, such as a full garbage collection, are reported separately from costs per step.
 """
 
 import json
@@ -46,11 +46,11 @@ RECIPE = [
 ]
 
 
-class NothingSaved(Saver):
-    """Keeps no checkpoint."""
+class NoSaver(Saver):
+    """Saves no checkpoint."""
 
     def save(self, *_: Any) -> None:
-        """Keep nothing."""
+        """Save nothing."""
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def bare(trainer: Trainer, loader: Loader) -> float:
-    """Return the seconds of a step on batches that are there already; the first ones are not timed, as in the loop."""
+    """Return the seconds of a step on batches in memory; as in the loop, the first steps are not timed."""
     batches = [torch.from_numpy(loader.batch(step).tokens) for step in range(BLOCK)]
     for batch in batches[:READ_EVERY]:
         trainer.update(batch, RATE).tolist()
@@ -99,10 +99,10 @@ def bare(trainer: Trainer, loader: Loader) -> float:
 
 
 def looped(trainer: Trainer, loader: Loader, job: Job) -> tuple[float, float]:
-    """Return the seconds of a step in the loop, between its first and last reading, and of what is done once."""
+    """Return the seconds of a step in the loop, between its first and last reading, and the seconds spent once."""
     read: list[float] = []
     job = replace(job, progress=lambda *_, **__: read.append(time.perf_counter()))
-    with NothingSaved(trainer, lambda *_: None, job.out) as saver:
+    with NoSaver(trainer, lambda *_: None, job.out) as saver:
         saver.wait()
         began = time.perf_counter()
         run_loop(job, trainer, loader, RATE, Position(), saver)

@@ -1,12 +1,12 @@
-"""Our training step beside those of ai2-olmo-core and transformers, block by block in turn: one JSON line.
+"""Compare our training step with those of ai2-olmo-core and transformers, alternating in blocks; print a JSON line.
 
     python benchmarks/train_step.py [60m|5m]
 
-All three train the same model from the same weights on the same tokens, in bf16 and compiled, each in a process of its
-own that stays alive: what is slow for a moment is slow for all. `ratio` is the median over rounds of a peer's seconds
-by ours. `peak_bytes` is all a process had in memory, on a GPU all its tensors; `step_bytes` what a step's tensors took
-beside weights and moments. Losses of the very steps that are timed are held against AI2's, and those of a second run in
-fp32, uncompiled. What a step is, is in `peers`; where AI2's package is installed, in `ai2_environment`.
+All three train the same model from the same weights on the same tokens, in bf16 and compiled. Each has its own process,
+which stays alive so that a slow moment of the machine affects all. `ratio` is the median over rounds of a peer's time
+divided by ours. `peak_bytes` is the peak memory of a process, or of its tensors on a GPU; `step_bytes` the peak of a
+step's tensors without weights and moments. The losses of the timed steps are compared with AI2's, as are those of a
+second run in fp32, uncompiled. `peers` defines a step; `ai2_environment` installs AI2's package.
 """
 
 import gzip
@@ -62,16 +62,16 @@ def compared(
     blocks: Sequence[int],
     implementations: Sequence[str],
 ) -> Blocks:
-    """Return what each implementation says of each block of steps, taken in turn.
+    """Return the measurements of each implementation for each block of steps, in alternation.
 
     Args:
-        shape: of the model.
+        shape: shape of the model.
         batch: sequences of a step.
         length: tokens of a sequence.
         precision: bf16 or fp32.
         placement: device, threads, compilation.
-        blocks: steps of each block; a block of one step is measured for its memory, all others for their time.
-        implementations: names, in the order of a round.
+        blocks: steps of each block; a block of one step measures memory, all others time.
+        implementations: names in the order of a round.
     """
     steps = sum(blocks)
     training = TrainingConfig.model_validate(
@@ -106,7 +106,7 @@ def compared(
 
 
 class Runner:
-    """An implementation in a process of its own; see `peers`."""
+    """An implementation in its own process; see `peers`."""
 
     def __init__(self, implementation: str, folder: Path) -> None:
         command = ai2_command() if implementation == "ai2" else [sys.executable]
@@ -127,17 +127,17 @@ class Runner:
         return self._process.stdin
 
     def take(self, steps: int) -> Mapping[str, Any]:
-        """Take so many steps; return what `peers` says of them."""
+        """Take this many steps; return the response of `peers`."""
         assert self._process.stdout is not None
         print(steps, file=self._input, flush=True)
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise RuntimeError(f"{self._process.args} ended before its answer; what it said is above")
-        return dict(json.loads(answer))
+        response = self._process.stdout.readline()
+        if not response:
+            raise RuntimeError(f"{self._process.args} ended before it responded; its output is above")
+        return dict(json.loads(response))
 
 
 def text(steps: int, batch: int, length: int) -> NDArray[np.int64]:
-    """Return ids (steps, batch, length): the bytes of the text that comes with the project, over again where short."""
+    """Return ids (steps, batch, length): the bytes of the text shipped with the project, repeated if necessary."""
     with gzip.open(TEXT, "rt") as file:
         written = "".join(json.loads(line)["text"] for line in file).encode()
     return np.resize(np.frombuffer(written, np.uint8), (steps, batch, length)).astype(np.int64)
@@ -147,7 +147,7 @@ def figures(shape: ModelConfig, batch: int, length: int, placement: TrainPlaceme
     """Return speed, peak memory and losses of all implementations.
 
     Args:
-        shape: of the model.
+        shape: shape of the model.
         batch: sequences of a step.
         length: tokens of a sequence.
         placement: device, threads, compilation.

@@ -1,1 +1,1 @@
-"""What a release runs on: its profile, servers as one group, Ray, containers, Kubernetes, the doctor."""
+"""The infrastructure of a release: its profile, servers as one group, Ray, containers, Kubernetes, the doctor."""

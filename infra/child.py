@@ -1,6 +1,6 @@
-"""Child processes that cannot outlive us: the kernel ends them when their parent dies, however it dies.
+"""Child processes that cannot outlive their parent: the kernel ends them when it dies, for any reason.
 
-Each has a session of its own, so that Ctrl-C in a terminal reaches us alone, and we end them in order.
+Each has its own session, so that Ctrl-C in a terminal reaches only the parent, which ends its children in order.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ KILL_SECONDS = 2
 def start_child(
     command: Sequence[str], environment: Mapping[str, str], log: Path, folder: Path | None = None
 ) -> subprocess.Popen[bytes]:
-    """Start a process in `folder`, its output in `log`; SIGTERM ends it with the thread that started it (Linux)."""
+    """Start a process in `folder` with its output in `log`; on Linux it gets SIGTERM when the starting thread ends."""
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("ab") as output:
         return subprocess.Popen(
@@ -40,7 +40,7 @@ def start_child(
 
 
 def stop_child(child: subprocess.Popen[bytes]) -> None:
-    """End a child: SIGTERM, and SIGKILL when it has not gone within the grace."""
+    """End a child with SIGTERM, and with SIGKILL if it is still alive after the grace period."""
     child.terminate()
     try:
         child.wait(GRACE_SECONDS)
@@ -50,18 +50,18 @@ def stop_child(child: subprocess.Popen[bytes]) -> None:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what our children leave behind, so that `kill_descendants` finds it (Linux)."""
+    """Become the parent of processes that our children leave behind, so that `kill_descendants` finds them (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def kill_descendants() -> None:
-    """Kill every process below this one; returns when they are gone, or after a while."""
+    """Kill every descendant of this process; return when all have ended, or after `KILL_SECONDS`."""
     import psutil
 
     end = time.monotonic() + KILL_SECONDS
     while time.monotonic() < end:
-        alive = [each for each in psutil.Process().children(recursive=True) if _runs(each)]
+        alive = [each for each in psutil.Process().children(recursive=True) if _is_alive(each)]
         if not alive:
             return
         for each in alive:
@@ -70,7 +70,7 @@ def kill_descendants() -> None:
         psutil.wait_procs(alive, timeout=0.1)
 
 
-def _runs(process: "psutil.Process") -> bool:
+def _is_alive(process: "psutil.Process") -> bool:
     import psutil
 
     with contextlib.suppress(psutil.NoSuchProcess):

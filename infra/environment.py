@@ -1,7 +1,7 @@
-"""Which settings of the user's shell and folder reach our processes: the one place that changes the environment.
+"""The settings of the user's shell and folder that reach our processes; only this file changes the environment.
 
-Loopback never goes through a proxy. Servers of our own and their clients take no setting that was made for others:
-a variable for another Prefect would otherwise send our tables to its database.
+Loopback connections never use a proxy. Our own servers and their clients ignore settings made for other servers:
+a variable for another Prefect would otherwise direct our server to its database.
 """
 
 import contextlib
@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LOOPBACK_HOSTS = ("localhost", "127.0.0.1", "::1")
-# Variables that choose what a server of ours is or keeps; all of them are set anew where one starts. PG is libpq's.
+# Variables that configure a server or its storage; they are set again wherever one of ours starts. PG is libpq's.
 SERVERS = ("PREFECT_", "MLFLOW_", "UVICORN_", "GUNICORN_", "PG")
-# Variables that name a Ray cluster, its secrets or where it keeps its state. Other RAY_ variables tune any cluster.
+# Variables that name a Ray cluster, its secrets or the location of its state. Other RAY_ variables tune any cluster.
 RAY_CLUSTER = (
     "RAY_ADDRESS",
     "RAY_API_SERVER_ADDRESS",
@@ -26,39 +26,39 @@ RAY_CLUSTER = (
 )
 PREFECT_FILES = (".env", "prefect.toml", "pyproject.toml")
 
-_standing = threading.Lock()
+_in_folder_lock = threading.Lock()
 
 
-def loopback_directly() -> None:
-    """Let neither this process nor its children ask a proxy for this machine."""
+def bypass_proxy_on_loopback() -> None:
+    """Make this process and its children connect to this machine without a proxy."""
     if not any(name.lower().endswith("_proxy") for name in os.environ):
-        return  # a lone no_proxy would hide the proxies of the system's own settings
+        return  # no_proxy alone would hide proxies in the system's own settings
     given = ",".join(os.environ.get(name, "") for name in ("no_proxy", "NO_PROXY")).split(",")
     hosts = [host.strip() for host in given if host.strip()]
     value = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK_HOSTS]))
     os.environ.update({"no_proxy": value, "NO_PROXY": value})
 
 
-def forget(*beginnings: str) -> None:
-    """Drop the variables that begin so from this process, but for those with which Prefect starts a run."""
-    for name in [each for each in os.environ if each.startswith(beginnings) and not each.startswith("PREFECT__")]:
+def unset(*prefixes: str) -> None:
+    """Remove variables with these prefixes from this process, except those with which Prefect starts a run."""
+    for name in [each for each in os.environ if each.startswith(prefixes) and not each.startswith("PREFECT__")]:
         del os.environ[name]
 
 
 @contextlib.contextmanager
-def standing_in(folder: Path) -> Iterator[None]:
+def in_folder(folder: Path) -> Iterator[None]:
     """Run a block in another folder, one thread at a time, because a process has one current folder."""
-    with _standing, contextlib.chdir(folder):
+    with _in_folder_lock, contextlib.chdir(folder):
         yield
 
 
 @contextlib.contextmanager
 def without_files_of_prefect(home: Path) -> Iterator[None]:
-    """Keep Prefect, imported in the block, from the settings in files of the user's folder."""
+    """Keep Prefect, imported in the block, from reading settings files in the user's folder."""
     if not any(Path(name).is_file() for name in PREFECT_FILES):
-        yield  # Ray may start meanwhile
+        yield  # without the lock, so that Ray can start meanwhile
         return
     folder = home / "prefect"
     folder.mkdir(parents=True, exist_ok=True)
-    with standing_in(folder):
+    with in_folder(folder):
         yield

@@ -1,6 +1,6 @@
-"""This machine: its processor, and what it does in a second, measured once for each shape of model and kept in home.
+"""This machine: its processor and its speed, measured once for each shape of model and stored in the home folder.
 
-Measuring takes a second in a process of its own, because it needs torch, which planning does without.
+The measurement takes a second. It runs in its own process because it needs torch, which planning does not import.
 """
 
 import contextlib
@@ -24,36 +24,36 @@ LIMIT_SECONDS = 120
 
 
 def known_machine(recipe: Recipe, home: Path) -> Machine | None:
-    """Return what is kept of this machine and the products of a recipe, None where they were not all measured."""
-    asked = _asked(recipe)
-    here = _read(home / FILE).get(_key(), {})
-    rates = here.get("rates", {}).get(_shape(asked), {})
-    if set(asked["precisions"]) - rates.keys():
+    """Return this machine as measured for the matrix products of a recipe; None if some were not measured yet."""
+    products = _products(recipe)
+    entry = _read(home / FILE).get(_key(), {})
+    rates = entry.get("rates", {}).get(_shape(products), {})
+    if set(products["precisions"]) - rates.keys():
         return None
-    return Machine(processor(), cores(), rates, here["plain_seconds"] / REFERENCE_SECONDS)
+    return Machine(processor(), cores(), rates, entry["plain_seconds"] / REFERENCE_SECONDS)
 
 
 def measured_machine(recipe: Recipe, home: Path) -> Machine | None:
-    """Return what this machine does with the products of a recipe, measured now where that is not known yet.
+    """Return this machine as measured for the matrix products of a recipe; measure it now if necessary.
 
-    It is kept in `home`, where that can be written. None where it cannot be measured.
+    The result is stored in `home` if that is writable. None if the machine cannot be measured.
     """
     if (known := known_machine(recipe, home)) is not None:
         return known
-    asked = _asked(recipe)
-    found = _measure(asked)
-    if found is None:
+    products = _products(recipe)
+    measured = _measure(products)
+    if measured is None:
         return None
-    kept = _read(home / FILE)
-    here = kept.setdefault(_key(), {})
-    here.setdefault("rates", {})[_shape(asked)] = found["rates"]
-    here["plain_seconds"] = min(found["plain_seconds"], here.get("plain_seconds", found["plain_seconds"]))
-    _write(home / FILE, kept)
-    return Machine(processor(), cores(), found["rates"], here["plain_seconds"] / REFERENCE_SECONDS)
+    stored = _read(home / FILE)
+    entry = stored.setdefault(_key(), {})
+    entry.setdefault("rates", {})[_shape(products)] = measured["rates"]
+    entry["plain_seconds"] = min(measured["plain_seconds"], entry.get("plain_seconds", measured["plain_seconds"]))
+    _write(home / FILE, stored)
+    return Machine(processor(), cores(), measured["rates"], entry["plain_seconds"] / REFERENCE_SECONDS)
 
 
 def processor() -> str:
-    """Return the processor for people: `AMD EPYC (family 25, model 1), AVX2`."""
+    """Return the name of the processor: `AMD EPYC (family 25, model 1), AVX2`."""
     facts = _cpuinfo()
     name = facts.get("model name") or platform.processor() or platform.machine()
     kind = f" (family {facts['cpu family']}, model {facts['model']})" if "cpu family" in facts else ""
@@ -61,14 +61,14 @@ def processor() -> str:
 
 
 def cores() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def _asked(recipe: Recipe) -> dict[str, Any]:
-    """Return what `machine_rate` is asked: the shape of the first stage, in every precision of the recipe."""
+def _products(recipe: Recipe) -> dict[str, Any]:
+    """Return the arguments of `machine_rate`: the shape of the first stage, in every precision of the recipe."""
     stages = list(recipe.stages.values())
     precisions = {*(stage.precision for stage in stages), recipe.evaluation.scoring.precision}
     shape = recipe.shape_of(next(iter(recipe.stages)))
@@ -81,41 +81,41 @@ def _key() -> str:
     return f"{processor()}; torch {version('torch')}"
 
 
-def _shape(asked: Mapping[str, Any]) -> str:
-    model = asked["model"]
+def _shape(products: Mapping[str, Any]) -> str:
+    model = products["model"]
     widths = "x".join(str(model[name]) for name in ("d_model", "hidden_size", "vocab_size"))
-    return f"{widths}, {model['n_layers']} layers, {asked['rows']} rows"
+    return f"{widths}, {model['n_layers']} layers, {products['rows']} rows"
 
 
-def _measure(asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    command = [sys.executable, "-P", "-m", "olmo_core.train.machine_rate", json.dumps(asked)]
+def _measure(products: Mapping[str, Any]) -> dict[str, Any] | None:
+    command = [sys.executable, "-P", "-m", "olmo_core.train.machine_rate", json.dumps(products)]
     try:
         run = subprocess.run(command, capture_output=True, check=True, timeout=LIMIT_SECONDS)
-        found: dict[str, Any] = json.loads(run.stdout)
+        measured: dict[str, Any] = json.loads(run.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):
         return None
-    return found
+    return measured
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """Return what is kept; nothing where the file is not there or damaged, for it can be measured again."""
+    """Return the stored measurements; {} if the file is missing or damaged, because they can be repeated."""
     try:
-        found = json.loads(path.read_text())
+        stored = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return stored if isinstance(stored, dict) else {}
 
 
-def _write(path: Path, known: Mapping[str, Any]) -> None:
+def _write(path: Path, measurements: Mapping[str, Any]) -> None:
     part = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    with contextlib.suppress(OSError):  # a full or read-only disk is told of by what needs it
+    with contextlib.suppress(OSError):  # code that needs the disk reports it if it is full or read-only
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
+        part.write_text(json.dumps(measurements, indent=1, sort_keys=True) + "\n")
         part.replace(path)
 
 
 def _cpuinfo() -> dict[str, str]:
-    """Return what Linux says of the first processor, nothing elsewhere."""
+    """Return the entries of /proc/cpuinfo for the first processor; {} where it does not exist."""
     try:
         lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
     except OSError:

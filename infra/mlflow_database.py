@@ -1,4 +1,4 @@
-"""MLflow's database in a file: made under another name, because one whose migration was cut short is of no use."""
+"""Create MLflow's database file under a temporary name, because one with an interrupted migration is unusable."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ SQLITE = "sqlite:///"
 
 
 def make_database(uri: str) -> None:
-    """Make the database of a URI, where it is a file that is not there; by one process at a time.
+    """Create the database of a URI if it is a file that does not exist; call it in one process at a time.
 
-    MLflow migrates a fresh database in forty steps, seconds on a free machine, and refuses one that stopped in between.
+    MLflow migrates a new database in forty steps, which takes seconds on an idle machine, and refuses a database whose
+    migration stopped in between.
     """
     path = Path(uri.removeprefix(SQLITE))
     if not uri.startswith(SQLITE) or path.exists():
@@ -17,7 +18,7 @@ def make_database(uri: str) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.new")
-    for left in (new, new.with_name(f"{new.name}-journal")):
-        left.unlink(missing_ok=True)
+    for leftover in (new, new.with_name(f"{new.name}-journal")):
+        leftover.unlink(missing_ok=True)
     MlflowClient(tracking_uri=f"{SQLITE}{new}", registry_uri=f"{SQLITE}{new}").search_experiments(max_results=1)
     new.replace(path)

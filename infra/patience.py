@@ -1,4 +1,4 @@
-"""How long something that starts or ends is waited for: as long as it works, however slow the machine is."""
+"""Wait for something to start or end as long as it makes progress, however slow the machine is."""
 
 import logging
 import time
@@ -11,13 +11,13 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 1.0
 LINE_SECONDS = 5.0
-STALLED_SECONDS = 300.0  # without a tick of CPU time or a byte of log: not even a machine that swaps is that slow
+STALLED_SECONDS = 300.0  # without a tick of CPU time or a byte of log; even a machine that swaps is faster
 
 Show = Callable[[str], None]
 
 
 class Lines:
-    """Shows what is waited for in a log: a line every few seconds, none for a wait of less."""
+    """Logs a wait: one line every `LINE_SECONDS`, and none for a shorter wait."""
 
     def __init__(self, write: Show = log.warning, clock: Callable[[], float] = time.monotonic) -> None:
         self._write = write
@@ -25,14 +25,14 @@ class Lines:
         self._next = clock() + LINE_SECONDS
 
     def __call__(self, text: str) -> None:
-        """Write the text, unless the last one is too fresh."""
+        """Write the text unless the last line is too recent."""
         if (now := self._clock()) >= self._next:
             self._next = now + LINE_SECONDS
             self._write(text)
 
 
 class Patience:
-    """A wait that ends in failure only when what it waits for does nothing any more."""
+    """A wait that fails only when the awaited process makes no progress any more."""
 
     def __init__(self, show: Show, clock: Callable[[], float] = time.monotonic) -> None:
         self._show = show
@@ -43,11 +43,16 @@ class Patience:
 
     @property
     def seconds(self) -> float:
-        """How long it has waited."""
+        """Seconds since the wait began."""
         return self._clock() - self._began
 
     def lasts(self, what: str, work: Callable[[], object]) -> bool:
-        """Show what is waited for; return False once `work`, a measure that changes with progress, stands still."""
+        """Show the wait; return False once `work`, which changes with progress, has not changed for too long.
+
+        Args:
+            what: name of the awaited thing, for the message.
+            work: returns a measure of progress.
+        """
         now = self._clock()
         if now >= self._next:
             self._next = now + LOOK_SECONDS
@@ -58,12 +63,12 @@ class Patience:
 
 
 def work_of(pid: int, logfile: Path) -> tuple[float, int]:
-    """Return what changes while a process works: CPU seconds of it and its descendants, bytes of its log."""
+    """Return a measure of a process's progress: CPU seconds of it and its descendants, and bytes of its log."""
     seconds = 0.0
     try:
         process = psutil.Process(pid)
         for each in (process, *process.children(recursive=True)):
             seconds += sum(each.cpu_times()[:4])
     except psutil.Error:
-        pass  # it has just ended
+        pass  # the process has just ended
     return seconds, logfile.stat().st_size if logfile.exists() else 0

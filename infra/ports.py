@@ -1,4 +1,4 @@
-"""Ports of this machine: a free one, and who listens on one."""
+"""Ports of this machine: find a free one, and the process that listens on one."""
 
 import socket
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ _COMMAND_CHARACTERS = 100
 
 @dataclass(frozen=True)
 class Holder:
-    """A process that listens on a port; `pid` is None where it belongs to another user."""
+    """A process that listens on a port; `pid` is None if it belongs to another user."""
 
     pid: int | None
 
     def __str__(self) -> str:
-        """Name it for people."""
+        """Return how messages name it."""
         if self.pid is None:
             return "a process of another user"
         try:
@@ -26,7 +26,7 @@ class Holder:
         return f"process {self.pid} ({command[:_COMMAND_CHARACTERS]})" if command else f"process {self.pid}"
 
     def belongs_to(self, pid: int) -> bool:
-        """Whether it is a process or one of its descendants; True where that cannot be seen."""
+        """Return whether it is the process `pid` or a descendant of it; True if that cannot be determined."""
         if self.pid in (None, pid):
             return True
         try:
@@ -36,16 +36,16 @@ class Holder:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
+    """Return a port on which no process listens."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
-def taken(port: int) -> bool:
-    """Whether somebody listens on a port of this machine."""
+def in_use(port: int) -> bool:
+    """Return whether a process listens on a port of this machine."""
     with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: the past owner's state is no owner
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do: ignore TIME_WAIT of an old socket
         try:
             probe.bind((HOST, port))
         except OSError:
@@ -54,11 +54,11 @@ def taken(port: int) -> bool:
 
 
 def holder(port: int) -> Holder | None:
-    """Return who listens on a port, None where nobody does."""
-    if not taken(port):
+    """Return the process that listens on a port, None if there is none."""
+    if not in_use(port):
         return None
     try:
         found = [each for each in psutil.net_connections("tcp") if each.status == psutil.CONN_LISTEN]
-    except psutil.AccessDenied:  # macOS shows connections to root alone
+    except psutil.AccessDenied:  # macOS lists connections for root only
         return Holder(None)
     return Holder(next((each.pid for each in found if each.laddr and each.laddr.port == port), None))

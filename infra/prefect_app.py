@@ -1,4 +1,4 @@
-"""Prefect's own application, over our database of it, imported as fast as that goes."""
+"""Prefect's application with our SQLite configuration, imported without garbage collection for speed."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The Ray cluster a release runs on: an address given by the profile, or one started here on loopback."""
+"""The Ray cluster of a release: the one at the profile's address, or one started here on loopback."""
 
 import contextlib
 import ctypes
@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from infra.environment import RAY_CLUSTER, forget, standing_in
+from infra.environment import RAY_CLUSTER, in_folder, unset
 from infra.patience import Lines
 from infra.sockets import own_folder
 from olmo_core.artifact.imports import swift_imports
@@ -22,35 +22,35 @@ from olmo_core.artifact.imports import swift_imports
 log = logging.getLogger(__name__)
 
 QUIET = {
-    "RAY_worker_niceness": "0",  # 15 by default, which would leave training little ahead of what runs beside it
+    "RAY_worker_niceness": "0",  # 15 by default, so that training would hardly precede background work
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that asks once more while a release ends would start another cluster
-    "RAY_worker_maximum_startup_concurrency": "8",  # on two cores Ray would warn of four times as many processes
-    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment, not one made anew
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a late call of a thread while a release ends would start another cluster
+    "RAY_worker_maximum_startup_concurrency": "8",  # with two cores Ray would warn about four times as many processes
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # workers use this environment instead of creating one
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
-    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # a process more for each run, for notices that no laptop gets
-    # Limits that a busy machine passes without being broken: 60 s, 60 s, 30 s, 60 s, and 5 times 10 s by default.
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # one more process per run, for notices that no laptop gets
+    # Defaults of 60 s, 60 s, 30 s, 60 s and 5 times 10 s, which a busy but healthy machine exceeds.
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "1800",
     "RAY_worker_register_timeout_seconds": "600",
     "RAY_agent_register_timeout_ms": "600000",
     "RAY_DASHBOARD_STARTUP_TIMEOUT_S": "600",
     "RAY_health_check_timeout_ms": "60000",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # 2 s by default: a finished run would be noticed that much later
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # 2 s by default, which delays noticing that a run finished
 }
-# Ray takes 127.0.0.1 for the address others reach this machine by, and listens there and on every other, unless told
-# that there are no clusters of several machines; the variable is called after the systems where that is the default.
+# Ray treats 127.0.0.1 as the address by which others reach this machine and listens on all interfaces, unless clusters
+# of several machines are disabled; the variable is named after the systems where that is the default.
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-START_TRIES = 5  # a busy machine may need a second one: Ray itself gives a node no more than 30 s
-SOCKET_BYTES = 70  # of `/ray/session_2026-11-27_09-03-10_123456_4194304/sockets/plasma_store` with a number
+START_TRIES = 5  # a busy machine may need a second one, because Ray allows a node only 30 s
+SOCKET_BYTES = 70  # of `/ray/session_2026-11-27_09-03-10_123456_4194304/sockets/plasma_store` and a number
 CONNECT_SECONDS = 1800.0  # a cluster that is down for maintenance is back in minutes
 PAUSE_SECONDS = 2.0
 SIGACTION_BYTES = 1024  # more than a `struct sigaction` has anywhere: 152 on 64-bit Linux
-_folders: set[Path] = set()  # of the clusters that were started here and not ended
+_folders: set[Path] = set()  # of clusters that this process started and has not ended
 
 
 class Cluster:
-    """A connection to Ray; `stop` ends the cluster too where it was started here."""
+    """A connection to Ray; `stop` also ends a cluster that was started here."""
 
     def __init__(self, address: str | None, cpus: int | None) -> None:
         """Connect to `address`, or start a cluster with `cpus` logical CPUs. Takes about 7 s on two cores."""
@@ -60,8 +60,8 @@ class Cluster:
             import ray
 
         self._folder: Path | None = None
-        # Workers import from the folder their driver stands in, and a user's may hold packages called as ours are.
-        with standing_in(Path(__file__).parents[1]), _own_sigterm():
+        # Workers import from their driver's current folder; the user's may contain packages with the names of ours.
+        with in_folder(Path(__file__).parents[1]), _own_sigterm():
             if address is not None:
                 _await_answer(address)
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -71,7 +71,7 @@ class Cluster:
     def _start(self, cpus: int | None) -> None:
         import ray
 
-        forget(*RAY_CLUSTER)
+        unset(*RAY_CLUSTER)
         name = "olmo-ray-"
         short = own_folder(len(f"/{name}12345678") + SOCKET_BYTES)
         for tries_left in reversed(range(START_TRIES)):
@@ -82,22 +82,22 @@ class Cluster:
                 with _temporary_files(self._folder):
                     ray.init(
                         num_cpus=cpus,
-                        include_dashboard=False,  # of `olmo up` only: its processes import for 7 s on a Zen 3 core
+                        include_dashboard=False,  # only `olmo up` has one: its imports take 7 s on a Zen 3 core
                         log_to_driver=False,
                         logging_level=logging.ERROR,
                     )
                 # Ray Train's processes find their cluster by this file, which only `ray start` writes. Without it they
-                # take what another cluster of this machine left, and wait 10 s for it at the end of every run.
+                # use the file of another cluster on this machine, and wait 10 s for that at the end of every run.
                 (self._folder / "ray" / "ray_current_cluster").write_text(ray.get_runtime_context().gcs_address)
                 return
-            except Exception as error:  # Ray has no class of its own for a node that was not up in its fixed 30 s
+            except Exception as error:  # Ray has no exception class for a node that takes more than 30 s
                 self.stop()
                 if not tries_left:
                     raise ConnectionError(f"Ray did not start on this machine: {error}") from error
                 log.warning("Ray did not start (%s); trying again", str(error).strip().splitlines()[0])
 
     def stop(self) -> None:
-        """Disconnect, and end what was started here."""
+        """Disconnect, and end the cluster if it was started here."""
         import ray
 
         with contextlib.suppress(Exception):
@@ -109,10 +109,10 @@ class Cluster:
 
 
 def _await_answer(address: str) -> None:
-    """Return when a cluster at `host:port` answers; other forms of address are left to Ray.
+    """Wait until a cluster at `host:port` answers; do nothing for other forms of address.
 
     Raises:
-        ConnectionError: it did not within half an hour.
+        ConnectionError: it does not answer within half an hour.
     """
     host, _, port = address.rpartition(":")
     if "://" in address or not port.isdigit():
@@ -132,9 +132,9 @@ def _await_answer(address: str) -> None:
 
 @contextlib.contextmanager
 def _own_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM that this process has; may be entered in any thread.
+    """Restore this process's SIGTERM handler after the block; works in any thread.
 
-    A driver of Ray puts one before it in C++, which logs a stack, and aborts a process that has not ended in 3 s.
+    A Ray driver installs a C++ handler in front of it, which logs a stack and aborts a process still alive after 3 s.
     """
     system, handler = ctypes.CDLL(None), ctypes.create_string_buffer(SIGACTION_BYTES)
     system.sigaction(signal.SIGTERM, None, handler)
@@ -146,11 +146,11 @@ def _own_sigterm() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary_files(folder: Path) -> Iterator[None]:
-    """Let processes that are started in this block have their temporary files in a folder, to go with it.
+    """Make processes started in this block keep their temporary files in `folder`, to be removed with it.
 
-    What torch has compiled stays where it would be, for the next cluster.
+    Torch's compile cache stays in its default folder, for the next cluster.
     """
-    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{psutil.Process().username()}"  # where torch has it
+    compiled = Path(tempfile.gettempdir()) / f"torchinductor_{psutil.Process().username()}"  # torch's default
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(compiled))
     before = os.environ.get("TMPDIR")
     os.environ["TMPDIR"] = str(folder)

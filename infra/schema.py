@@ -1,6 +1,6 @@
-"""Whether the installed Prefect and MLflow can work with the databases they find below a home folder.
+"""Check that the installed Prefect and MLflow can use the databases below a home folder.
 
-Schemas are known from the migrations that come with a package, read as text: nothing of it is imported or started.
+The schemas are read as text from the migrations in a package, without importing or starting it.
 """
 
 import importlib.metadata
@@ -16,17 +16,17 @@ _ASSIGNED = re.compile(r"""^(revision|down_revision)\b[^=\n]*= *["']([0-9a-z_]+)
 
 
 class SchemaError(Exception):
-    """A database cannot be used: what was seen, and the remedy."""
+    """A database cannot be used; the arguments are the finding and the remedy."""
 
 
 @dataclass(frozen=True)
 class Schema:
-    """What an installed package makes of a database.
+    """The database schemas that an installed package knows.
 
     Attributes:
-        package: that keeps the database.
+        package: name of the package.
         migrations: folder of its migrations below the package.
-        upgrade: command that brings an older database up to date, with `URL`; '' where its server does so by itself.
+        upgrade: command that upgrades an older database at `URL`; '' if its server does so by itself.
     """
 
     package: str
@@ -34,20 +34,20 @@ class Schema:
     upgrade: str = ""
 
     def judge(self, found: str, where: str, url: str, remedy: str = "") -> None:
-        """Accept the schema `found` in the database `where`.
+        """Check the schema `found` in the database `where`.
 
         Raises:
-            SchemaError: a newer version wrote it, or it has to be upgraded first.
+            SchemaError: a newer version wrote it, or it must be upgraded first.
         """
         seen, installed = f"{where} has schema {found}", f"{self.package} {importlib.metadata.version(self.package)}"
         known, latest = schemas(self.package, self.migrations)
         if found not in known:
             raise SchemaError(
-                f"{seen}, which {installed} does not know: a newer one wrote it",
+                f"{seen}, which {installed} does not know: a newer version wrote it",
                 f"install that version of {self.package}{remedy}",
             )
         if found != latest and self.upgrade:
-            raise SchemaError(f"{seen}, {installed} wants {latest}", self.upgrade.replace("URL", url))
+            raise SchemaError(f"{seen}, {installed} needs {latest}", self.upgrade.replace("URL", url))
 
 
 MLFLOW = Schema("mlflow", "store/db_migrations/versions", "mlflow db upgrade URL")
@@ -57,24 +57,24 @@ PREFECT_POSTGRES = Schema("prefect", "server/database/_migrations/versions/postg
 
 @dataclass(frozen=True)
 class Database:
-    """A SQLite database, and what becomes of what is in it where it has to be moved away."""
+    """A SQLite database, and what is lost if it has to be moved away."""
 
     path: Path
     schema: Schema
     lost: str
 
     def check(self) -> str:
-        """Return which schema it has, '' where nothing was written yet.
+        """Return a description of its schema, '' if nothing was written yet.
 
         Raises:
-            SchemaError: it was written by a newer version, has to be upgraded first, or is no database.
+            SchemaError: a newer version wrote it, it must be upgraded first, or it is not a database.
         """
         if not self.path.exists():
             return ""
         try:
             with closing(sqlite3.connect(f"file:{self.path}?mode=ro", uri=True)) as database:
                 if not database.execute("select 1 from sqlite_master").fetchone():
-                    return ""  # its server was ended, or the disk full, before it wrote anything
+                    return ""  # the server ended, or the disk was full, before it wrote anything
                 (found,) = database.execute("select version_num from alembic_version").fetchone()
         except (sqlite3.DatabaseError, TypeError) as error:
             raise SchemaError(f"{self.path}: {error}", f"move it away; {self.lost}") from error
@@ -83,14 +83,14 @@ class Database:
 
 
 def databases(home: Path) -> Iterator[Database]:
-    """Yield the SQLite databases of a home folder, whether they are there yet or not."""
-    told = f"it is written anew from the outbox in {home / 'outbox'}"
-    yield Database(home / "prefect" / "prefect.db", PREFECT_SQLITE, "past runs are gone then")
-    yield Database(home / "mlflow.db", MLFLOW, told)
+    """Yield the SQLite databases of a home folder, whether or not they exist yet."""
+    rebuilt = f"it is rebuilt from the outbox in {home / 'outbox'}"
+    yield Database(home / "prefect" / "prefect.db", PREFECT_SQLITE, "past runs are then lost")
+    yield Database(home / "mlflow.db", MLFLOW, rebuilt)
 
 
 def schemas(package: str, migrations: str) -> tuple[set[str], str]:
-    """Return every schema an installed package knows, and the latest."""
+    """Return all schemas that an installed package knows, and the latest of them."""
     found = importlib.util.find_spec(package)
     assert found is not None and found.origin is not None, f"{package} is a dependency"
     texts = [path.read_text() for path in sorted((Path(found.origin).parent / migrations).glob("*.py"))]

@@ -1,4 +1,4 @@
-"""Where Unix sockets go: their paths may have 107 bytes, while a home or a temporary folder may lie deep."""
+"""Choose folders for Unix sockets, whose paths are limited to 107 bytes: home and TMPDIR may be longer."""
 
 import os
 import sys
@@ -12,19 +12,25 @@ SHARED = Path("/tmp")
 
 
 def own_folder(room: int) -> Path:
-    """Return where one process puts sockets whose paths go on for `room` bytes: TMPDIR, or /tmp if that is too long.
+    """Return the folder for sockets of one process: TMPDIR, or /tmp if TMPDIR is too long.
+
+    Args:
+        room: bytes of a socket's path below the folder.
 
     Raises:
-        ServiceError: neither will do; names TMPDIR.
+        ServiceError: neither is usable; names TMPDIR.
     """
     return _first(room, Path(tempfile.gettempdir()), SHARED)
 
 
 def shared_folder(room: int) -> Path:
-    """Return where sockets go that processes with another TMPDIR have to find too: /tmp, or TMPDIR without one.
+    """Return the folder for sockets that processes with another TMPDIR must find: /tmp, or TMPDIR if there is no /tmp.
+
+    Args:
+        room: bytes of a socket's path below the folder.
 
     Raises:
-        ServiceError: neither will do; names TMPDIR.
+        ServiceError: neither is usable; names TMPDIR.
     """
     return _first(room, SHARED, Path(tempfile.gettempdir()))
 
@@ -34,6 +40,6 @@ def _first(room: int, *folders: Path) -> Path:
         if len(os.fsencode(folder)) + room <= PATH_BYTES and os.access(folder, os.W_OK | os.X_OK):
             return folder
     raise ServiceError(
-        f"TMPDIR={tempfile.gettempdir()} is too long for a socket, and {SHARED} cannot be written; set TMPDIR to a "
+        f"TMPDIR={tempfile.gettempdir()} is too long for a socket, and {SHARED} is not writable; set TMPDIR to a "
         f"folder whose path has at most {PATH_BYTES - room} characters"
     )

@@ -17,7 +17,7 @@ from olmo_core.artifact.job import Progress
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.publication import Publication, shown
+from olmo_core.hub.publication import Publication, find_publication
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import Recipe
@@ -87,7 +87,7 @@ class Session:
     def publish(self, revision: Step, native: Step) -> Publication:
         """Publish the artifact of a revision, unless the target shows these very files already."""
         artifact = self.store.find(revision)
-        if artifact is not None and (there := shown(RevisionFiles.of(artifact), self.target)) is not None:
+        if artifact is not None and (there := find_publication(RevisionFiles.of(artifact), self.target)) is not None:
             return there
         return self.workers.publish(revision, native, self.target)
 

@@ -1,1 +1,1 @@
-"""The services of a release as containers, and the script that makes their secrets."""
+"""The services of a release as containers, and the script that generates their secrets."""

@@ -1,7 +1,7 @@
-"""Draws the passwords and tokens that compose.yaml reads, one file each, into a folder that only its owner can enter.
+"""Generate the passwords and tokens for compose.yaml, one file each, in a folder that only its owner can enter.
 
-The files themselves are readable by all: Docker mounts them as they are, for users that the host does not know.
-A folder that is there already is left alone: PostgreSQL and MLflow keep the first password they were given.
+The files are readable by all users, because Docker mounts them unchanged for users that the host does not know.
+An existing folder is not changed, because PostgreSQL and MLflow keep the first password they got.
 """
 
 import json
@@ -13,10 +13,10 @@ BYTES = 32
 
 
 def make_secrets(folder: Path) -> list[str]:
-    """Fill a new folder; return the names of its files.
+    """Write the secrets to a new folder; return the names of its files.
 
     Raises:
-        FileExistsError: the folder is there already.
+        FileExistsError: the folder exists already.
     """
     folder.mkdir(mode=0o700, parents=True)
     access, secret = secrets.token_hex(10).upper(), secrets.token_hex(BYTES)
@@ -46,5 +46,5 @@ if __name__ == "__main__":
     try:
         made = make_secrets(Path(sys.argv[1]))
     except FileExistsError:
-        sys.exit(f"{sys.argv[1]} is there already; keep it, or remove it and the volumes that know its passwords")
+        sys.exit(f"{sys.argv[1]} exists already; keep it, or remove it and the volumes that use its passwords")
     print(f"{sys.argv[1]}: {', '.join(made)}")

@@ -1,5 +1,5 @@
-"""The error of servers that are not there."""
+"""The error for servers that are not available."""
 
 
 class ServiceError(RuntimeError):
-    """A server cannot be started or is not there; the message names it and the remedy."""
+    """A server cannot be started or reached; the message names it and the remedy."""

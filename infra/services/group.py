@@ -1,6 +1,6 @@
-"""The servers of a home folder as one thing: brought up and healthy, found by those who need them, taken down.
+"""The servers of a home folder as one group: bring them up, connect to them, check them and take them down.
 
-What each server is, is said by `programs`; that they stay alive is left to `supervisor`.
+`programs` defines the servers; `supervisor` keeps them alive.
 """
 
 import contextlib
@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.environment import RAY_CLUSTER, SERVERS, forget, loopback_directly
+from infra.environment import RAY_CLUSTER, SERVERS, bypass_proxy_on_loopback, unset
 from infra.patience import Lines, Show
 from infra.ports import HOST, holder
 from infra.profile import Profile
 from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
-from infra.services.health import Tell, await_health, trouble, works
+from infra.services.health import Report, await_health, trouble, works
 from infra.services.programs import Service, client_settings, ray_folder, server_environment, services
 from infra.services.supervisor import Group
 from infra.services.tokens import Tokens, as_exports, tokens, write_private
@@ -24,28 +24,28 @@ FOLDER = "services"
 
 
 def bring_up(
-    profile: Profile, source: str, recipes: Sequence[str], tell: Tell, show: Show | None = None
+    profile: Profile, source: str, recipes: Sequence[str], report: Report, show: Show | None = None
 ) -> list[Service]:
-    """Start the servers of a profile, register the deployments of `recipes`; return when all are healthy.
+    """Start the servers of a profile and register the deployments of `recipes`; return when all are healthy.
 
-    Where they are up already, the deployments are registered once more, and what is down is waited for.
+    If they are up already, register the deployments again and wait for servers that are down.
 
     Args:
-        profile: says which servers, and on which ports.
-        source: name or file the profile was read from, for the deployments.
+        profile: which servers to start, and on which ports.
+        source: name or file of the profile, for the deployments.
         recipes: built-in recipes or paths of YAML files.
-        tell: called with the name of each server and its seconds, when it is healthy.
-        show: called with what is waited for, every second or so; a log gets a line of it now and then by default.
+        report: called with the name of each server and the seconds it took, when it is healthy.
+        show: called with the server it waits for, about every second; by default, logs a line now and then.
 
     Raises:
-        ServiceError: a port is taken, a database is of another version, or a server does not become healthy; names it,
+        ServiceError: a port is in use, a database has another version, or a server does not become healthy; names it,
             its log and the remedy.
     """
-    loopback_directly()
-    forget(*SERVERS, *RAY_CLUSTER)
+    bypass_proxy_on_loopback()
+    unset(*SERVERS, *RAY_CLUSTER)
     show = show or Lines()
     group, secret = _group(profile), _tokens(profile)
-    _refuse_deaf(group)
+    _require_answer(group)
     try:
         found = services(profile, secret, source, recipes)
     except RuntimeError as error:
@@ -61,13 +61,13 @@ def bring_up(
         due = [each for each in found if each.wave == wave]
         for each in due:
             group.launch(each.program.name)
-        await_health(group, due, show, tell)
-    await_health(group, found, show)  # one may have ended while the others started
+        await_health(group, due, show, report)
+    await_health(group, found, show)  # one may have ended while the others were starting
     return found
 
 
 def take_down(profile: Profile, show: Show | None = None) -> bool:
-    """Stop every server of a profile; return whether any was up."""
+    """Stop all servers of a profile; return whether any was up."""
     group = _group(profile)
     if not group.running:
         return False
@@ -79,25 +79,25 @@ def take_down(profile: Profile, show: Show | None = None) -> bool:
 
 
 def connected(profile: Profile) -> Profile:
-    """Return the profile with the addresses of the servers that are up below its home; as it is where none are.
+    """Return the profile with the addresses of the servers that are up below its home; unchanged if there are none.
 
-    What clients need, tokens among it, is then in the environment of this process, in place of what others need. For
-    an address of the profile that is none of these servers', the environment stays as it is.
+    Also set what their clients need, including tokens, in the environment of this process, instead of settings for
+    other servers. Settings for an address in the profile that is not one of these servers do not change.
     """
-    loopback_directly()
+    bypass_proxy_on_loopback()
     if not _group(profile).running:
         return profile
     settings = client_settings(profile, _tokens(profile))
     prefect, mlflow = settings["PREFECT_API_URL"], settings["MLFLOW_TRACKING_URI"]
     ray_address = f"{HOST}:{profile.services.ray_port}"
-    for beginning, named, own, others in (
+    for prefix, address, own, others in (
         ("PREFECT_", profile.prefect, prefect, ("PREFECT_",)),
         ("MLFLOW_", profile.mlflow, mlflow, ("MLFLOW_",)),
         ("RAY_", profile.ray.address, ray_address, RAY_CLUSTER),
     ):
-        if named in (None, own):
-            forget(*others)
-            os.environ.update({name: value for name, value in settings.items() if name.startswith(beginning)})
+        if address in (None, own):
+            unset(*others)
+            os.environ.update({name: value for name, value in settings.items() if name.startswith(prefix)})
     os.environ["OLMO_HOME"] = settings["OLMO_HOME"]
     ray = profile.ray.model_copy(update={"address": profile.ray.address or ray_address})
     # Without PostgreSQL, MLflow's server and this process share one SQLite file, so there is nothing to redirect.
@@ -112,26 +112,26 @@ def connected(profile: Profile) -> Profile:
 
 
 def services_up(profile: Profile) -> bool:
-    """Whether the servers of a profile were started and not stopped since."""
+    """Return whether the servers of a profile were started and not stopped since."""
     return _group(profile).running
 
 
 def await_services(profile: Profile, show: Show | None = None) -> None:
-    """Return when all servers that `olmo up` started for a profile do their work; at once where none were.
+    """Wait until all servers that `olmo up` started for a profile are healthy; return at once if there are none.
 
     Raises:
-        ServiceError: one is started again and again, or stands still; names it, its log and who holds its port.
+        ServiceError: one ends repeatedly, or makes no progress; names it, its log and the holder of its port.
     """
     group = _group(profile)
     if group.running:
-        _refuse_deaf(group)
+        _require_answer(group)
         await_health(group, _started(profile), show or Lines())
 
 
 def unhealthy(profile: Profile) -> list[str]:
-    """Return what keeps servers that `olmo up` started from their work, a line for each."""
+    """Return a line on each server started by `olmo up` that is not healthy."""
     group = _group(profile)
-    _refuse_deaf(group)
+    _require_answer(group)
     states = group.states()
     found = [(each, states.get(each.program.name)) for each in _started(profile)]
     return [trouble(group, each, state) for each, state in found if not works(each, state)]
@@ -141,21 +141,21 @@ def _started(profile: Profile) -> list[Service]:
     return [each for each in services(profile, _tokens(profile), profile.name, ()) if not each.program.once]
 
 
-def _refuse_deaf(group: Group) -> None:
+def _require_answer(group: Group) -> None:
     if group.running and not group.answers:
         raise ServiceError(
-            f"the services of {group.folder} run, but the socket of their supervisord was removed, as whatever sweeps "
-            "temporary folders does; `olmo down` ends them, `olmo up` starts them again"
+            f"the services of {group.folder} run, but the socket of their supervisord was removed, perhaps by a "
+            "cleaner of temporary folders; `olmo down` ends them, `olmo up` starts them again"
         )
 
 
 def states(profile: Profile) -> dict[str, str]:
-    """Return the state of every server of a profile by name; none where they are not up."""
+    """Return the state of every server of a profile by name; {} if they are not up."""
     return {name: state.name for name, state in _group(profile).states().items()}
 
 
 def environment_file(profile: Profile) -> Path:
-    """Return the file a shell reads to become a client: `. FILE`."""
+    """Return the file that a shell sources to become a client: `. FILE`."""
     return profile.folder / FOLDER / "environment"
 
 
@@ -172,7 +172,7 @@ def _ray_logs(group: Group) -> Path:
 
 
 def _link_ray_logs(profile: Profile, group: Group) -> None:
-    """Let the logs of Ray's own processes, which lie beside its sockets, be found where all others are."""
+    """Link the logs of Ray's own processes, which are stored next to its sockets, into the folder of all logs."""
     group.logs.mkdir(parents=True, exist_ok=True)
     _ray_logs(group).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some file systems have no links
@@ -180,18 +180,18 @@ def _link_ray_logs(profile: Profile, group: Group) -> None:
 
 
 def taken_ports(profile: Profile) -> list[str]:
-    """Return who listens on a port that `olmo up` would need, a line for each."""
+    """Return a line on each port that `olmo up` would need and another process listens on."""
     ports = {name: port for name, port in profile.services.model_dump().items() if port is not None}
     return [f"port {port} (services.{name}) is in use by {by}" for name, port in ports.items() if (by := holder(port))]
 
 
 def _refuse_taken_ports(profile: Profile) -> None:
     for line in taken_ports(profile):
-        raise ServiceError(f"{line}; stop it, or give another port in the profile")
+        raise ServiceError(f"{line}; stop it, or set another port in the profile")
 
 
 def _refuse_other_schemas(profile: Profile) -> None:
-    """Look at SQLite files; databases of PostgreSQL are looked at when that answers."""
+    """Check SQLite files; databases of PostgreSQL are checked when it answers."""
     try:
         for each in databases(profile.folder) if profile.services.postgres_port is None else ():
             each.check()

@@ -1,4 +1,4 @@
-"""Whether the servers of a group do their work: what is up is what answers, on ports that are its own."""
+"""Check that the servers of a group work: a healthy server answers, on ports that it holds itself."""
 
 import time
 from collections import Counter
@@ -10,23 +10,23 @@ from infra.services.errors import ServiceError
 from infra.services.programs import Service
 from infra.services.supervisor import Group, State
 
-STARTS = 4  # of one server while it is waited for; one more would end as the others did
+STARTS = 4  # of one server during a wait; another one would end like the previous ones
 PAUSE_SECONDS = 0.2
 
-Tell = Callable[[str, float], None]
+Report = Callable[[str, float], None]
 
 
-def await_health(group: Group, due: Sequence[Service], show: Show, tell: Tell | None = None) -> None:
-    """Return when these servers do their work: they are waited for as long as they make progress.
+def await_health(group: Group, due: Sequence[Service], show: Show, report: Report | None = None) -> None:
+    """Wait until these servers are healthy, as long as they make progress.
 
     Args:
-        group: what they belong to.
+        group: group that they belong to.
         due: servers that were launched.
-        show: called with what is waited for.
-        tell: called with the name of each server and its seconds, when it does its work.
+        show: called with the server that this call waits for.
+        report: called with the name of each server and the seconds it took, when it is healthy.
 
     Raises:
-        ServiceError: one does not start, ends again and again, or stands still; names it, its log and what holds its
+        ServiceError: one does not start, ends repeatedly, or makes no progress; names it, its log and the holder of its
             port.
     """
     patience = {each.program.name: Patience(show) for each in due}
@@ -44,41 +44,41 @@ def await_health(group: Group, due: Sequence[Service], show: Show, tell: Tell | 
                 pids[name] = state.pid
                 starts[name] += 1
             if starts[name] >= STARTS:
-                raise ServiceError(trouble(group, each, state, "is started again and again"))
+                raise ServiceError(trouble(group, each, state, "keeps ending and being restarted"))
             if works(each, state):
                 waiting.remove(each)
-                if tell is not None:
-                    tell(name, patience[name].seconds)
+                if report is not None:
+                    report(name, patience[name].seconds)
         if waiting:
             name = waiting[0].program.name
             pid, log = pids.get(name, 0), group.log(name)
             if not patience[name].lasts(name, lambda: (pid, work_of(pid, log))):  # noqa: B023 (called at once)
-                raise ServiceError(trouble(group, waiting[0], states.get(name), "has come to a standstill"))
+                raise ServiceError(trouble(group, waiting[0], states.get(name), "makes no progress"))
             time.sleep(PAUSE_SECONDS)
 
 
 def works(service: Service, state: State | None) -> bool:
-    """Return whether a server does its work, or has done it if it runs once."""
+    """Return whether a server is healthy, or has finished if it runs once."""
     if state is None or service.program.once:
         return state is not None and state.done
     answers = state.name == "RUNNING" and (service.healthy is None or service.healthy())
-    return answers and not _in_the_way(service, state)
+    return answers and not _port_conflict(service, state)
 
 
 def trouble(group: Group, service: Service, state: State | None, what: str = "") -> str:
-    """Return in one line what keeps a server from its work, with the last line of its log and what holds its port."""
+    """Return one line on why a server is not healthy, with the last line of its log and the holder of its port."""
     if not what:
         ended = f" and ended with code {state.exit_code}" if state is not None and state.exit_code else ""
         running = state is not None and state.name == "RUNNING"
         what = "does not answer" if running else f"is {state.name if state else 'GONE'}{ended}"
     log = group.log(service.program.name)
     lines = log.read_text(errors="replace").strip().splitlines() if log.exists() else []
-    said = lines[-1] if lines else "it said nothing"
-    return f"{service.program.name} {what}{_in_the_way(service, state)}: {said}; all it said is in {log}"
+    last = lines[-1] if lines else "it wrote no log"
+    return f"{service.program.name} {what}{_port_conflict(service, state)}: {last}; its log is {log}"
 
 
-def _in_the_way(service: Service, state: State | None) -> str:
-    """Return which port of a server another process holds, and which process; '' where none does."""
+def _port_conflict(service: Service, state: State | None) -> str:
+    """Return which process holds which port of a server, as the end of a clause; '' if there is no conflict."""
     pid = state.pid if state is not None else 0
     for name, port in service.ports.items():
         if (by := holder(port)) is not None and not (pid and by.belongs_to(pid)):

@@ -1,4 +1,4 @@
-"""A PostgreSQL of our own for Prefect and MLflow, from the system's package: one cluster of databases below home."""
+"""A PostgreSQL server for Prefect and MLflow, from the system's package, with its data folder below home."""
 
 import os
 import pwd
@@ -18,10 +18,10 @@ REMEDY = "install the system's package (Debian: apt-get install postgresql)"
 
 
 def prepare(folder: Path, tokens: Tokens, port: int) -> Program:
-    """Return the program; makes the cluster of databases where there is none yet.
+    """Return the program; initialise its data folder if there is none yet.
 
     Raises:
-        RuntimeError: PostgreSQL is not installed, or refuses to set up its folder; says what to do.
+        RuntimeError: PostgreSQL is not installed, or cannot initialise its folder; names the remedy.
     """
     binaries = _binaries()
     user = _user()
@@ -44,27 +44,27 @@ def prepare(folder: Path, tokens: Tokens, port: int) -> Program:
             raise RuntimeError(f"initdb failed in {data}: {done.stderr.strip().splitlines()[-1]}")
     address = ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
     command = [str(binaries / "postgres"), "-D", str(data), "-p", str(port), *address]
-    return Program("postgres", command, user=user, signal="INT", grace=60)  # at TERM it would wait for clients to leave
+    return Program("postgres", command, user=user, signal="INT", grace=60)  # after TERM it waits for clients to leave
 
 
 def create_databases(port: int, password: str) -> None:
-    """Create the databases that are not there; returns when PostgreSQL took it.
+    """Create the databases that do not exist yet.
 
     Raises:
-        psycopg.OperationalError: it does not answer.
+        psycopg.OperationalError: PostgreSQL does not answer.
     """
     with _connection(port, password, "postgres") as connection:
-        there = {name for (name,) in connection.execute("select datname from pg_database")}
+        existing = {name for (name,) in connection.execute("select datname from pg_database")}
         for name in DATABASES:
-            if name not in there:
+            if name not in existing:
                 connection.execute(f"create database {name}")
 
 
 def check_schemas(port: int, tokens: Tokens) -> None:
-    """Look whether the installed packages can work with what is in their databases.
+    """Check that the installed packages can use their databases.
 
     Raises:
-        ServiceError: a newer version wrote one, or it has to be upgraded first.
+        ServiceError: a newer version wrote one, or it must be upgraded first.
     """
     mlflow = replace(MLFLOW, upgrade=f"PGPASSWORD=$(cat {tokens.path('postgres')}) {MLFLOW.upgrade}")
     for database, schema in (("prefect", PREFECT_POSTGRES), ("mlflow", mlflow)):
@@ -86,7 +86,7 @@ def _connection(port: int, password: str, database: str) -> Any:
 
 
 def url(driver: str, port: int, database: str) -> str:
-    """Return the address of a database for SQLAlchemy; the password comes by PGPASSWORD."""
+    """Return the URL of a database for SQLAlchemy; the password is in PGPASSWORD."""
     return f"{driver}://{USER}@127.0.0.1:{port}/{database}"
 
 
@@ -97,11 +97,11 @@ def _binaries() -> Path:
         return found[-1].parent
     if which is not None:
         return Path(which).parent
-    raise RuntimeError(f"PostgreSQL is not installed (no initdb); {REMEDY}, or leave services.postgres_port out")
+    raise RuntimeError(f"PostgreSQL is not installed (no initdb); {REMEDY}, or remove services.postgres_port")
 
 
 def _user() -> str | None:
-    """Whom PostgreSQL runs as: it refuses to be root."""
+    """Return the user to run PostgreSQL as, None for the current one; it refuses to run as root."""
     if os.getuid() != 0:
         return None
     try:

@@ -1,6 +1,6 @@
-"""Which servers a profile asks for: what each runs, in which order they start, where they answer, what clients need.
+"""The servers of a profile: their commands, start order, addresses and health checks, and what their clients need.
 
-Everything listens on 127.0.0.1 and asks for a token. How the processes are kept alive is left to `supervisor`.
+All servers listen on 127.0.0.1 and require a token. `supervisor` keeps the processes alive.
 """
 
 import os
@@ -20,10 +20,10 @@ from infra.services.supervisor import Program, short_path
 from infra.services.tokens import USER, Tokens
 
 POOL = "olmo"
-AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # told to end, Ray waits 30 s for other nodes to take its work
+AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # on its end Ray waits 30 s for other nodes to take its work
 FOLDER_BYTES = 33  # of the name of Ray's folder, with a user's number
-PASSWORD_SECONDS = 60  # MLflow remembers a right password; to check one takes 70 ms of CPU, at every request by default
-POLL_SECONDS = 2  # of the worker, for runs that are due; Prefect's own default is 10
+PASSWORD_SECONDS = 60  # MLflow caches a password; by default it checks it at every request, with 70 ms of CPU
+POLL_SECONDS = 2  # how often the worker looks for due runs; Prefect's default is 10
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class Service:
     Attributes:
         program: its process.
         wave: it starts when all services of earlier waves are healthy.
-        address: what people open or clients are given, '' where there is nothing to open.
-        ports: that it listens on, by their fields in the profile's `services`.
-        healthy: whether it does its work; None where running, or having ended well, is all there is to it.
+        address: URL for people and clients, '' if there is nothing to open.
+        ports: ports that it listens on, by their fields in the profile's `services`.
+        healthy: returns whether it works; None if it is healthy while running, or after it ended with code 0.
     """
 
     program: Program
@@ -46,7 +46,7 @@ class Service:
 
 
 def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[str]) -> list[Service]:
-    """Return the servers of a profile in the order they start, deployments of `recipes` registered among them."""
+    """Return the servers of a profile in start order, including the program that registers deployments of `recipes`."""
     home, ports = profile.folder, profile.services
     python = sys.executable
     prefect, mlflow = f"http://{HOST}:{ports.prefect_port}", f"http://{HOST}:{ports.mlflow_port}"
@@ -57,12 +57,12 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
         found.append(Service(program, 0, ports=listens, healthy=_databases(ports.postgres_port, tokens)))
     uvicorn = [python, "-m", "uvicorn", "--factory", "infra.prefect_app:create_app", "--host", HOST]
     server = [*uvicorn, "--port", str(ports.prefect_port), "--log-level", "warning", "--timeout-keep-alive", "5"]
-    shown = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
+    variables = {"PREFECT_SERVER_UI_API_URL": f"{prefect}/api"}
     listens = {"prefect_port": ports.prefect_port}
-    found.append(Service(Program("prefect", server, shown), 1, prefect, listens, _answers(f"{prefect}/api/health")))
+    found.append(Service(Program("prefect", server, variables), 1, prefect, listens, _answers(f"{prefect}/api/health")))
     tracking = [python, "-m", "infra.mlflow_server", "--app-name", "basic-auth", "--host", HOST, "--workers", "1"]
     tracking += ["--port", str(ports.mlflow_port), "--artifacts-destination", str(home / "mlflow-artifacts")]
-    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight processes more, to judge and optimise prompts
+    jobs = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # eight more processes, for judging and optimising prompts
     listens = {"mlflow_port": ports.mlflow_port}
     found.append(Service(Program("mlflow", tracking, jobs), 1, mlflow, listens, _answers(f"{mlflow}/health")))
     dashboard = f"http://{HOST}:{ports.dashboard_port}"
@@ -70,7 +70,7 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
     head += ["--node-ip-address", HOST, "--port", str(ports.ray_port), "--dashboard-host", HOST]
     head += ["--ray-client-server-port", str(ports.ray_client_port)]
     head += ["--dashboard-port", str(ports.dashboard_port), "--include-dashboard", "true"]
-    # By default 52365, and 10002 to 19999, where ports of the profile may be, or those of another home.
+    # Defaults are 52365, and 10002 to 19999; ports of this profile or of another home may be among them.
     head += ["--dashboard-agent-listen-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"]
     head += [] if profile.ray.cpus is None else ["--num-cpus", str(profile.ray.cpus)]
     found.append(
@@ -90,7 +90,7 @@ def services(profile: Profile, tokens: Tokens, source: str, recipes: Sequence[st
 
 
 def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
-    """Return the environment of the group: that of the clients, and what only servers may know."""
+    """Return the environment of the group: that of the clients, and secrets for servers only."""
     home, port = profile.folder, profile.services.postgres_port
     accounts = home / "services" / "mlflow-accounts.ini"
     databases = {
@@ -113,7 +113,7 @@ def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
         **os.environ,
         **client_settings(profile, tokens),
         "PYTHONPATH": os.pathsep.join([here, *filter(None, [os.environ.get("PYTHONPATH")])]),
-        "PREFECT_LOGGING_LEVEL": "INFO",  # of runs of deployments: what the dashboard shows as their log
+        "PREFECT_LOGGING_LEVEL": "INFO",  # of runs of deployments, for their logs on the dashboard
         "PREFECT_SERVER_API_AUTH_STRING": f"{USER}:{tokens['prefect']}",
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": databases["prefect"],
         "MLFLOW_BACKEND_STORE_URI": databases["mlflow"],
@@ -126,14 +126,14 @@ def server_environment(profile: Profile, tokens: Tokens) -> dict[str, str]:
 
 
 def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
-    """Return what every client of the servers has to have in its environment, tokens among it."""
+    """Return the environment variables that every client of the servers needs, including tokens."""
     ports = profile.services
     return {
         **client_environment(profile.folder),
         "OLMO_HOME": str(profile.folder),
         "PREFECT_API_URL": f"http://{HOST}:{ports.prefect_port}/api",
         "PREFECT_API_AUTH_STRING": f"{USER}:{tokens['prefect']}",
-        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the least Prefect allows; an automation listens for them
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",  # the minimum of Prefect; an automation listens for them
         "MLFLOW_TRACKING_URI": f"http://{HOST}:{ports.mlflow_port}",
         "MLFLOW_TRACKING_USERNAME": USER,
         "MLFLOW_TRACKING_PASSWORD": tokens["mlflow"],
@@ -144,12 +144,12 @@ def client_settings(profile: Profile, tokens: Tokens) -> dict[str, str]:
 
 
 def ray_folder(profile: Profile) -> Path:
-    """Return where the Ray cluster of a home folder keeps its sockets and logs."""
+    """Return the folder in which the Ray cluster of a home folder keeps its sockets and logs."""
     return short_path(profile.folder, "-ray", FOLDER_BYTES + SOCKET_BYTES)
 
 
 def _absolute(name: str) -> str:
-    """Return a name of a built-in as it is, and a path so that it means the same file wherever a program runs."""
+    """Return an absolute path for a YAML file, because programs run in another folder; built-in names stay."""
     return str(Path(name).absolute()) if name.endswith((".yaml", ".yml")) else name
 
 

@@ -1,7 +1,7 @@
-"""A group of server processes kept alive by supervisord: started together, restarted one by one, stopped together.
+"""A group of server processes under supervisord: started together, restarted one by one, stopped together.
 
-supervisord is a daemon of its own, so the group outlives the command that started it; it is asked over a Unix socket.
-Which servers there are is said by `programs`.
+supervisord is a daemon, so the group outlives the command that started it; requests go through a Unix socket.
+`programs` defines the servers.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from infra.patience import Lines, Patience, Show, work_of
 from infra.services.errors import ServiceError
 from infra.sockets import shared_folder
 
-NAME_BYTES = 44  # of a socket below its folder, with a user's number and the pid that supervisord adds while it binds
+NAME_BYTES = 44  # of a socket's name, with a user id and the pid that supervisord appends while binding
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,13 @@ class Program:
     """One process of the group.
 
     Attributes:
-        name: of the process, of its log, and in every message.
-        command: what it runs.
-        environment: variables of its own, none of them secret; secrets come with the environment of the group.
-        user: whom it runs as; whoever starts the group when not given.
-        once: it ends when its work is done, and is not started again.
-        signal: what asks it to end.
-        grace: seconds it has for that before it is killed.
+        name: name of the process, of its log, and in messages.
+        command: its command line.
+        environment: its own variables, none of them secret; secrets are in the environment of the group.
+        user: user that it runs as; by default the one who starts the group.
+        once: whether it ends when its work is done, and is not restarted.
+        signal: signal that asks it to end.
+        grace: seconds from that signal until it is killed.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Program:
 
 @dataclass(frozen=True)
 class State:
-    """What became of a program: supervisord's name of its state, its pid, and the exit code of one that ended."""
+    """The state of a program: supervisord's name for it, its pid, and the exit code if it ended."""
 
     name: str
     pid: int
@@ -60,7 +60,7 @@ class State:
 
     @property
     def done(self) -> bool:
-        """Whether a program that runs once has done its work."""
+        """Whether a program that runs once has finished successfully."""
         return self.name == "EXITED" and self.exit_code == 0
 
 
@@ -68,26 +68,26 @@ class Group:
     """The servers of one home folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Know a group by its folder; nothing is started."""
+        """Refer to the group of a folder without starting anything."""
         self.folder = folder
         self.logs = folder / "logs"
         self._socket = short_path(folder, ".sock", NAME_BYTES)
 
     @property
     def running(self) -> bool:
-        """Whether the group's supervisord lives, be it that it is on its way out or that its socket was removed."""
+        """Whether the group's supervisord is alive, even if it is ending or its socket was removed."""
         return self._supervisor is not None
 
     def start(self, programs: Sequence[Program], environment: Mapping[str, str], show: Show | None = None) -> None:
-        """Start the supervisor; programs wait for `launch`.
+        """Start the supervisor; `launch` then starts the programs.
 
         Args:
-            programs: what it looks after.
-            environment: of every program, secrets among it; it is in no file and on no command line.
-            show: called with what is waited for.
+            programs: programs to supervise.
+            environment: environment of every program, with secrets; it is never in a file or on a command line.
+            show: called with a description of the wait.
 
         Raises:
-            ServiceError: it did not start; names its log.
+            ServiceError: the supervisor did not start; names its log.
         """
         self.logs.mkdir(parents=True, exist_ok=True)
         self._configured.write_text(self._configuration(programs))
@@ -95,42 +95,42 @@ class Group:
         patience = Patience(show or Lines())
         done = subprocess.run(command, env=dict(environment), capture_output=True, text=True, cwd=self.folder)
         while done.returncode == 0 and self._states() is None:
-            # It returns once it has bound its socket and left a process that is about to write its pid.
+            # The command returns once it has bound its socket and forked a process that will write its pid.
             if not patience.lasts("supervisord", self._work):
                 break
             time.sleep(0.05)
         if self._states() is None:
-            said = (done.stderr or done.stdout).strip().splitlines()
-            raise ServiceError(f"supervisord did not start: {said[-1] if said else f'see {self._log}'}")
+            output = (done.stderr or done.stdout).strip().splitlines()
+            raise ServiceError(f"supervisord did not start: {output[-1] if output else f'see {self._log}'}")
 
     @property
     def answers(self) -> bool:
-        """Whether the supervisor can be asked: whatever clears temporary folders may have removed its socket."""
+        """Whether the supervisor answers; its socket may have been removed by a cleaner of temporary folders."""
         return self._states() is not None
 
     def launch(self, name: str) -> None:
-        """Start a program, unless it runs."""
-        with contextlib.suppress(Fault):  # it runs already
+        """Start a program unless it is running."""
+        with contextlib.suppress(Fault):  # it is running already
             self._call("startProcess", name, False)
 
     def states(self) -> dict[str, State]:
-        """Return the state of every program by name; none where the group is not up."""
+        """Return the state of every program by name; {} if the group is not up."""
         return self._states() or {}
 
     def log(self, name: str) -> Path:
-        """Return where a program's output goes."""
+        """Return the file with a program's output."""
         return self.logs / f"{name}.log"
 
     def stop(self, show: Show | None = None) -> None:
         """End every program and the supervisor.
 
         Raises:
-            ServiceError: it stands still; names its log.
+            ServiceError: the supervisor does not end; names its log.
         """
         patience = Patience(show or Lines())
         if (supervisor := self._supervisor) is not None:
             try:
-                supervisor.terminate()  # needs no socket, and ends all programs before it goes
+                supervisor.terminate()  # needs no socket; it ends all programs before itself
             except psutil.AccessDenied:
                 owner = supervisor.username()
                 raise ServiceError(
@@ -157,20 +157,20 @@ class Group:
 
     @property
     def _supervisor(self) -> psutil.Process | None:
-        """The process whose pid lies in the folder, if it is still this group's supervisord."""
+        """The process with the pid stored in the folder, if it is still this group's supervisord."""
         try:
             process = psutil.Process(int(self._pid.read_text()))
-            ours = str(self._configured) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
+            alive = str(self._configured) in process.cmdline() and process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):
             return None
-        return process if ours else None
+        return process if alive else None
 
     def _work(self) -> object:
         supervisor = self._supervisor
         return supervisor and work_of(supervisor.pid, self._log)
 
     def _states(self) -> dict[str, State] | None:
-        """Return the states of all programs, None where nobody answers."""
+        """Return the states of all programs, None if the supervisor does not answer."""
         try:
             found = self._call("getAllProcessInfo")
         except (OSError, HTTPException, Fault):
@@ -192,7 +192,7 @@ class Group:
         yield f"logfile = {_plain(self._log)}"
         yield f"pidfile = {_plain(self._pid)}"
         yield f"childlogdir = {_plain(self.logs)}"
-        yield from ["user = root"] if os.getuid() == 0 else []  # it asks root to say so
+        yield from ["user = root"] if os.getuid() == 0 else []  # supervisord requires root to name itself
         yield "[unix_http_server]"
         yield f"file = {_plain(self._socket)}"
         yield "chmod = 0600"
@@ -208,7 +208,7 @@ class Group:
         yield "autostart = false"
         yield f"autorestart = {'unexpected' if program.once else 'true'}"
         yield f"startsecs = {0 if program.once else 1}"
-        yield "startretries = 1000"  # it waits longer each time; whoever looks at the states sees BACKOFF
+        yield "startretries = 1000"  # it waits longer each time; the state is BACKOFF meanwhile
         yield f"stopsignal = {program.signal}"
         yield "stopasgroup = true"
         yield "killasgroup = true"
@@ -220,15 +220,20 @@ class Group:
 
 
 def short_path(folder: Path, ending: str, room: int) -> Path:
-    """Return a path that belongs to `folder` and this user, short enough for sockets that go on for `room` bytes.
+    """Return a path that is unique to `folder` and this user, and short enough for sockets.
+
+    Args:
+        folder: home of the group.
+        ending: end of the path's name.
+        room: bytes of the name, and of a socket's path below it.
 
     Raises:
-        ServiceError: there is no such path; names TMPDIR.
+        ServiceError: no folder is short enough; names TMPDIR.
     """
     name = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
     return shared_folder(room) / f"olmo-{os.getuid()}-{name}{ending}"
 
 
 def _plain(value: object) -> str:
-    """Return text as supervisord's configuration takes it, where % begins an expansion."""
+    """Return text escaped for supervisord's configuration, in which % begins an expansion."""
     return str(value).replace("%", "%%")

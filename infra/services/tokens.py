@@ -1,4 +1,4 @@
-"""Tokens of the servers `olmo up` starts: made once, in files only their owner can read, handed on by environment."""
+"""Tokens of the servers that `olmo up` starts: generated once, in private files, passed by environment."""
 
 import os
 import secrets
@@ -12,7 +12,7 @@ _NAMES = ("prefect", "mlflow", "mlflow_cookies", "ray", "postgres")
 
 @dataclass(frozen=True)
 class Tokens:
-    """The secrets of one group of servers. Never printed: `repr` names the folder only."""
+    """The secrets of one group of servers; `repr` shows the folder only."""
 
     folder: Path
 
@@ -21,12 +21,12 @@ class Tokens:
         return (self.folder / name).read_text()
 
     def path(self, name: str) -> Path:
-        """Return the file that holds the token of a server."""
+        """Return the file with the token of a server."""
         return self.folder / name
 
 
 def tokens(folder: Path) -> Tokens:
-    """Return the tokens in a folder; those that are not there yet are made."""
+    """Return the tokens in a folder; generate those that do not exist yet."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     for name in _NAMES:
         try:
@@ -39,7 +39,7 @@ def tokens(folder: Path) -> Tokens:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
+    """Write a file atomically so that only its owner can read it."""
     part = path.with_name(f"{path.name}.part")
     part.unlink(missing_ok=True)
     with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -48,5 +48,5 @@ def write_private(path: Path, text: str) -> None:
 
 
 def as_exports(environment: dict[str, str]) -> str:
-    """Return variables as lines a shell reads."""
+    """Return variables as `export` lines for a shell."""
     return "".join(f"export {name}={shlex.quote(value)}\n" for name, value in sorted(environment.items()))

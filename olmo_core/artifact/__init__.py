@@ -1,1 +1,1 @@
-"""Identity, records and the store: a step declared by its fields becomes verified files under its id."""
+"""Identity, records and the store: a step, declared by its fields, becomes verified files under its id."""

@@ -1,8 +1,8 @@
-"""One try at making an artifact: the lease that allows it, the folder it fills, and the commit that makes it visible.
+"""One attempt at making an artifact: the lease that allows it, the folder it fills, the commit that makes it visible.
 
-Order of a commit: files made durable (and sent to a remote root), then the lease entry `commit` that holds the whole
-record, then `record.json`. A crash before the entry leaves nothing; after it, the artifact is complete, for whoever
-finds the entry can write `record.json` from it.
+Order of a commit: make the files durable (and upload them to a remote root), write the lease entry `commit` that holds
+the whole record, then write `record.json`. A crash before the entry leaves nothing behind. After it, the artifact is
+complete: any reader of the entry can write `record.json` from it.
 """
 
 import contextlib
@@ -30,23 +30,23 @@ _SEND_THREADS = 4
 
 @dataclass(frozen=True)
 class Fence:
-    """Names the lease of an attempt, so that another process can ask whether it still holds; can be pickled."""
+    """Names the lease of an attempt, so that another process can check that it is still held; can be pickled."""
 
     folder: str
     number: int
 
     def check(self, store: Store) -> None:
-        """Look into the lease log now.
+        """Check in the lease log that the attempt still holds its lease.
 
         Raises:
             SupersededError: the lease was taken over or has ended.
         """
-        if LeaseLog(store.objects, self.folder).taken(self.number + 1):
+        if LeaseLog(store.objects, self.folder).exists(self.number + 1):
             raise SupersededError(f"{self.folder}: attempt {self.number} no longer holds the lease")
 
 
 class Attempt:
-    """Holds the lease of one step; use it as a context manager. Left without a commit, it leaves nothing behind."""
+    """Holds the lease of one step; use it as a context manager. Without a commit, it leaves nothing behind."""
 
     def __init__(self, store: Store, step: Step, lease: Lease) -> None:
         self.store = store
@@ -59,11 +59,11 @@ class Attempt:
 
     @property
     def fence(self) -> Fence:
-        """What a helper process needs to know to be stopped when this attempt is superseded."""
+        """The fence by which another process notices that this attempt was superseded."""
         return Fence(self.step.folder, self.lease.number)
 
     def __enter__(self) -> Self:
-        """Make `out` an empty folder."""
+        """Create `out` as an empty folder."""
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True)
         return self
@@ -72,7 +72,7 @@ class Attempt:
         """Release the lease and remove `out` unless it was committed.
 
         Raises:
-            SupersededError: the lease was taken over, which explains whatever else went wrong since.
+            SupersededError: the lease was taken over, which is the cause of any later error.
         """
         if not self._open:
             return
@@ -87,18 +87,18 @@ class Attempt:
         work: Work,
         energy: Mapping[str, float] | None = None,
     ) -> Artifact:
-        """Make what lies in `out` the step's artifact.
+        """Commit the contents of `out` as the step's artifact.
 
         Args:
-            result: small deterministic values kept in the record.
+            result: small deterministic values for the record.
             inputs: role -> record of each input as it was read; None for one that is not complete yet.
-            work: what filled `out`; its source is recorded.
-            energy: readings kept in the record.
+            work: function that filled `out`; its source is recorded.
+            energy: energy readings for the record.
 
         Raises:
             SupersededError: the lease was taken over; nothing is visible.
-            UnsafePathError: `out` holds something other than plain files.
-            UnstableValueError: `result` is no plain JSON.
+            UnsafePathError: `out` contains something other than regular files.
+            UnstableValueError: `result` is not plain JSON.
         """
         canonical(result, f"{self.step.label}.result")
         sync_tree(self.out)
@@ -161,34 +161,34 @@ class Attempt:
             self.lease.end("release", reason=reason)
         except SupersededError as error:
             if self.lease.committed():
-                return None  # the commit went through although its acknowledgement never came: the files are in use
+                return None  # the commit succeeded although its acknowledgement was lost: the files are in use
             superseded = error
         except OSError as error:
-            # Whether the commit went through cannot be known now, so the files stay; the next commit sweeps them.
+            # The commit may have succeeded, so the files stay; if it did not, the next commit removes them.
             self.store.warn(f"{self.step.label}: lease was not released: {error}")
             return None
         self._remove(f"attempt-{self.lease.number}")
         return superseded
 
     def _sweep(self) -> None:
-        """Remove what earlier attempts that were superseded or killed left behind; what was set aside stays."""
+        """Remove the files of earlier attempts that were superseded or killed; keep those that were set aside."""
         names = {*self.store.objects.names(self.step.folder), *LocalObjects(self.store.base).names(self.step.folder)}
         for name in sorted(names):
             number = name.removeprefix("attempt-")
-            past = number != name and number.isdigit() and int(number) < self.lease.number
-            if past and f"set-aside-{number}.json" not in names:
+            earlier = number != name and number.isdigit() and int(number) < self.lease.number
+            if earlier and f"set-aside-{number}.json" not in names:
                 self._remove(name)
         for name in self.store.objects.names(f"{self.step.folder}/lease"):
             if name.startswith("heartbeat-"):
                 self._remove(f"lease/{name}")
 
     def _remove(self, name: str) -> None:
-        with contextlib.suppress(OSError):  # tidying up must not make a commit look like a failure
+        with contextlib.suppress(OSError):  # a failed cleanup must not make a commit look like a failure
             self.store.objects.delete(f"{self.step.folder}/{name}")
             LocalObjects(self.store.base).delete(f"{self.step.folder}/{name}")
 
 
 def begin(store: Store, step: Step, waiting: Callable[[Owner | None], None] | None = None) -> Attempt | None:
-    """Take the lease of a step, waiting for a living owner; None where somebody committed the artifact instead."""
+    """Acquire the lease of a step, waiting for a live owner; return None if another process committed the artifact."""
     lease = acquire(LeaseLog(store.objects, store.folder(step)), store.ttl, waiting)
     return None if lease is None else Attempt(store, step, lease)

@@ -1,6 +1,6 @@
-"""Files of an artifact on local disk: which there are, their sizes and digests, and how they become durable.
+"""Files of an artifact on local disk: their paths, sizes, digests and durability.
 
-Nothing here knows about records, leases or remote roots.
+This module knows nothing of records, leases or remote roots.
 """
 
 import errno
@@ -18,27 +18,27 @@ _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 class UnsafePathError(ValueError):
-    """A path would leave the folder it belongs to, or is something other than a plain file."""
+    """A path leads out of its folder, or is not a regular file."""
 
 
 class LfsPointerError(ValueError):
-    """A file is the pointer that Git LFS keeps in place of a large file."""
+    """A file is a Git LFS pointer instead of the large file it stands for."""
 
 
 def safe_path(path: str) -> str:
-    """Return `path` when it is a plain relative POSIX path below its folder.
+    """Return `path` if it is a relative POSIX path that stays below its folder.
 
     Raises:
         UnsafePathError: for an absolute or empty path, `..`, a backslash or a NUL.
     """
     plain = PurePosixPath(path)
     if not plain.parts or plain.is_absolute() or ".." in plain.parts or str(plain) != path or {"\\", "\0"} & set(path):
-        raise UnsafePathError(f"{path!r} is no plain relative path below its folder")
+        raise UnsafePathError(f"{path!r} is not a relative path that stays below its folder")
     return path
 
 
 def name_full_disk(error: OSError, folder: Path) -> None:
-    """Add the folder to the error of a full disk that names no file; change no other error."""
+    """Add the folder to a disk-full error that names no file; leave other errors unchanged."""
     if error.errno == errno.ENOSPC and error.filename is None:
         error.filename = str(folder)
 
@@ -47,7 +47,7 @@ def list_files(folder: Path) -> dict[str, Path]:
     """Return every file below `folder` by its relative POSIX path, sorted.
 
     Raises:
-        UnsafePathError: for a link, a socket or anything else that is neither a plain file nor a folder.
+        UnsafePathError: for a link, a socket or anything else that is neither a regular file nor a folder.
     """
     found = {}
     for path in sorted(folder.rglob("*")):
@@ -55,7 +55,7 @@ def list_files(folder: Path) -> dict[str, Path]:
         if stat.S_ISREG(mode):
             found[safe_path(path.relative_to(folder).as_posix())] = path
         elif not stat.S_ISDIR(mode):
-            raise UnsafePathError(f"{path} is neither a plain file nor a folder; artifacts hold plain files only")
+            raise UnsafePathError(f"{path} is neither a regular file nor a folder; artifacts hold regular files only")
     return dict(sorted(found.items()))
 
 
@@ -66,7 +66,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
-    """Yield the sha256 of each file in order; large ones are hashed side by side (hashing releases the GIL)."""
+    """Yield the sha256 of each file in order; large files are hashed in parallel (hashing releases the GIL)."""
     todo = list(paths)
     if len(todo) < 2 or sum(path.stat().st_size for path in todo) < _SMALL:
         yield from map(sha256_file, todo)
@@ -76,29 +76,29 @@ def sha256_files(paths: Iterable[Path]) -> Iterator[str]:
 
 
 def refuse_pointer(address: str | Path, head: bytes) -> None:
-    """Look at the first bytes of a file that may come from a clone.
+    """Raise an error if the first bytes of a file are those of a Git LFS pointer.
 
     Raises:
-        LfsPointerError: they are those of a Git LFS pointer; names the file and the remedy.
+        LfsPointerError: the file is a pointer; names the file and the remedy.
     """
     if head.startswith(_LFS_POINTER):
         raise LfsPointerError(f"{address} is a Git LFS pointer, not the file itself; run `git lfs pull` in its clone")
 
 
 def sync(path: Path) -> None:
-    """Make the bytes of a file, or the names in a folder, durable."""
+    """Flush the bytes of a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno != errno.EINVAL or not path.is_dir():  # SMB knows that of files only
+        if error.errno != errno.EINVAL or not path.is_dir():  # SMB cannot sync folders
             raise
     finally:
         os.close(handle)
 
 
 def sync_tree(folder: Path) -> None:
-    """Make every file below `folder` durable, bytes first, then names."""
+    """Flush every file below `folder` to disk: bytes first, then names."""
     for path in list_files(folder).values():
         sync(path)
     for path in sorted((p for p in folder.rglob("*") if p.is_dir()), reverse=True):

@@ -1,7 +1,7 @@
-"""What a step is: its identity, as pure functions over declared values.
+"""The identity of a step, as pure functions over declared values.
 
 A step is `(kind, version, fields, ids of inputs)`; its id is the sha256 of that in canonical JSON. Where and how a step
-runs (hosts, workers, threads, folders) is no part of it. Storing what a step made is left to `store`.
+runs (hosts, workers, threads, folders) does not enter the id. `store` keeps what a step makes.
 """
 
 import hashlib
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def unused(value: object) -> bool:
-    """Return whether a field stands for "not used" (None, False or nothing in it): left out of what bears identity.
+    """Return whether a field means "not used" (None, False or empty) and is therefore left out of the identity.
 
-    A config's `exclude_if`, so that a new capability gives steps that do without it no new identity.
+    Serves as `exclude_if` in configs, so that adding a capability does not change the id of steps that do not use it.
     """
     return value is None or value is False or value == ()
 
 
 class UnstableValueError(TypeError):
-    """A declared value has no stable canonical form, so it can bear no identity."""
+    """A declared value has no stable canonical form, so it cannot be part of an identity."""
 
 
 def canonical(value: object, where: str = "value") -> str:
-    """Return `value` as canonical JSON: sorted keys, no spaces, ASCII; equal values give equal text on every machine.
+    """Return `value` as canonical JSON: sorted keys, no spaces, ASCII; equal values give the same text everywhere.
 
     Raises:
         UnstableValueError: for anything but None, bool, int, finite float, str, list, tuple or a mapping with str keys.
@@ -62,11 +62,11 @@ class Step:
 
     Attributes:
         kind: what it makes, one noun: `corpus`, `tokens`, `checkpoint`.
-        name: for people and paths, such as `stage1-step400`; no part of the identity.
-        version: integer beside the step's code, raised by hand when its output changes.
+        name: for people and paths, such as `stage1-step400`; not part of the identity.
+        version: integer kept next to the step's code, raised by hand when its output changes.
         fields: every declared value its output depends on, as plain JSON.
         inputs: role -> the step whose artifact it reads.
-        work: function that makes the artifact, None where another step commits it; no part of the identity. It is
+        work: function that makes the artifact, None where another step commits it; not part of the identity. It is
             defined at the top of its module, since steps are pickled to workers by reference, and imports what is
             heavy in its body, so that planning stays light.
     """
@@ -80,7 +80,7 @@ class Step:
 
     @cached_property
     def payload(self) -> dict[str, Any]:
-        """What the id is the digest of."""
+        """The values that the id is the digest of."""
         return {
             "kind": self.kind,
             "version": self.version,
@@ -95,21 +95,21 @@ class Step:
 
     @property
     def folder(self) -> str:
-        """Where its artifact lies below the store's root: `<kind>/<name>-<id12>`."""
+        """Folder of its artifact below the store's root: `<kind>/<name>-<id12>`."""
         return f"{self.kind}/{self.name}-{self.id[:12]}"
 
     @property
     def label(self) -> str:
-        """How people and the command line call it: `<kind>/<name>`."""
+        """Its name in messages and on the command line: `<kind>/<name>`."""
         return f"{self.kind}/{self.name}"
 
     def closure(self) -> Iterator["Step"]:
-        """Yield every step this one rests on, inputs first, itself last, each id once."""
+        """Yield every step this one depends on and then itself; inputs come first, each id once."""
         return closure([self])
 
 
 def closure(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield these steps and all that they need, inputs first, each id once."""
+    """Yield these steps and all their dependencies, inputs first, each id once."""
     seen: set[str] = set()
     for step in steps:
         yield from _closure(step, seen)

@@ -1,12 +1,12 @@
-"""One owner at a time: a log of numbered entries beside each artifact, each created exclusively.
+"""One owner at a time: each artifact has a log of numbered entries, each created exclusively.
 
-The owner is whoever wrote the last entry. Taking over, committing, releasing and setting aside are all the same act:
-to create the next number. Of two that try, one fails, so an owner that was superseded cannot commit, and neither
-compare-and-swap nor a clock is needed for that. Clocks only decide when an attempt to take over is polite: at once when
-the owner's process is known to be gone, else when its heartbeat did not change for a time-to-live, measured by the
-observer's own monotonic clock.
+The process that wrote the last entry is the owner. To take over, commit, release or set aside is always to create the
+entry with the next number. If two processes try, one fails, so a superseded owner cannot commit; this needs neither
+compare-and-swap nor a clock. Clocks only decide when another process may try to take over: at once if the owner's
+process is known to have ended, else when its heartbeat has not changed for a time-to-live, measured by the observer's
+own monotonic clock.
 
-Entries live in `<folder>/lease/000001.json`, heartbeats in `<folder>/lease/heartbeat-<n>.json`.
+Entries are stored in `<folder>/lease/000001.json`, heartbeats in `<folder>/lease/heartbeat-<n>.json`.
 """
 
 import contextlib
@@ -28,8 +28,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from olmo_core.artifact.objects import Objects
 
-# Seconds an owner on another machine may stay silent. Long, because work may hold the interpreter lock for a while and
-# being superseded throws its work away; an owner that died on this machine is noticed at once.
+# Seconds without a heartbeat after which an owner on another machine counts as dead. Long, because work may hold the
+# interpreter lock for a while and a superseded owner loses its work; a dead owner on this machine is noticed at once.
 TTL = 90.0
 _BEATS_PER_TTL = 6
 _CREATE_TRIES = 3
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 
 class SupersededError(RuntimeError):
-    """The lease went to somebody else; what was made under it cannot be committed."""
+    """Another process took over the lease, so work done under it cannot be committed."""
 
 
 class Owner(BaseModel):
@@ -47,13 +47,13 @@ class Owner(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    host: str = Field(description="Machine's name, for people.")
+    host: str = Field(description="Name of the machine, for people.")
     system: str = Field(description="The process table the pid belongs to: host, boot and pid namespace.")
     pid: int = Field(description="Process id.")
-    started: float = Field(description="When the process started, seconds of the epoch; tells a reused pid apart.")
+    started: float = Field(description="Start of the process, seconds since the epoch; detects a reused pid.")
 
     def gone(self) -> bool:
-        """Whether this process is known to have ended; False where that cannot be seen from here."""
+        """Return whether this process is known to have ended; False where that cannot be determined."""
         if self.system != _system():
             return False
         try:
@@ -65,7 +65,7 @@ class Owner(BaseModel):
             return False
 
     def __str__(self) -> str:
-        """How people are told."""
+        """Return how messages name it."""
         return f"process {self.pid} on {self.host}"
 
 
@@ -75,10 +75,10 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     act: Literal["own", "commit", "release", "set-aside"] = Field(description="What happened.")
-    nonce: str = Field(description="Random name of the try that wrote it.")
+    nonce: str = Field(description="Random name of the lease under which it was written.")
     owner: Owner = Field(description="Process that wrote it.")
-    reason: str = Field(default="", description="Why it was released or set aside.")
-    record: dict[str, Any] | None = Field(default=None, description="Of a commit: the sealed record, whole.")
+    reason: str = Field(default="", description="Why the lease was released or the artifact set aside.")
+    record: dict[str, Any] | None = Field(default=None, description="For a commit, the whole sealed record.")
 
 
 @lru_cache(maxsize=1)
@@ -92,7 +92,7 @@ def _system() -> str:
 
 
 def this_process() -> Owner:
-    """Return the owner that this process is."""
+    """Return this process as an owner."""
     pid = os.getpid()
     return Owner(host=socket.gethostname(), system=_system(), pid=pid, started=psutil.Process(pid).create_time())
 
@@ -105,13 +105,13 @@ class LeaseLog:
         self.folder = folder
 
     def last(self) -> tuple[int, Entry | None]:
-        """Return number and content of the last entry: (0, None) of an empty log, (n, None) where it is damaged."""
+        """Return number and content of the last entry: (0, None) for an empty log, (n, None) if it is damaged."""
         matches = map(_ENTRY.fullmatch, self.objects.names(f"{self.folder}/lease"))
         number = max((int(match[1]) for match in matches if match), default=0)
         return number, self.entry(number) if number else None
 
     def entry(self, number: int) -> Entry | None:
-        """Return an entry, None where it does not exist or is damaged."""
+        """Return an entry, None if it does not exist or is damaged."""
         data = self.objects.read(self._key(number))
         try:
             return None if data is None else Entry.model_validate_json(data)
@@ -119,15 +119,15 @@ class LeaseLog:
             log.warning("%s: lease entry %d is damaged", self.folder, number)
             return None
 
-    def taken(self, number: int) -> bool:
-        """Whether an entry of that number exists."""
+    def exists(self, number: int) -> bool:
+        """Return whether an entry with that number exists."""
         return self.objects.read(self._key(number)) is not None
 
     def append(self, number: int, entry: Entry) -> bool:
-        """Create entry `number`; whether it is ours afterwards.
+        """Create entry `number` and return whether it was written by this call.
 
-        A store may apply a write and lose the acknowledgement, so a failure says nothing by itself: what lies there is
-        read back and decides. A write that did not happen is tried again.
+        A store may apply a write and lose the acknowledgement, so a failure alone proves nothing: the entry is read
+        back and compared. A write that was not applied is retried.
 
         Raises:
             OSError: the entry could not be written.
@@ -150,7 +150,7 @@ class LeaseLog:
         return self.objects.read(self.heartbeat_key(number))
 
     def heartbeat_key(self, number: int) -> str:
-        """Return where the heartbeat of entry `number` lies."""
+        """Return the key of the heartbeat of entry `number`."""
         return f"{self.folder}/lease/heartbeat-{number}.json"
 
     def _key(self, number: int) -> str:
@@ -158,7 +158,7 @@ class LeaseLog:
 
 
 class Lease:
-    """An entry `own` of this process, kept alive by a heartbeat thread until it is ended."""
+    """An entry `own` of this process, kept alive by a heartbeat thread until it ends."""
 
     def __init__(self, lease_log: LeaseLog, number: int, entry: Entry, ttl: float) -> None:
         self.log = lease_log
@@ -173,35 +173,35 @@ class Lease:
 
     @property
     def lost(self) -> bool:
-        """Whether the last heartbeat saw that somebody took over; costs nothing."""
+        """Whether the last heartbeat found that another process took over; costs nothing."""
         return self._lost.is_set()
 
     def check(self) -> None:
-        """Look into the log now.
+        """Check in the log that this process still holds the lease.
 
         Raises:
-            SupersededError: somebody took over.
+            SupersededError: another process took over.
         """
-        if self.lost or self.log.taken(self.number + 1):
+        if self.lost or self.log.exists(self.number + 1):
             raise self._superseded()
 
     def end(self, act: Literal["commit", "release"], reason: str = "", record: dict[str, Any] | None = None) -> None:
         """Write the entry that ends this lease.
 
         Raises:
-            SupersededError: somebody took over before.
-            OSError: the entry could not be written; the lease then ends with the process or by its time-to-live.
+            SupersededError: another process took over before.
+            OSError: the entry could not be written; the lease then ends with the process or after its time-to-live.
         """
         self._ended.set()
         self._thread.join()
         entry = self.entry.model_copy(update={"act": act, "reason": reason, "record": record})
         if not self.log.append(self.number + 1, entry):
             raise self._superseded()
-        with contextlib.suppress(OSError):  # tidying up must not make an act that happened look like a failure
+        with contextlib.suppress(OSError):  # a failed cleanup must not make a written entry look like a failure
             self.log.objects.delete(self.log.heartbeat_key(self.number))
 
     def committed(self) -> bool:
-        """Look into the log whether the commit of this lease went through, whatever its caller was told."""
+        """Return whether the log holds this lease's commit, even if writing it raised an error."""
         following = self.log.entry(self.number + 1)
         return following is not None and following.act == "commit" and following.nonce == self.entry.nonce
 
@@ -209,18 +209,18 @@ class Lease:
         successor = self.log.entry(self.number + 1)
         return SupersededError(
             f"{self.log.folder}: the lease of attempt {self.number} was taken over by "
-            f"{successor.owner if successor else 'somebody'}; this attempt is discarded"
+            f"{successor.owner if successor else 'another process'}; this attempt is discarded"
         )
 
     def _beat(self, interval: float) -> None:
         count = 0
         while True:
             try:
-                if self.log.taken(self.number + 1):
+                if self.log.exists(self.number + 1):
                     self._lost.set()
                     return
                 self.log.objects.write(self.log.heartbeat_key(self.number), json.dumps({"beat": count}).encode())
-            except Exception as error:  # an outage must not end the thread: it may be over at the next beat
+            except Exception as error:  # an outage must not end the thread: the next beat may succeed
                 log.warning("%s: heartbeat failed: %s", self.log.folder, error)
             count += 1
             if self._ended.wait(interval):
@@ -228,7 +228,7 @@ class Lease:
 
 
 class _Watch:
-    """Judges by this process's monotonic clock whether an owner is dead."""
+    """Decides by this process's monotonic clock whether an owner is dead."""
 
     def __init__(self, ttl: float) -> None:
         self.ttl = ttl
@@ -248,15 +248,15 @@ class _Watch:
 def acquire(
     lease_log: LeaseLog, ttl: float = TTL, waiting: Callable[[Owner | None], None] | None = None
 ) -> Lease | None:
-    """Return the lease once it is free or its owner is dead; None where somebody committed instead.
+    """Return the lease once it is free or its owner is dead; return None if another process commits first.
 
     Args:
         lease_log: the log of the artifact.
-        ttl: seconds after which a silent owner counts as dead; all that share a root must use the same.
-        waiting: called once for each owner that is waited for, with None where its entry is damaged.
+        ttl: seconds without a heartbeat after which an owner counts as dead; the same for all users of a root.
+        waiting: called once for each owner that this call waits for, with None if its entry is damaged.
     """
     watch = _Watch(ttl)
-    told = 0
+    reported = 0
     pause = 0.02
     while True:
         number, last = lease_log.last()
@@ -268,8 +268,8 @@ def acquire(
             if lease_log.append(number + 1, entry):
                 return Lease(lease_log, number + 1, entry, ttl)
             continue
-        if waiting is not None and told != number:
-            told = number
+        if waiting is not None and reported != number:
+            reported = number
             waiting(last.owner if last else None)
         time.sleep(pause)
         pause = min(pause * 1.5, 1.0, ttl / 4)

@@ -1,4 +1,4 @@
-"""A file that one process holds at a time, on file systems with locks and without."""
+"""A file lock that also works on file systems without locks."""
 
 import errno
 import fcntl
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from filelock import SoftFileLock
 
-# What flock says on exFAT over FUSE, on SMB, and on NFS without its lock daemon.
+# Errors of flock on exFAT over FUSE, on SMB, and on NFS without its lock daemon.
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL, errno.EPERM)
 
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Wait for the right to `path` and hold it while the block runs; a holder that died loses it at once.
+    """Wait for the lock on `path` and hold it while the block runs; a holder that dies loses it at once.
 
-    Where the file system has no locks, a file beside it is created exclusively instead.
+    On a file system without locks, an exclusively created file next to `path` serves as the lock instead.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:

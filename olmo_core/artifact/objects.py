@@ -1,7 +1,7 @@
 """The few storage operations an artifact store needs, on a local folder or on any allowed fsspec URL.
 
-Small objects are created exclusively or replaced atomically; files are sent and fetched. Keys are relative POSIX paths.
-What the objects mean is left to `lease` and `store`.
+Small objects are created exclusively or replaced atomically; files are uploaded and downloaded. Keys are relative POSIX
+paths. `lease` and `store` define what the objects mean.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from olmo_core.artifact.answers import explained, no_bucket
 from olmo_core.artifact.files import sync
+from olmo_core.artifact.s3_errors import bucket_is_missing, explain_errors
 
 SCHEMES = ("file", "memory", "s3")
 
 
 class RootError(ValueError):
-    """An artifact root is no allowed URL."""
+    """An artifact root is not an allowed URL."""
 
 
 class Objects(Protocol):
@@ -31,22 +31,22 @@ class Objects(Protocol):
     root: str
 
     def read(self, key: str) -> bytes | None:
-        """Return an object's bytes, None where there is none."""
+        """Return an object's bytes, None if it does not exist."""
 
     def create(self, key: str, data: bytes) -> None:
-        """Write an object that must not exist yet, whole or not at all; FileExistsError where it does."""
+        """Create an object atomically; FileExistsError if it exists already."""
 
     def write(self, key: str, data: bytes) -> None:
-        """Write or replace an object, whole or not at all."""
+        """Create or replace an object atomically."""
 
     def delete(self, key: str) -> None:
-        """Delete an object or everything below a prefix; nothing there is no error."""
+        """Delete an object or everything below a prefix; do nothing if there is nothing."""
 
     def names(self, key: str) -> list[str]:
-        """Return the names directly below a prefix, sorted; none where there is no such prefix."""
+        """Return the names directly below a prefix, sorted; an empty list if the prefix does not exist."""
 
     def sizes(self, key: str) -> dict[str, int]:
-        """Return the bytes of every object below a prefix, by the path below it."""
+        """Return the size in bytes of every object below a prefix, keyed by its path below the prefix."""
 
 
 class LocalObjects:
@@ -64,10 +64,10 @@ class LocalObjects:
             return None
 
     def create(self, key: str, data: bytes) -> None:
-        """See `Objects.create`: a durable temporary file is linked under its name, so no reader sees a torn one.
+        """See `Objects.create`: a durable temporary file is linked to the name, so no reader sees a partial file.
 
-        On a file system without hard links (exFAT, SMB, some of FUSE) the file is made in place. A reader may then see
-        it half written for a moment; a lease log looks at such an entry again.
+        On a file system without hard links (exFAT, SMB, some of FUSE) the file is written in place. A reader may then
+        see it half written for a moment; a lease log reads such an entry again.
         """
         target = self.folder / key
         temporary = self._durable(target, data)
@@ -76,7 +76,7 @@ class LocalObjects:
         except FileExistsError:
             raise
         except OSError:
-            _make(target, data)
+            _create_file(target, data)
         finally:
             temporary.unlink(missing_ok=True)
         sync(target.parent)
@@ -115,12 +115,12 @@ class LocalObjects:
     def _durable(self, target: Path, data: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        _make(temporary, data)
+        _create_file(temporary, data)
         return temporary
 
 
-def _make(target: Path, data: bytes) -> None:
-    """Create a file that must not exist yet and make it durable; nothing is left of one that could not be written."""
+def _create_file(target: Path, data: bytes) -> None:
+    """Create a file that must not exist yet and flush it to disk; remove it if the write fails."""
     with target.open("xb") as file:
         try:
             file.write(data)
@@ -132,9 +132,9 @@ def _make(target: Path, data: bytes) -> None:
 
 
 class RemoteObjects:
-    """An object store that fsspec reaches: writes are whole, and creation is exclusive (S3: If-None-Match)."""
+    """An object store reached through fsspec: writes are atomic and creation is exclusive (S3: If-None-Match)."""
 
-    # The memory file system checks and writes in two steps.
+    # The memory file system checks for a file and writes it in two steps.
     _memory_lock = threading.Lock()
 
     def __init__(self, filesystem: Any, prefix: str, root: str) -> None:
@@ -142,61 +142,61 @@ class RemoteObjects:
         self.prefix = prefix.rstrip("/")
         self.root = root
 
-    @explained
+    @explain_errors
     def read(self, key: str) -> bytes | None:
         """See `Objects.read`."""
         try:
-            # These objects are small: s3fs would ask for the size first, and where there is none for a folder too.
+            # These objects are small; otherwise s3fs first requests the size and, on a miss, lists the folder.
             return bytes(self.filesystem.cat_file(self._at(key), max_concurrency=1))
         except FileNotFoundError as error:
-            if no_bucket(error):
+            if bucket_is_missing(error):
                 raise
             return None
 
-    @explained
+    @explain_errors
     def create(self, key: str, data: bytes) -> None:
         """See `Objects.create`."""
         guard = self._memory_lock if self.root.startswith("memory:") else contextlib.nullcontext()
         with guard:
             self.filesystem.pipe_file(self._at(key), data, mode="create")
 
-    @explained
+    @explain_errors
     def write(self, key: str, data: bytes) -> None:
         """See `Objects.write`."""
         self.filesystem.pipe_file(self._at(key), data)
 
-    @explained
+    @explain_errors
     def delete(self, key: str) -> None:
         """See `Objects.delete`."""
-        with contextlib.suppress(FileNotFoundError):  # No bucket, nothing to delete.
+        with contextlib.suppress(FileNotFoundError):  # no bucket: nothing to delete
             self.filesystem.rm(self._at(key), recursive=True)
 
-    @explained
+    @explain_errors
     def names(self, key: str) -> list[str]:
         """See `Objects.names`."""
         try:
             found = self.filesystem.ls(self._at(key), detail=False)
         except FileNotFoundError as error:
-            if no_bucket(error):
+            if bucket_is_missing(error):
                 raise
             return []
         return sorted({name.rstrip("/").rsplit("/", 1)[-1] for name in found})
 
-    @explained
+    @explain_errors
     def sizes(self, key: str) -> dict[str, int]:
         """See `Objects.sizes`."""
         base = self.filesystem._strip_protocol(self._at(key)).rstrip("/") + "/"
         found = self.filesystem.find(base, detail=True)
         return {name.removeprefix(base): int(info["size"]) for name, info in found.items()}
 
-    @explained
+    @explain_errors
     def send(self, source: Path, key: str) -> None:
         """Upload a file."""
         self.filesystem.put_file(str(source), self._at(key))
 
-    @explained
+    @explain_errors
     def fetch(self, key: str, target: Path) -> None:
-        """Download an object to a local file; FileNotFoundError where there is none."""
+        """Download an object to a local file; FileNotFoundError if it does not exist."""
         self.filesystem.get_file(self._at(key), str(target))
 
     def _at(self, key: str) -> str:
@@ -204,7 +204,10 @@ class RemoteObjects:
 
 
 def open_objects(root: str | Path) -> LocalObjects | RemoteObjects:
-    """Open an artifact root: a path, `file://`, `memory://` or `s3://`; credentials come from the environment only.
+    """Return the objects of an artifact root; credentials come from the environment only.
+
+    Args:
+        root: a path, or a URL with one of `file://`, `memory://` and `s3://`.
 
     Raises:
         RootError: for another scheme, a chain of file systems, credentials or `..` in the URL.
@@ -219,9 +222,9 @@ def open_objects(root: str | Path) -> LocalObjects | RemoteObjects:
         return LocalObjects(Path(os.path.abspath(Path(text).expanduser())))  # noqa: PTH100 (keeps links)
     url = urlsplit(text)
     if "@" in url.netloc:
-        raise RootError("artifact root holds credentials; give them in the environment instead")
+        raise RootError("artifact root contains credentials; set them in the environment instead")
     if ".." in rest.split("/") or url.query or url.fragment:
-        raise RootError(f"artifact root {text!r} holds '..', a query or a fragment")
+        raise RootError(f"artifact root {text!r} contains '..', a query or a fragment")
     if scheme == "file":
         if url.netloc:
             raise RootError(f"artifact root {text!r}: a local URL has three slashes, file:///folder")

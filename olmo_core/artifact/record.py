@@ -1,6 +1,6 @@
-"""The record of an artifact: what it is, what it was made from, which files it has, who made it, and its proof.
+"""The record of an artifact: its identity, inputs, files, origin and digests.
 
-`record.json` is written last; its presence means the artifact is complete. Writing it is left to `attempt`.
+`attempt` writes `record.json` last; its presence means that the artifact is complete.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ SEAL = "seal"
 
 
 class DamagedRecordError(ValueError):
-    """A record cannot be read, or does not say what was written."""
+    """A record cannot be read, or differs from what was written."""
 
 
 class FileEntry(BaseModel):
@@ -35,7 +35,7 @@ class FileEntry(BaseModel):
 
 
 class Input(BaseModel):
-    """One artifact this one was made from."""
+    """An artifact that another one was made from."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,15 +43,15 @@ class Input(BaseModel):
     name: str = Field(description="Name of the step that made it.")
     id: str = Field(description="Id of the step that made it.")
     digest: str | None = Field(
-        description="Digest of its content; None for a run that was still going on when its checkpoint was committed."
+        description="Digest of its content; None for a run that was still active when its checkpoint was committed."
     )
 
 
 class Record(BaseModel):
-    """Everything that is known about a complete artifact.
+    """Everything known about a complete artifact.
 
-    `digest` is over kind, files and result: two releases of one recipe must agree on it. Times, host, code,
-    environment, attempt and energy stay outside of it.
+    `digest` covers kind, files and result: two releases of one recipe must agree on it. It does not cover times, host,
+    code, environment, attempt and energy.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -60,51 +60,51 @@ class Record(BaseModel):
     name: str = Field(description="Name for people and paths.")
     version: int = Field(description="Version of the code of its step.")
     id: str = Field(description="Sha256 of the canonical payload.")
-    payload: dict[str, Any] = Field(description="What the id is the digest of.")
+    payload: dict[str, Any] = Field(description="Values that the id is the digest of.")
     inputs: dict[str, Input] = Field(description="Role -> artifact it was made from.")
     files: list[FileEntry] = Field(description="Its files, sorted by path.")
-    result: dict[str, Any] = Field(description="Small deterministic values its work returned.")
+    result: dict[str, Any] = Field(description="Small deterministic values that its work returned.")
     digest: str = Field(description="Identity of its content.")
-    attempt: int = Field(description="Number of the lease entry under which it was made; its files lie in attempt-<n>.")
+    attempt: int = Field(description="Number of the lease entry under which it was made; its files are in attempt-<n>.")
     started: str = Field(description="When its work began, UTC, ISO 8601.")
     finished: str = Field(description="When it was committed, UTC, ISO 8601.")
-    seconds: float = Field(description="Duration between the two by a monotonic clock.")
+    seconds: float = Field(description="Time between the two by a monotonic clock.")
     host: str = Field(description="Machine that committed it.")
-    code: Code = Field(description="Commit it was made by.")
+    code: Code = Field(description="Commit of the code that made it.")
     source: Source = Field(description="Digests of the step's source over its import closure.")
     environment: Environment = Field(description="Interpreter, machine and package versions.")
     energy: dict[str, float] | None = Field(default=None, description="Energy readings, keys with units such as kwh.")
 
     @property
     def label(self) -> str:
-        """How people call it: `<kind>/<name>`."""
+        """Its name in messages: `<kind>/<name>`."""
         return f"{self.kind}/{self.name}"
 
     @property
     def folder(self) -> str:
-        """Where it lies below the store's root, the same as its step's."""
+        """Its folder below the store's root, the same as its step's."""
         return f"{self.kind}/{self.name}-{self.id[:12]}"
 
     @property
     def files_folder(self) -> str:
-        """Where its files lie below the store's root; each attempt has its own, so two owners never mix bytes."""
+        """The folder of its files below the store's root; each attempt has its own, so owners never mix their bytes."""
         return f"{self.folder}/attempt-{self.attempt}"
 
     def sealed(self) -> dict[str, Any]:
-        """Return the record as plain JSON with a digest over itself, so that any damage shows."""
+        """Return the record as plain JSON with a digest of itself, so that any damage is detected."""
         plain = self.model_dump(mode="json")
         return {**plain, SEAL: _sha256(plain)}
 
     def to_json(self) -> bytes:
-        """Return what `record.json` holds."""
+        """Return the bytes of `record.json`."""
         return json.dumps(self.sealed(), indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> "Record":
-        """Read a record and check that it is the one that was written.
+        """Read a record and check that it is unchanged since it was written.
 
         Raises:
-            DamagedRecordError: it is no record, or its seal, id or digest does not belong to the rest of it.
+            DamagedRecordError: not a record, or its seal, id or digest does not match the rest of it.
         """
         try:
             return cls.unseal(json.loads(data))
@@ -115,7 +115,7 @@ class Record(BaseModel):
     def unseal(cls, plain: Any) -> "Record":
         """Read a record from plain JSON; see `from_json`."""
         if not isinstance(plain, dict):
-            raise DamagedRecordError("record is no JSON object")
+            raise DamagedRecordError("record is not a JSON object")
         body = {key: value for key, value in plain.items() if key != SEAL}
         try:
             if plain.get(SEAL) != _sha256(body):
@@ -126,12 +126,12 @@ class Record(BaseModel):
         if record.id != _sha256(record.payload) or record.digest != content_digest(
             record.kind, record.files, record.result
         ):
-            raise DamagedRecordError("record's id or digest does not follow from its content")
+            raise DamagedRecordError("record's id or digest does not match its content")
         return record
 
 
 def describe_files(folder: Path) -> list[FileEntry]:
-    """Hash every file below `folder`, sorted by path; see `list_files` for what is refused."""
+    """Return size and sha256 of every file below `folder`, sorted by path; raises what `list_files` raises."""
     listed = list_files(folder)
     return [
         FileEntry(path=name, size=path.stat().st_size, sha256=digest)
@@ -140,7 +140,7 @@ def describe_files(folder: Path) -> list[FileEntry]:
 
 
 def content_digest(kind: str, files: Sequence[FileEntry], result: Mapping[str, Any]) -> str:
-    """Return the identity of an artifact's content: sha256 over kind, sorted files and result."""
+    """Return the identity of an artifact's content: the sha256 of kind, sorted files and result."""
     listed = sorted([entry.path, entry.size, entry.sha256] for entry in files)
     return _sha256({"kind": kind, "files": listed, "result": dict(result)})
 

@@ -1,8 +1,8 @@
 """The artifact store: from a step's id to verified files on local disk.
 
 An artifact is `<root>/<kind>/<name>-<id12>/` with `record.json`, the lease log `lease/` and its files in
-`attempt-<n>/`. Below a remote root the files are fetched into a scratch folder and verified there; below a local root
-they are read in place. Making artifacts is left to `attempt` and `make`.
+`attempt-<n>/`. Files of a remote root are downloaded to a scratch folder and verified there; files of a local root are
+read in place. `attempt` and `make` make artifacts.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,150}")
 
 
 class CollisionError(ValueError):
-    """Two steps of one name share the first 12 digits of their ids."""
+    """Two steps have the same name and the same first 12 digits of their ids."""
 
 
 class Store:
-    """Artifacts below one root. Safe to share between threads; pickles as its arguments."""
+    """The artifacts below one root. Safe to share between threads; pickles as its arguments."""
 
     def __init__(
         self,
@@ -39,13 +39,14 @@ class Store:
         ttl: float = TTL,
         warn: Callable[[str], None] = log.warning,
     ) -> None:
-        """Open a root; nothing is read or written yet.
+        """Open a root without reading or writing anything.
 
         Args:
             root: a path, `file://`, `memory://` or `s3://`; credentials come from the environment.
-            scratch: local folder for files of a remote root, the user's cache folder when not given.
-            ttl: seconds after which a silent owner of a lease counts as dead; the same for all that share a root.
-            warn: told what did not match and was set aside.
+            scratch: local folder for files of a remote root; by default in the user's cache folder.
+            ttl: seconds without a heartbeat after which the owner of a lease counts as dead; the same for all users of
+                a root.
+            warn: called with a message for each artifact that does not match its record and is set aside.
         """
         self.objects = open_objects(root)
         self.root = self.objects.root
@@ -64,18 +65,18 @@ class Store:
         return Store, (self.root, self.scratch, self.ttl, self.warn)
 
     def folder(self, step: Step) -> str:
-        """Return where a step's artifact lies below the root.
+        """Return the folder of a step's artifact below the root.
 
         Raises:
-            ValueError: kind or name of the step is no plain file name.
+            ValueError: kind or name of the step is not a plain file name.
         """
         for what, text in (("kind", step.kind), ("name", step.name)):
             if not _NAME.fullmatch(text):
-                raise ValueError(f"step {step.label}: {what} {text!r} may hold letters, digits, '.', '_' and '-' only")
+                raise ValueError(f"step {step.label}: {what} {text!r} may only contain letters, digits, '.', '_', '-'")
         return step.folder
 
     def peek(self, step: Step) -> Record | None:
-        """Return the record of a complete artifact whose files have the right sizes; changes and hashes nothing."""
+        """Return the record of a complete artifact whose files have the right sizes; change and hash nothing."""
         for folder in self._folders(step):
             record = self._written(folder) or self._logged(folder)
             if record is not None and record.id == step.id and not self.verifier.sizes(record):
@@ -83,7 +84,7 @@ class Store:
         return None
 
     def problem(self, step: Step) -> str:
-        """Return why an artifact that once was complete cannot be used, '' where there is none or it looks intact."""
+        """Return why an artifact that was complete once cannot be used, '' if it never was or looks intact."""
         folder = self.folder(step)
         record = self._written(folder) or self._logged(folder)
         if record is not None:
@@ -92,15 +93,15 @@ class Store:
         return last.reason if last is not None and last.act == "set-aside" else ""
 
     def find(self, step: Step) -> Artifact | None:
-        """Return a step's artifact when it is complete and every file has its size and digest, else None.
+        """Return a step's artifact if it is complete and every file has its recorded size and digest, else None.
 
-        What does not match is named through `warn`, set aside and never used. Digests are computed on first use in this
-        process, and again when a file's size, time or inode changed. An artifact that was made under another name is
-        found as well: names bear no identity.
+        An artifact that does not match is reported through `warn`, set aside and never used. Digests are computed on
+        first use in this process, and again when a file's size, time or inode changed. An artifact made under another
+        name is found as well, because names are not part of the identity.
 
         Raises:
-            CollisionError: another step's artifact lies where this one's would.
-            OSError: the root cannot be reached; an outage is never taken for damage.
+            CollisionError: the artifact of another step occupies this step's folder.
+            OSError: the root cannot be reached; an outage is never mistaken for damage.
         """
         for folder in self._folders(step):
             while (record := self._written(folder) or self._restore(folder)) is not None:
@@ -115,7 +116,7 @@ class Store:
         return None
 
     def records(self, kind: str | None = None) -> Iterator[Record]:
-        """Yield the records of all artifacts (of one kind), in order of their paths; their files are not looked at."""
+        """Yield the records of all artifacts (of one kind), ordered by path, without checking their files."""
         for each in self.objects.names("") if kind is None else [kind]:
             for name in self.objects.names(each):
                 record = self._written(f"{each}/{name}") or self._logged(f"{each}/{name}")
@@ -123,24 +124,24 @@ class Store:
                     yield record
 
     def set_aside(self, record: Record, reason: str) -> None:
-        """Make an artifact a miss: its record is renamed, its files stay for whoever wants to look at them."""
+        """Turn an artifact into a miss: rename its record and keep its files for inspection."""
         lease_log = LeaseLog(self.objects, record.folder)
         number, last = lease_log.last()
         if last is None or last.act == "commit":
             committed = self._logged(record.folder)
             if committed is not None and committed.attempt != record.attempt:
-                # It was made again meanwhile, and a writer that had slept put the old record back.
+                # It was made again meanwhile, and a writer that was paused then wrote the old record.
                 self.objects.write(f"{record.folder}/record.json", committed.to_json())
                 return
             entry = Entry(act="set-aside", nonce=uuid.uuid4().hex, owner=this_process(), reason=reason)
             if not lease_log.append(number + 1, entry):
-                return  # somebody else set it aside first
+                return  # another process set it aside first
         self.warn(f"{record.label}: {reason}; set aside, to be made again")
         self.objects.write(f"{record.folder}/set-aside-{record.attempt}.json", record.to_json())
         self.objects.delete(f"{record.folder}/record.json")
 
     def discard(self, step: Step) -> None:
-        """Remove an artifact and its files; for what only its own maker reads, such as a checkpoint for recovery."""
+        """Remove an artifact and its files; only for what no other step reads, such as a checkpoint for recovery."""
         record = self._written(step.folder) or self._logged(step.folder)
         if record is None or record.id != step.id:
             return
@@ -152,7 +153,7 @@ class Store:
             LocalObjects(self.base).delete(record.files_folder)
 
     def _folders(self, step: Step) -> Iterator[str]:
-        """Yield where the step's artifact may lie: under its own name, then under others."""
+        """Yield the folders that may hold the step's artifact: under its own name, then under other names."""
         own = self.folder(step)
         yield own
         for name in self.objects.names(step.kind):
@@ -160,7 +161,7 @@ class Store:
                 yield f"{step.kind}/{name}"
 
     def _written(self, folder: str) -> Record | None:
-        """Return what `record.json` says, None where there is none or it is damaged."""
+        """Return the record in `record.json`, None if it is missing or damaged."""
         data = self.objects.read(f"{folder}/record.json")
         if data is None:
             return None
@@ -170,11 +171,11 @@ class Store:
                 raise DamagedRecordError(f"record belongs to {record.folder}")
             return record
         except DamagedRecordError as error:
-            self.warn(f"{folder}/record.json: {error}; the copy in the lease log counts instead")
+            self.warn(f"{folder}/record.json: {error}; the copy in the lease log is used instead")
             return None
 
     def _logged(self, folder: str) -> Record | None:
-        """Return the record that the last entry of the lease log commits, None where it does not or is damaged."""
+        """Return the record in the last entry of the lease log, None if that is not a commit or is damaged."""
         _, last = LeaseLog(self.objects, folder).last()
         if last is None or last.act != "commit":
             return None
@@ -185,7 +186,7 @@ class Store:
             return None
 
     def _restore(self, folder: str) -> Record | None:
-        """Write `record.json` from the lease log: its writer died between the two, or it was damaged later."""
+        """Write `record.json` from the lease log, because its writer died after the entry or it was damaged later."""
         record = self._logged(folder)
         if record is not None:
             self.objects.write(f"{folder}/record.json", record.to_json())

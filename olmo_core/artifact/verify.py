@@ -1,6 +1,6 @@
-"""Whether the files of an artifact are the ones that were recorded: sizes always, digests on first use in a process.
+"""Check the files of an artifact against its record: sizes always, digests on first use in a process.
 
-Files of a remote root are fetched into the local folder on the way. What to do about a mismatch is left to `store`.
+Checking digests downloads the files of a remote root. `store` decides what to do about a mismatch.
 """
 
 import threading
@@ -13,15 +13,15 @@ from olmo_core.artifact.record import Record
 
 _FETCH_TRIES = 2
 
-# (size, time of last change in ns, inode) of each file: as long as these stay, the bytes that were hashed stay.
+# (size, time of last change in ns, inode) of each file; while these are unchanged, so are the bytes that were hashed.
 _Signature = tuple[tuple[int, int, int] | None, ...]
 
 
 class Verifier:
-    """Checks files of artifacts below one root and remembers what it hashed. Safe to share between threads."""
+    """Checks files of artifacts below one root and remembers which it hashed. Safe to share between threads."""
 
     def __init__(self, objects: LocalObjects | RemoteObjects, base: Path) -> None:
-        """Check objects of a root, whose files lie or are to be brought below the local folder `base`."""
+        """Check the objects of a root; their files are in, or will be downloaded to, the local folder `base`."""
         self.objects = objects
         self.base = base
         self._hashed: dict[str, tuple[str, _Signature]] = {}
@@ -32,7 +32,7 @@ class Verifier:
         return self.base / record.files_folder
 
     def sizes(self, record: Record) -> str:
-        """Return which file is missing or has the wrong size, '' where none is."""
+        """Return a message about the first file that is missing or has the wrong size, '' if all are right."""
         if isinstance(self.objects, LocalObjects):
             found = {entry.path: _size(self.path(record) / entry.path) for entry in record.files}
         else:
@@ -46,7 +46,7 @@ class Verifier:
         return ""
 
     def digests(self, record: Record) -> str:
-        """Return which file has the wrong digest, '' where none has; afterwards all of them lie below `path`."""
+        """Return a message about the first file with a wrong digest, '' if all are right and are below `path`."""
         paths = self._paths(record)
         with self._lock:
             hashed = self._hashed.get(record.files_folder)
@@ -66,7 +66,7 @@ class Verifier:
         return ""
 
     def remember(self, record: Record) -> None:
-        """Take the local files of a record as verified: their bytes were hashed just now."""
+        """Mark the local files of a record as verified; the caller has just hashed them."""
         self._remember(record, _signature(self._paths(record)))
 
     def _remember(self, record: Record, signature: _Signature) -> None:
@@ -77,14 +77,14 @@ class Verifier:
         return [self.path(record) / entry.path for entry in record.files]
 
     def _fetch(self, objects: RemoteObjects, key: str, path: Path, sha256: str) -> str:
-        """Bring an object to `path` with the right bytes; return what is wrong where that cannot be done."""
+        """Download an object to `path` and check its bytes; return a message if they are wrong, else ''."""
         if path.is_file() and sha256_file(path) == sha256:
             return ""
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{uuid.uuid4().hex}")
         digest = ""
         try:
-            for _ in range(_FETCH_TRIES):  # twice: a bit may have flipped on the way
+            for _ in range(_FETCH_TRIES):  # a bit may have flipped in transit
                 try:
                     objects.fetch(key, temporary)
                 except FileNotFoundError:
@@ -106,7 +106,7 @@ def _size(path: Path) -> int | None:
 
 
 def _signature(paths: list[Path]) -> _Signature:
-    """Return size, time and inode of each file, None where there is none."""
+    """Return size, time and inode of each file, None if it is missing."""
     found: list[tuple[int, int, int] | None] = []
     for path in paths:
         try:

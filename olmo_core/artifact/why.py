@@ -1,4 +1,4 @@
-"""Why a step would be reused or made: on a miss, the exact declared fields that differ and the step they belong to."""
+"""Explain why a step would be reused or made: on a miss, name the declared fields that differ and their step."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,15 +13,14 @@ from olmo_core.artifact.source import environment, source_of
 from olmo_core.artifact.store import Store
 
 ABSENT = "(absent)"
-ARITHMETIC = "olmo_core.model.arithmetic"  # what multiplies matrices imports it
-LOOKED_AT = (
-    32  # records of other names a step is compared with: OLMo 2 1B has 1,980 checkpoints, each with its own name
-)
+ARITHMETIC = "olmo_core.model.arithmetic"  # imported by all work that multiplies matrices
+# Most records of other names that a step is compared with: OLMo 2 1B has 1,980 checkpoints, each with its own name.
+MAX_COMPARED = 32
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One declared value that differs: in which step, at which dotted path, what was recorded and what is wanted."""
+    """One declared value that differs: the step, the dotted path, the recorded value and the wanted one."""
 
     step: str
     path: str
@@ -29,14 +28,14 @@ class Difference:
     wanted: Any
 
     def __str__(self) -> str:
-        """Return it as one line for people."""
+        """Return it as one line for a message."""
         was, now = (value if value == ABSENT else repr(value) for value in (self.recorded, self.wanted))
         return f"{self.step}: {self.path} was {was}, is now {now}"
 
 
 @dataclass(frozen=True)
 class Why:
-    """The answer. `differences` are against `nearest`, folder of the most similar record; '' where there is none."""
+    """Why a step is a hit or a miss; `differences` are from `nearest`, the folder of the most similar record or ''."""
 
     hit: bool
     reason: str
@@ -46,19 +45,19 @@ class Why:
 
 
 def why(step: Step, store: Store, strict_code: bool = False) -> Why:
-    """Say whether `make` would reuse the step's artifact, and if not, why; sizes are checked, digests are not."""
+    """Return whether `make` would reuse the step's artifact and why (not); check sizes but not digests."""
     return Explainer(store, strict_code).why(step)
 
 
 class Explainer:
-    """Answers `why` for many steps of one plan; reads every record once. Reads only, changes nothing."""
+    """Answers `why` for many steps of one plan. Reads every record once and changes nothing."""
 
     def __init__(self, store: Store, strict_code: bool = False) -> None:
         self.store = store
         self.strict_code = strict_code
         self._peeked: dict[str, Record | None] = {}
         self._kinds: dict[str, _Kind] = {}
-        self._began: dict[tuple[str, str], dict[tuple[str, str], Difference]] = {}
+        self._traced: dict[tuple[str, str], dict[tuple[str, str], Difference]] = {}
         self._source = cache(source_of)
 
     def why(self, step: Step) -> Why:
@@ -85,11 +84,11 @@ class Explainer:
         return Why(True, f"complete{self._other_arithmetic(record)}")
 
     def _other_arithmetic(self, record: Record) -> str:
-        """Say so where a record's matrix products were computed as this machine would not; bits then differ."""
+        """Return a note if this machine would compute the record's matrix products with other bits, else ''."""
         made, here = record.environment.arithmetic, environment().arithmetic
         if ARITHMETIC not in record.source.modules or made in ("", here):
             return ""
-        return f"; computed by {made}, here it would be {here}: other bits, losses within 1e-3"
+        return f"; computed with {made}, this machine would use {here}: other bits, losses within 1e-3"
 
     def _peek(self, step: Step) -> Record | None:
         if step.id not in self._peeked:
@@ -97,11 +96,11 @@ class Explainer:
         return self._peeked[step.id]
 
     def _causes(self, record: Record, step: Step) -> dict[tuple[str, str], Difference]:
-        """Return what differs, by step and path; an input that differs is followed to the step where that began."""
+        """Return the differences by step and path; an input that differs is traced to the step that caused it."""
         key = (record.id, step.id)
-        if key not in self._began:
-            self._began[key] = self._follow(record, step)
-        return self._began[key]
+        if key not in self._traced:
+            self._traced[key] = self._follow(record, step)
+        return self._traced[key]
 
     def _follow(self, record: Record, step: Step) -> dict[tuple[str, str], Difference]:
         found: dict[tuple[str, str], Difference] = {}
@@ -134,7 +133,7 @@ class _Kind:
         self._values: dict[str, frozenset[tuple[str, Any]]] = {}
 
     def nearest(self, step: Step) -> Record | None:
-        """Return the record that differs least: the same name first, then the fewest leaves."""
+        """Return the record that differs least: prefer the same name, then the fewest differing leaves."""
         own = self._by_name.get(step.name)
         wanted = _values(step.payload)
 
@@ -143,11 +142,11 @@ class _Kind:
                 self._values[record.id] = _values(record.payload)
             return len({path for path, _ in self._values[record.id] ^ wanted}), record.id
 
-        return min(own or islice(self.by_id.values(), LOOKED_AT), key=distance, default=None)
+        return min(own or islice(self.by_id.values(), MAX_COMPARED), key=distance, default=None)
 
 
 def _values(payload: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
-    """Return (dotted path, value) of every leaf, to be compared as a whole."""
+    """Return (dotted path, value) of every leaf as a set, for comparison."""
     return frozenset(
         (path, canonical(value) if isinstance(value, list | Mapping) else value) for path, value in _leaves(payload)
     )
@@ -161,7 +160,7 @@ def _differing(recorded: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[s
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield (dotted path, value) of every value that holds no others; an empty list or mapping is a leaf."""
+    """Yield (dotted path, value) of every leaf; an empty list or mapping is a leaf too."""
     if isinstance(value, Mapping) and value:
         for key, item in value.items():
             yield from _leaves(item, f"{path}.{key}" if path else key)

@@ -1,4 +1,4 @@
-"""A local folder of the Hub cache layout as a target: `from_pretrained(repo, revision=..., cache_dir=...)` reads it.
+"""A local folder in the Hub cache layout as a target: `from_pretrained(repo, revision=..., cache_dir=...)` reads it.
 
     models--org--name/{blobs/<sha256>, snapshots/<commit>/<file> -> blob, refs/<revision>, revisions.txt}
 
@@ -22,7 +22,7 @@ _CHUNK = 1 << 20  # Bytes of one read.
 
 
 class LocalCache:
-    """Publishes into a folder on this machine. Writers in several processes wait for each other."""
+    """Publishes to a folder on this machine. Concurrent writers wait for each other."""
 
     def __init__(self, folder: Path, repo: str) -> None:
         self.repo = repo
@@ -30,22 +30,22 @@ class LocalCache:
         self.root = self.folder / f"models--{repo.replace('/', '--')}"
 
     def __str__(self) -> str:
-        """Name the folder."""
+        """Return how messages name the folder."""
         return f"the folder {self.root}"
 
     def state(self) -> str:
-        """Return the folder."""
+        """See `Target.state`."""
         return str(self)
 
     def published(self) -> dict[str, str]:
-        """Name -> commit id of every revision that is shown."""
+        """Return name -> commit id of every published revision."""
         refs = self.root / "refs"
         if not refs.is_dir():
             return {}
         return {path.name: path.read_text(encoding="utf-8") for path in sorted(refs.iterdir())}
 
     def upload(self, revision: RevisionFiles) -> str:
-        """Copy the files in and link them below their commit, which no name shows yet; return the commit id."""
+        """Copy the files and link them below their commit, without giving it a name; return the commit id."""
         check_name(revision.name)
         commit = commit_id(revision)
         snapshot = self.root / "snapshots" / commit
@@ -58,7 +58,7 @@ class LocalCache:
         return commit
 
     def holds(self, commit: str, revision: RevisionFiles) -> bool:
-        """Whether the commit consists of exactly these files, by size and digest."""
+        """Return whether the commit consists of exactly these files, by size and digest."""
         snapshot = self.root / "snapshots" / commit
         paths = [snapshot / entry.path for entry in revision.files]
         if commit != commit_id(revision) or not all(path.is_file() for path in paths):
@@ -69,11 +69,11 @@ class LocalCache:
 
     @contextmanager
     def cache(self, commit: str, revision: RevisionFiles) -> Iterator[Path]:
-        """The folder itself."""
+        """Yield the folder itself."""
         yield self.folder
 
-    def show(self, commit: str, revision: RevisionFiles) -> Head:
-        """Let the name show the commit, and list what is shown in `revisions.txt`."""
+    def move_name(self, commit: str, revision: RevisionFiles) -> Head:
+        """Point the name at the commit, and list all published names in `revisions.txt`."""
         with self._lock():
             if self.published().get(revision.name) != commit:
                 self._replace(self.root / "refs" / revision.name, commit)
@@ -84,14 +84,14 @@ class LocalCache:
         return self.root / "blobs" / entry.sha256
 
     def _link(self, link: Path, entry: FileEntry) -> None:
-        """Let a path of a snapshot be a blob: a link to it, a copy on file systems without links."""
+        """Link a path of a snapshot to its blob; copy the blob on a file system without links."""
         link.parent.mkdir(parents=True, exist_ok=True)
-        goal = Path(os.path.relpath(self._blob(entry), link.parent))
-        if link.is_symlink() and link.readlink() == goal:
+        target = Path(os.path.relpath(self._blob(entry), link.parent))
+        if link.is_symlink() and link.readlink() == target:
             return
         link.unlink(missing_ok=True)
         try:
-            link.symlink_to(goal)
+            link.symlink_to(target)
         except OSError:
             shutil.copyfile(self._blob(entry), link)
             sync(link)
@@ -113,16 +113,16 @@ class LocalCache:
         if digest.hexdigest() != entry.sha256:
             part.unlink()
             raise PublishError(
-                f"{source} has sha256 {digest.hexdigest()}, its record says {entry.sha256}; it changed since it was "
-                "made: run the release again to make it anew"
+                f"{source} has sha256 {digest.hexdigest()}, but {entry.sha256} in its record; it changed after it was "
+                "made: run the release again to rebuild it"
             )
         part.replace(blob)
         sync(blob.parent)
 
     def _replace(self, path: Path, text: str) -> None:
-        """Write a small file such that readers find the old text or the new one, also after a crash."""
+        """Replace a small file atomically and durably: readers find the old or the new text, even after a crash."""
         path.parent.mkdir(exist_ok=True)
-        part = self.root / ".incomplete"  # Outside of refs, where every file is a name.
+        part = self.root / ".incomplete"  # Outside refs, where every file is a name.
         with part.open("w") as file:
             file.write(text)
             file.flush()
@@ -137,6 +137,6 @@ class LocalCache:
 
 
 def commit_id(revision: RevisionFiles) -> str:
-    """Return the id of a revision's content: sha1 over its sorted paths, sizes and digests, 40 hex digits."""
+    """Return the id of a revision's content: the sha1 of its sorted paths, sizes and digests, 40 hex digits."""
     lines = sorted(f"{entry.path} {entry.size} {entry.sha256}\n" for entry in revision.files)
     return hashlib.sha1("".join(lines).encode(), usedforsecurity=False).hexdigest()

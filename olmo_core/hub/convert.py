@@ -1,6 +1,6 @@
-"""Between our checkpoint folders and the files transformers reads: weights, config, tokenizer; both directions.
+"""Conversion between our checkpoint folders and the files that transformers reads: weights, config and tokenizer.
 
-Names are in `mapping`, the writing of tensors in `weights`. Nothing here loads a model: `verify` does.
+`mapping` holds the names, `weights` writes the tensors. Nothing here loads a model; `parity` does.
 """
 
 import json
@@ -20,17 +20,17 @@ from olmo_core.model.load import CONFIG_FILE, load_config
 from olmo_core.model.transformer import Transformer
 from olmo_core.tokens.tokenizer import without_limits
 
-# The oldest release that reads this form; the files must not change with the one that is installed. Without a version,
-# 4.57 warns of a wrong regular expression in every vocabulary above 100,000 ids.
+# The oldest release that reads these files, which must not depend on the installed release. Without a version, 4.57
+# warns of a wrong regular expression for every vocabulary above 100,000 ids.
 TRANSFORMERS = "4.57.0"
 
 
 class ConversionError(ValueError):
-    """A model cannot be said in the other form."""
+    """A model cannot be converted."""
 
 
 def export(job: Job) -> dict[str, Any]:
-    """Work of the step `export`; its inputs are `model` and `tokenizer`."""
+    """Do the work of the step `export`, whose inputs are `model` and `tokenizer`."""
     model, tokenizer = job.inputs["model"].path, job.inputs["tokenizer"].path
     write_hub_model(model, job.out, job.fields["dtype"], *write_tokenizer(model, tokenizer, job.out))
     config = load_config(model)
@@ -51,7 +51,7 @@ def write_hub_model(folder: Path, out: Path, dtype: str, eos_id: int, pad_id: in
 
 
 def hub_config(config: ModelConfig, dtype: str, eos_id: int, pad_id: int) -> dict[str, Any]:
-    """Return config.json of a model. `rope_theta` stands twice: readers before and after transformers 5 differ."""
+    """Return config.json of a model; `rope_theta` is in it twice, for readers before and after transformers 5."""
     return {
         "architectures": [CLASSES[config.architecture]],
         "model_type": MODEL_TYPES[config.architecture],
@@ -69,10 +69,10 @@ def hub_config(config: ModelConfig, dtype: str, eos_id: int, pad_id: int) -> dic
 
 
 def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
-    """Write the tokenizer files AutoTokenizer reads; return the ids of end of document and of padding.
+    """Write the tokenizer files that AutoTokenizer reads; return the ids of end of document and of padding.
 
     Raises:
-        ConversionError: the tokenizer has ids the model has no rows for, or no token of a special id.
+        ConversionError: the tokenizer has more ids than the model has rows, or no token for a special id.
     """
     special = json.loads((tokenizer / "special_tokens.json").read_bytes())
     config = load_config(model)
@@ -96,7 +96,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
         out / "tokenizer_config.json",
         {
             **names,
-            "model_input_names": ["input_ids", "attention_mask"],  # 4.x adds `token_type_ids`, which OLMo refuses.
+            "model_input_names": ["input_ids", "attention_mask"],  # 4.x adds `token_type_ids`, which OLMo rejects.
             "tokenizer_class": "PreTrainedTokenizerFast",
             "clean_up_tokenization_spaces": False,
             "model_max_length": config.context_length,
@@ -106,14 +106,14 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
 
 
 def read_hub_model(folder: Path, out: Path) -> ModelConfig:
-    """Write `model.json` and `model.safetensors` (fp32) of a folder transformers can load to `out`; return the config.
+    """Convert a folder that transformers can load to `model.json` and `model.safetensors` (fp32); return the config.
 
-    The vocabulary is that of tokenizer.json where there is one, else the rows of the embedding, which stay as they are:
-    rows of zeros would take a share of every softmax.
+    The vocabulary is that of tokenizer.json if there is one, else the number of embedding rows. The number of rows does
+    not change: added rows of zeros would take a share of every softmax.
 
     Raises:
-        ConversionError: the model is no `Olmo2ForCausalLM` or `OlmoForCausalLM`, or uses what ours has not, such as
-            scaled positions.
+        ConversionError: the model is not an `Olmo2ForCausalLM` or `OlmoForCausalLM`, or uses a feature that our model
+            does not support, such as scaled positions.
     """
     config = read_hub_config(folder)
     copy_weights(folder, out, native_name, native_shapes(config), torch.float32)
@@ -122,33 +122,33 @@ def read_hub_model(folder: Path, out: Path) -> ModelConfig:
 
 
 def read_hub_config(folder: Path) -> ModelConfig:
-    """Return what the config.json (and the tokenizer) of a folder describe; errors as of `read_hub_model`."""
+    """Return the model that config.json (and the tokenizer) of a folder describe; raises what `read_hub_model` does."""
     path = folder / "config.json"
     if not path.is_file():
-        raise ConversionError(f"{folder} holds no config.json; give a folder that transformers can load")
-    said = read_json(path)
+        raise ConversionError(f"{folder} has no config.json; give a folder that transformers can load")
+    config = read_json(path)
     architectures = {model_type: architecture for architecture, model_type in MODEL_TYPES.items()}
-    if said.get("model_type") not in architectures:
+    if config.get("model_type") not in architectures:
         known = " and ".join(repr(model_type) for model_type in architectures)
-        raise ConversionError(f"{path}: model_type is {said.get('model_type')!r}, only {known} can be read")
+        raise ConversionError(f"{path}: model_type is {config.get('model_type')!r}, only {known} can be read")
     for key, value in CONSTANTS.items():
-        if said.get(key, value) != value:
-            raise ConversionError(f"{path}: {key} is {said[key]!r}, only {value!r} can be read")
-    rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
+        if config.get(key, value) != value:
+            raise ConversionError(f"{path}: {key} is {config[key]!r}, only {value!r} can be read")
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if rope.get("rope_type", rope.get("type", "default")) != "default":
         raise ConversionError(f"{path}: positions are scaled ({rope}), only plain rotary positions can be read")
     try:
-        rows = int(said["vocab_size"])
+        rows = int(config["vocab_size"])
         ids = max(token_names(folder / "tokenizer.json")) + 1 if (folder / "tokenizer.json").is_file() else rows
         if ids > rows:
             raise ConversionError(
                 f"{path}: vocab_size is {rows}, but its tokenizer has {ids} ids; resize the embedding"
             )
         return ModelConfig(
-            **native_fields(architectures[said["model_type"]], said),
+            **native_fields(architectures[config["model_type"]], config),
             vocab_size=ids,
             rows=None if rows == padded(ids) else rows,
-            rope_theta=rope.get("rope_theta", said.get("rope_theta")),
+            rope_theta=rope.get("rope_theta", config.get("rope_theta")),
         )
     except (ValidationError, KeyError) as error:
         raise ConversionError(f"{path} does not describe an OLMo model: {error}") from error
@@ -158,14 +158,14 @@ def token_names(path: Path) -> dict[int, str]:
     """Return id -> token of a tokenizer.json.
 
     Raises:
-        LfsPointerError, ConversionError: it is a Git LFS pointer, or no tokenizer; names it.
+        LfsPointerError, ConversionError: the file is a Git LFS pointer, or not a tokenizer; names it.
     """
     content = path.read_bytes()
     refuse_pointer(path, content)
     try:
         return {number: text for text, number in Tokenizer.from_buffer(content).get_vocab().items()}
-    except Exception as error:  # the library has no class of its own
-        raise ConversionError(f"{path} is no tokenizer that can be read: {error}") from error
+    except Exception as error:  # the library has no exception class of its own
+        raise ConversionError(f"{path} is not a tokenizer that can be read: {error}") from error
 
 
 def native_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -1,7 +1,4 @@
-"""Files of one commit of a Hub, downloaded, each compared with the digest the Hub has of it.
-
-What the files are is the business of those who ask for them.
-"""
+"""Download files of one commit of a Hub and compare each with the digest that the Hub reports."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,18 +10,18 @@ from olmo_core.hub.convert import ConversionError
 
 
 def download(repo: str, commit: str, wanted: Sequence[str], cache: str, endpoint: str | None) -> Path:
-    """Return a folder with the files of a commit that match `wanted`, shell patterns; it lies below `cache`.
+    """Download the files of a commit that match `wanted`; return their folder, which is below `cache`.
 
     Args:
         repo: `organisation/name`.
         commit: its 40 hex digits.
-        wanted: patterns of paths.
-        cache: folder the client keeps its files in.
-        endpoint: address of the Hub, the client's own default when None.
+        wanted: shell patterns of paths.
+        cache: folder in which the client keeps its files.
+        endpoint: address of the Hub; by default the client's own.
 
     Raises:
-        ConversionError: the Hub has no such commit, or the files came with other bytes than it has.
-        ConnectionError: the Hub cannot be reached, or is out of order.
+        ConversionError: the Hub has no such commit, or a downloaded file differs from it.
+        ConnectionError: the Hub cannot be reached, or fails.
     """
     from httpx2 import TransportError
     from huggingface_hub import HfApi
@@ -38,20 +35,20 @@ def download(repo: str, commit: str, wanted: Sequence[str], cache: str, endpoint
     except TransportError as error:
         raise ConnectionError(f"{repo} at {commit}: the Hub cannot be reached: {error}") from error
     except HfHubHTTPError as error:
-        passing = error.response.status_code == 429 or error.response.status_code >= 500
-        raise (ConnectionError if passing else ConversionError)(
-            f"{repo} at {commit} cannot be had from the Hub: {error}"
+        transient = error.response.status_code == 429 or error.response.status_code >= 500
+        raise (ConnectionError if transient else ConversionError)(
+            f"{repo} at {commit} cannot be downloaded from the Hub: {error}"
         ) from error
     known = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if not _same(path, known[name]):
-            raise ConversionError(f"{repo} at {commit}: {name} came with other bytes than the commit has")
+            raise ConversionError(f"{repo} at {commit}: the downloaded {name} differs from the one in the commit")
     return folder
 
 
 def _same(path: Path, entry: Any) -> bool:
-    """Whether a file is the one of a commit: large ones are known by their sha256, others as git blobs."""
+    """Return whether a file is the one of a commit: the Hub reports the sha256 of LFS files, else the git blob id."""
     if entry.lfs is not None:
         return bool(sha256_file(path) == entry.lfs.sha256)
     content = path.read_bytes()

@@ -1,6 +1,6 @@
-"""The step `export`: a checkpoint or soup in the form transformers reads, with its tokenizer.
+"""The step `export`: a checkpoint or soup in the form that transformers reads, with its tokenizer.
 
-Light: planning imports this file. The work is in `convert`.
+Planning imports this file, so it stays light; `convert` does the work.
 """
 
 from typing import Any, Literal
@@ -13,11 +13,11 @@ EXPORT_VERSION = 2
 
 
 def export_step(model: Step, tokenizer: Step, dtype: Literal["float32", "bfloat16"] = "float32") -> Step:
-    """The step whose artifact is `model` as transformers loads it, tokenizer files included.
+    """Return the step that exports `model` to files transformers can load, with those of its tokenizer.
 
     Args:
         model: a checkpoint or a soup.
-        tokenizer: the tokenizer its tokens were made with.
+        tokenizer: the tokenizer that made its training tokens.
         dtype: type of the exported weights; native weights are fp32.
     """
     return Step(

@@ -1,7 +1,7 @@
-"""Which files of a branch others put there: they stay, and where that cannot be, nothing is published.
+"""Find the files of a branch that others wrote: they stay, and if they are in the way, nothing is published.
 
-Ours are `lineage.json` and the files it lists, as long as nobody changed them. A model card that somebody wrote stays
-in place of ours. Anything else in the place of a file of ours, or loaded in its stead, is a conflict.
+Our files are `lineage.json` and the files it lists, unless they were changed since. A model card written by others
+replaces ours. Any other file at the path of one of ours, or loaded instead of one, is a conflict.
 """
 
 import hashlib
@@ -17,18 +17,18 @@ from olmo_core.hub.lineage import LINEAGE_FILE, listed_files
 from olmo_core.hub.revision import CARD_FILE
 from olmo_core.hub.target import PublishError, RevisionFiles
 
-# A card of metadata alone: the form that makes a repository on the website writes one.
+# A card with metadata only, as the website writes it when it creates a repository.
 _BLANK_CARD = re.compile(rb"\s*(---\r?\n((?!---).*\n)*---\s*)?")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What separates a commit from the files of a revision.
+    """The difference between a commit and the files of a revision.
 
     Attributes:
         missing: files to write.
-        extra: paths of files of ours to delete.
-        kept: paths of the revision that hold a file of others.
+        extra: paths of our own files to delete.
+        kept: paths of the revision that keep a file of others.
     """
 
     missing: tuple[FileEntry, ...]
@@ -36,47 +36,47 @@ class Difference:
     kept: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        """Whether there is anything to write or to delete."""
+        """Return whether there is anything to write or to delete."""
         return bool(self.missing or self.extra)
 
 
-def exact(tree: Mapping[str, RepoFile], revision: RevisionFiles) -> Difference:
-    """Compare a branch that is ours alone."""
+def compare_own(tree: Mapping[str, RepoFile], revision: RevisionFiles) -> Difference:
+    """Compare a branch that only we write to with a revision."""
     extra = tree.keys() - {entry.path for entry in revision.files}
     return Difference(tuple(_missing(tree, revision)), tuple(sorted(extra)))
 
 
-def considerate(
+def compare_shared(
     tree: Mapping[str, RepoFile], revision: RevisionFiles, read: Callable[[str], bytes], where: str
 ) -> Difference:
-    """Compare a branch that others may have written to.
+    """Compare a branch that others may have written to with a revision.
 
     Args:
         tree: path -> file of its head.
-        revision: what it is to show.
+        revision: the files it should hold.
         read: returns the content of a path.
         where: repository and branch, for the message.
 
     Raises:
         PublishError: files of others are in the way; names them and the remedy.
     """
-    difference, ours = exact(tree, revision), _Ours(tree, read)
-    foreign = {entry.path for entry in difference.missing if entry.path in tree and not ours.wrote(entry.path)}
-    left = {path for path in difference.extra if not ours.wrote(path)}
-    if conflicts := sorted((foreign - {CARD_FILE}) | {path for path in left if _is_loaded(path)}):
+    difference, own = compare_own(tree, revision), _OwnFiles(tree, read)
+    foreign = {entry.path for entry in difference.missing if entry.path in tree and not own.wrote(entry.path)}
+    unrelated = {path for path in difference.extra if not own.wrote(path)}
+    if conflicts := sorted((foreign - {CARD_FILE}) | {path for path in unrelated if _is_loaded(path)}):
         raise PublishError(
-            f"{where} holds {', '.join(conflicts)}, which this project did not write or somebody changed since; move "
-            "or delete what is listed, or publish to another repository (release.card.repo, or hub.repo of the profile)"
+            f"{where} holds {', '.join(conflicts)}, which this project did not write or which was changed since; move "
+            "or delete these files, or publish to another repository (release.card.repo, or hub.repo of the profile)"
         )
     return Difference(
         tuple(entry for entry in difference.missing if entry.path not in foreign),
-        tuple(path for path in difference.extra if path not in left),
+        tuple(path for path in difference.extra if path not in unrelated),
         tuple(sorted(foreign)),
     )
 
 
-class _Ours:
-    """Whether the last publication wrote a file of a tree as it is now."""
+class _OwnFiles:
+    """Tells which files of a tree are unchanged since our last publication wrote them."""
 
     def __init__(self, tree: Mapping[str, RepoFile], read: Callable[[str], bytes]) -> None:
         self._tree = tree
@@ -99,7 +99,7 @@ class _Ours:
 
 
 def _is_loaded(path: str) -> bool:
-    """Whether transformers would load a file that a revision does not have, in place of one it has."""
+    """Return whether transformers would load a file outside the revision instead of one in it."""
     return "/" not in path and (path.endswith(".safetensors") or path in {"config.json", "adapter_config.json"})
 
 

@@ -1,12 +1,12 @@
-"""Identifiers that a Hub takes in the metadata of a model card: licences, and languages by ISO 639.
+"""Identifiers that a Hub accepts in the metadata of a model card: licences, and ISO 639 languages.
 
-The Hub looks at them when a revision is published, which is after all training; here they are looked at in a recipe.
+The Hub checks them when a revision is published, after all training; this file checks them in a recipe.
 """
 
 import difflib
 import re
 
-# https://huggingface.co/docs/hub/repositories-licenses; `other` is for any that is missing.
+# https://huggingface.co/docs/hub/repositories-licenses; `other` stands for any other licence.
 LICENCES = (
     *("apache-2.0", "mit", "openrail", "openrail++", "bigscience-openrail-m", "creativeml-openrail-m"),
     *("bigscience-bloom-rail-1.0", "bigcode-openrail-m", "afl-3.0", "artistic-2.0", "bsl-1.0", "bsd", "bsd-2-clause"),
@@ -58,14 +58,14 @@ def check_licence(text: str) -> str:
     """Return the identifier of a licence.
 
     Raises:
-        ValueError: the Hub has none of that name; names the nearest.
+        ValueError: the Hub does not know it; names the nearest.
     """
     if text in LICENCES:
         return text
     words = [word for word in re.findall(r"[a-z0-9.+]+", text.lower()) if word not in _NOISE]
     near = difflib.get_close_matches("-".join(words), LICENCES, 1, 0.5)
-    hint = f"did you mean {near[0]!r}?" if near else "take one of huggingface.co/docs/hub/repositories-licenses"
-    raise ValueError(f"no identifier of a licence on the Hub, where 'other' stands for any; {hint}")
+    hint = f"did you mean {near[0]!r}?" if near else "use one of huggingface.co/docs/hub/repositories-licenses"
+    raise ValueError(f"not a licence identifier of the Hub, where 'other' stands for any other licence; {hint}")
 
 
 def check_language(text: str) -> str:
@@ -86,4 +86,4 @@ def check_language(text: str) -> str:
     hint = (
         f"did you mean {getattr(found, 'alpha_2', found.alpha_3)!r}?" if found is not None else "give one such as 'en'"
     )
-    raise ValueError(f"no code of a language, as ISO 639 has them; {hint}")
+    raise ValueError(f"not an ISO 639 language code; {hint}")

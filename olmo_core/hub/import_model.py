@@ -1,7 +1,7 @@
-"""The work of the step `pretrained`: a model from a Hub commit or a folder, its digests checked, in our form.
+"""The work of the step `pretrained`: import a model from a Hub commit or a folder after checking its digests.
 
-Fetching a commit is left to `snapshot`; names and shapes are the business of `convert`. Only safetensors are read, and
-nothing that comes along is run.
+`download` fetches a commit; `convert` knows names and shapes. Only safetensors are read, and no code of a repository
+is run.
 """
 
 import hashlib
@@ -24,40 +24,42 @@ from olmo_core.model.load import CONFIG_FILE, load_config
 _WANTED = ("config.json", "tokenizer.json", INDEX, "*.safetensors")
 
 
-def take_pretrained(job: Job) -> dict[str, Any]:
-    """Write `model.json` and `model.safetensors`; return architecture, parameters and the sha256 of what was read.
+def import_pretrained(job: Job) -> dict[str, Any]:
+    """Write `model.json` and `model.safetensors`; return architecture, parameters and the sha256 of the files read.
 
     Raises:
-        ConversionError: the folder or the commit holds other bytes than it should, or a model we have not.
-        ConnectionError: the Hub cannot be reached, or is out of order.
+        ConversionError: the folder or the commit has the wrong digest, or its model is not supported.
+        ConnectionError: the Hub cannot be reached, or fails.
     """
     config = PretrainedConfig.model_validate(job.fields)
     if config.path is not None:
         folder = Path(config.path).expanduser()
         digest = folder_digest(folder)
         if digest != config.sha256:
-            raise ConversionError(f"{folder} has the sha256 {digest}, the recipe says {config.sha256}; correct one")
-        return _taken(folder, job.out) | {"sha256": digest}
+            raise ConversionError(
+                f"{folder} has the sha256 {digest}, but {config.sha256} in the recipe; correct one of them"
+            )
+        return _import(folder, job.out) | {"sha256": digest}
     assert config.repo is not None and config.revision is not None
-    # Gone before the commit, and swept with the attempt where that is killed; the system's folder may be a small one.
+    # Removed before the commit, or with the attempt if it is killed; the system's temporary folder may be too small.
     with tempfile.TemporaryDirectory(prefix="pretrained-", dir=job.out) as cache:
         try:
             folder = download(config.repo, config.revision, _WANTED, cache, HubPlacement.of(job.placement).hub)
-            return _taken(folder, job.out) | {"sha256": folder_digest(folder)}
+            return _import(folder, job.out) | {"sha256": folder_digest(folder)}
         except OSError as error:
             name_full_disk(error, job.out)
             raise
 
 
 def folder_digest(folder: Path) -> str:
-    """Return the sha256 of a listing `digest  name` of the files of a model, by name; see `PretrainedConfig.sha256`."""
+    """Return the sha256 of the lines `digest  name` of a model's files, sorted by name; see `PretrainedConfig`."""
     if (folder / CONFIG_FILE).is_file():
         files = [folder / CONFIG_FILE, folder / ONE_FILE]
     else:
         optional = [path for path in (folder / INDEX, folder / "tokenizer.json") if path.is_file()]
         files = [folder / "config.json", *optional, *weight_files(folder)]
     if missing := [path.name for path in files if not path.is_file()]:
-        raise ConversionError(f"{folder} holds no {missing[0]}; give a folder that transformers can load")
+        raise ConversionError(f"{folder} has no {missing[0]}; give a folder that transformers can load")
     for path in files:
         with path.open("rb") as file:
             refuse_pointer(path, file.read(HEAD_BYTES))
@@ -65,13 +67,13 @@ def folder_digest(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _taken(folder: Path, out: Path) -> dict[str, Any]:
-    """Write the model in `folder`, of either form, to `out` in ours."""
-    config = _copied(folder, out) if (folder / CONFIG_FILE).is_file() else read_hub_model(folder, out)
+def _import(folder: Path, out: Path) -> dict[str, Any]:
+    """Write the model in `folder`, in either form, to `out` in our form."""
+    config = _copy(folder, out) if (folder / CONFIG_FILE).is_file() else read_hub_model(folder, out)
     return {"architecture": config.architecture, "parameters": config.parameters}
 
 
-def _copied(folder: Path, out: Path) -> ModelConfig:
+def _copy(folder: Path, out: Path) -> ModelConfig:
     config = load_config(folder)
     copy_weights(folder, out, str, native_shapes(config), torch.float32)
     (out / CONFIG_FILE).write_bytes((folder / CONFIG_FILE).read_bytes())

@@ -1,6 +1,6 @@
-"""The work of a `tokenizer` step from the Hub: the tokenizer of a commit, in the form those of the data room have.
+"""The work of a `tokenizer` step from the Hub: import the tokenizer of a commit, in the form of our own tokenizers.
 
-With it the model of the same commit is evaluated on text as it was trained on text.
+The model of the same commit is evaluated with it.
 """
 
 import json
@@ -18,12 +18,12 @@ from olmo_core.hub.pretrained import PretrainedConfig
 from olmo_core.tokens.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
 
 
-def take_tokenizer(job: Job) -> dict[str, Any]:
-    """Write `tokenizer.json` and `special_tokens.json`, from what config.json says; return the latter.
+def import_tokenizer(job: Job) -> dict[str, Any]:
+    """Write `tokenizer.json`, and `special_tokens.json` by config.json; return the special tokens.
 
     Raises:
-        ConversionError: the commit has no tokenizer.json, or its config.json names no end of document of it.
-        ConnectionError: the Hub cannot be reached, or is out of order.
+        ConversionError: the commit has no tokenizer.json, or its config.json names no end-of-document token.
+        ConnectionError: the Hub cannot be reached, or fails.
     """
     config = PretrainedConfig.model_validate(job.fields)
     assert config.repo is not None and config.revision is not None
@@ -31,7 +31,7 @@ def take_tokenizer(job: Job) -> dict[str, Any]:
         files = ("config.json", TOKENIZER_FILE)
         folder = download(config.repo, config.revision, files, cache, HubPlacement.of(job.placement).hub)
         if missing := [name for name in files if not (folder / name).is_file()]:
-            raise ConversionError(f"{config.repo} at {config.revision} holds no {missing[0]}; it cannot be evaluated")
+            raise ConversionError(f"{config.repo} at {config.revision} has no {missing[0]}; it cannot be evaluated")
         special = special_tokens(folder)
         (job.out / TOKENIZER_FILE).write_bytes(without_limits((folder / TOKENIZER_FILE).read_bytes()))
     (job.out / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
@@ -39,10 +39,10 @@ def take_tokenizer(job: Job) -> dict[str, Any]:
 
 
 def special_tokens(folder: Path) -> SpecialTokens:
-    """Return the special tokens of a folder transformers can load; one without padding pads with end of document.
+    """Return the special tokens of a folder transformers can load; padding defaults to the end-of-document token.
 
     Raises:
-        ConversionError: config.json names no end of document of the tokenizer, or several and `<|endoftext|>` is none.
+        ConversionError: config.json names no end-of-document token, or several without `<|endoftext|>`.
     """
     names = token_names(folder / TOKENIZER_FILE)
     path = folder / "config.json"
@@ -53,16 +53,16 @@ def special_tokens(folder: Path) -> SpecialTokens:
     return SpecialTokens(names[eos], eos, names[pad], pad, max(names) + 1)
 
 
-def _end_of_document(said: Any, names: dict[int, str], path: Path) -> int:
-    """Return the id that ends a document; instruct models list it among those that end an answer."""
-    ids = [number for number in (said if isinstance(said, list) else [said]) if isinstance(number, int)]
+def _end_of_document(eos: Any, names: dict[int, str], path: Path) -> int:
+    """Return the id that ends a document; instruct models list it with those that end an answer."""
+    ids = [number for number in (eos if isinstance(eos, list) else [eos]) if isinstance(number, int)]
     known = [number for number in ids if number in names]
     if not known:
-        raise ConversionError(f"{path}: eos_token_id is {said!r}, no id of its tokenizer")
+        raise ConversionError(f"{path}: eos_token_id is {eos!r}, which is not an id of its tokenizer")
     chosen = known if len(known) == 1 else [number for number in known if names[number] == EOS]
     if not chosen:
         tokens = ", ".join(names[number] for number in known)
         raise ConversionError(
-            f"{path}: eos_token_id is {said!r} ({tokens}), none is {EOS}; keep the one that ends a document"
+            f"{path}: eos_token_id is {eos!r} ({tokens}), none is {EOS}; keep the one that ends a document"
         )
     return chosen[0]

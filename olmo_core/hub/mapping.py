@@ -1,8 +1,8 @@
-"""Names as data: our tensors and config fields beside those of transformers' `Olmo2ForCausalLM` and `OlmoForCausalLM`.
+"""Map our tensor names and config fields to those of transformers' `Olmo2ForCausalLM` and `OlmoForCausalLM`.
 
-No tensor is transposed or split between the two, so a mapping of names is all there is; both directions come from the
-same table. An OLMo 1 has a part of the tensors of an OLMo 2 under the same names. Source of the right-hand names:
-transformers 5, models/olmo2 and models/olmo.
+No tensor is transposed or split, so a table of names is enough; both directions use the same table. OLMo 1 has a subset
+of the tensors of OLMo 2, with the same names. Source of the right-hand names: transformers 5, models/olmo2 and
+models/olmo.
 """
 
 import re
@@ -41,21 +41,21 @@ FIELDS = {
     "tied_embeddings": "tie_word_embeddings",
     "init_std": "initializer_range",
 }
-OWN_FIELDS = {"olmo2": {"norm_eps": "rms_norm_eps"}, "olmo1": {"clip_qkv": "clip_qkv"}}  # Those of one architecture.
+OWN_FIELDS = {"olmo2": {"norm_eps": "rms_norm_eps"}, "olmo1": {"clip_qkv": "clip_qkv"}}  # Of one architecture only.
 
-# What config.json must say for the network to be ours: everything a config could switch and we do not.
+# Values that config.json must have for the network to be ours: options of transformers that our model does not have.
 CONSTANTS = {"hidden_act": "silu", "attention_bias": False, "attention_dropout": 0.0}
 
 
 def hub_fields(config: ModelConfig) -> dict[str, Any]:
-    """Return the keys of config.json that follow from `config` by name alone."""
+    """Return the keys of config.json that hold the same value as a field of `config`."""
     names = FIELDS | OWN_FIELDS[config.architecture]
     return {**CONSTANTS, **{key: getattr(config, field) for field, key in names.items()}}
 
 
-def native_fields(architecture: str, said: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of ModelConfig that `said`, a config.json, names; what it leaves out is left out."""
-    fields = {field: said[key] for field, key in (FIELDS | OWN_FIELDS[architecture]).items() if key in said}
+def native_fields(architecture: str, config: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of ModelConfig that `config`, a config.json, contains."""
+    fields = {field: config[key] for field, key in (FIELDS | OWN_FIELDS[architecture]).items() if key in config}
     if architecture == "olmo1":
         fields["norm_eps"] = OLMO1_NORM_EPS
     return {"architecture": architecture, **fields}
@@ -66,18 +66,18 @@ _BLOCK = re.compile(r"(?<=\.)(0|[1-9]\d*)(?=\.)")
 
 
 def hub_name(native: str) -> str:
-    """Return the name transformers gives the tensor we call `native`; KeyError when we know no such tensor."""
-    return _renamed(native, TENSORS)
+    """Return the name in transformers of our tensor `native`; KeyError if our models have no such tensor."""
+    return _rename(native, TENSORS)
 
 
 def native_name(hub: str) -> str:
-    """Return our name of the tensor transformers calls `hub`; KeyError when no OLMo has such a tensor."""
-    return _renamed(hub, _TO_NATIVE)
+    """Return our name of the tensor `hub` of transformers; KeyError if no OLMo model has such a tensor."""
+    return _rename(hub, _TO_NATIVE)
 
 
-def _renamed(name: str, table: dict[str, str]) -> str:
+def _rename(name: str, table: dict[str, str]) -> str:
     number = _BLOCK.search(name)
     pattern = _BLOCK.sub("{n}", name, count=1)
     if pattern not in table:
-        raise KeyError(f"tensor {name} is not one of an OLMo model; those are {', '.join(table)}")
+        raise KeyError(f"tensor {name} does not belong to an OLMo model, whose tensors are {', '.join(table)}")
     return table[pattern].format(n=number.group() if number else "")

@@ -1,7 +1,7 @@
-"""The proof before a name appears: transformers loads the revision, and its logits are those of the native model.
+"""Verify a revision before it gets its name: transformers loads it and computes the logits of the native model.
 
-A fixed batch of token ids goes through both in fp32. Where the revision holds bfloat16, the native weights are rounded
-the same way first, so that the bounds stay those of fp32. What to do about a failure is left to `publish`.
+Both compute a fixed batch of token ids in fp32. If the revision holds bfloat16, the native weights are rounded the same
+way first, so that the bounds of fp32 still apply. `publish` decides what to do about a failure.
 """
 
 import json
@@ -17,21 +17,21 @@ from tokenizers import Tokenizer
 
 from olmo_core.model.load import load_model
 
-# Of the largest logit of a position. Two orders of fp32 sums differ by a few 1e-6 of it in the models of the tests, and
-# by more the deeper a model is; a tensor in the wrong place changes all of it.
+# Relative to the largest logit of a position. In the models of the tests, the order of fp32 sums changes a logit by a
+# few 1e-6 of it, and by more in deeper models; a tensor in the wrong place changes it completely.
 TOLERANCE = 5e-5
 ROWS = 2
-LONGEST = 512  # Tokens of a row; shorter where the context is.
+LONGEST = 512  # Tokens of a row, unless the context is shorter.
 SAMPLE = "The quick brown fox, 1234567 times; naïve café — 東京 🙂\n\n    def f(x):\treturn x<|endoftext|>"
 
 
 class ParityError(ValueError):
-    """A published form does not compute what the native model computes."""
+    """An exported model does not compute what the native model computes."""
 
 
 @dataclass(frozen=True)
 class Parity:
-    """How far the two models were apart."""
+    """How closely the two models agree."""
 
     tokens: int
     largest_difference: float
@@ -44,63 +44,68 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     Args:
         repo: `organisation/name` on the Hub.
         revision: commit id, 40 hex digits.
-        cache: folder of the Hub cache layout that holds it.
+        cache: folder in the Hub cache layout that holds it.
         native: folder of the checkpoint or soup it was exported from.
 
     Raises:
-        ParityError: it cannot be loaded, tensors are missing or left over, logits differ by more than `TOLERANCE`, an
-            argmax differs, the tokenizer gives other ids than its tokenizer.json, or special ids are not the config's.
+        ParityError: it cannot be loaded, tensors are missing or superfluous, logits differ by more than `TOLERANCE`, an
+            argmax differs, the tokenizer gives other ids than its tokenizer.json, or special ids than the config.
     """
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
     where = {"revision": revision, "cache_dir": cache, "local_files_only": True, "trust_remote_code": False}
     try:
-        ours = load_model(native)
+        native_model = load_model(native)
         with _quiet():
             model, loading = loader.from_pretrained(repo, dtype=torch.float32, output_loading_info=True, **where)
-    except Exception as error:  # Loaders raise all sorts of errors over broken files.
+    except Exception as error:  # Loaders raise many kinds of errors for broken files.
         raise ParityError(f"{repo} at {revision} cannot be loaded: {error}") from error
-    if left := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
-        raise ParityError(f"{repo} at {revision}: tensors do not fit the model: {left}")
-    _same_tokens(repo, where, model.config)
+    if mismatched := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
+        raise ParityError(f"{repo} at {revision}: tensors do not fit the model: {mismatched}")
+    _check_tokenizer(repo, where, model.config)
     stored = json.loads(_file(repo, revision, cache, "config.json").read_bytes())["dtype"]
     if stored != "float32":
-        for parameter in ours.parameters():
+        for parameter in native_model.parameters():
             parameter.data = parameter.data.to(getattr(torch, stored)).float()
-    tokens = batch(ours.config.vocab_size, ours.config.context_length)
+    tokens = batch(native_model.config.vocab_size, native_model.config.context_length)
     with torch.inference_mode():
-        return compare(ours(tokens), model.eval()(tokens).logits, f"{repo} at {revision}")
+        return compare(native_model(tokens), model.eval()(tokens).logits, f"{repo} at {revision}")
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a bar of its own into somebody else's progress display."""
+    """Keep transformers from drawing its own progress bar into another progress display."""
     from transformers.utils import logging
 
     bars: Any = logging
-    shown = bars.is_progress_bar_enabled()
+    enabled = bars.is_progress_bar_enabled()
     bars.disable_progress_bar()
     try:
         yield
     finally:
-        if shown:
+        if enabled:
             bars.enable_progress_bar()
 
 
 def batch(vocab_size: int, context_length: int) -> torch.Tensor:
-    """Return the fixed token ids models are compared on, (ROWS, min(context_length, LONGEST))."""
+    """Return the fixed token ids on which models are compared: (ROWS, min(context_length, LONGEST))."""
     shape = (ROWS, min(context_length, LONGEST))
     return torch.from_numpy(np.random.Generator(np.random.PCG64(0)).integers(0, vocab_size, shape))
 
 
 def compare(native: torch.Tensor, loaded: torch.Tensor, name: str) -> Parity:
-    """Compare two logits (batch, seq, vocab).
+    """Compare the logits of two models.
 
-    An argmax agrees also where the native model's two best are closer than the bounds: rounding decides such a tie.
+    An argmax also agrees if the native model's two best are closer than the bound, because rounding decides such a tie.
+
+    Args:
+        native: (batch, seq, vocab).
+        loaded: (batch, seq, vocab).
+        name: the revision, for the message.
 
     Raises:
-        ParityError: they differ; says where and by how much.
+        ParityError: they differ; names the place and the size of the difference.
     """
     if native.shape != loaded.shape:
         raise ParityError(
@@ -111,7 +116,7 @@ def compare(native: torch.Tensor, loaded: torch.Tensor, name: str) -> Parity:
     chosen = native.gather(-1, loaded.argmax(-1, keepdim=True)).squeeze(-1)
     best = native.amax(-1)
     agreement = (best - chosen <= bound.squeeze(-1)).float().mean().item()
-    # Written so that a NaN on either side fails.
+    # Phrased so that a NaN on either side fails.
     if not bool((difference <= bound).all()) or agreement < 1:
         row, position = divmod(int((difference - bound).amax(-1).argmax()), native.shape[1])
         raise ParityError(
@@ -122,7 +127,7 @@ def compare(native: torch.Tensor, loaded: torch.Tensor, name: str) -> Parity:
     return Parity(native.shape[0] * native.shape[1], difference.max().item(), agreement)
 
 
-def _same_tokens(repo: str, where: dict[str, Any], config: Any) -> None:
+def _check_tokenizer(repo: str, where: dict[str, Any], config: Any) -> None:
     from transformers import AutoTokenizer
 
     loaded: Any = AutoTokenizer.from_pretrained(repo, **where)

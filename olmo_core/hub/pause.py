@@ -1,7 +1,7 @@
-"""How long a Hub asks its callers to stay away, and which of its faults pass.
+"""The pauses that a Hub asks for, and which of its errors are transient.
 
-A short pause is waited out where it is met. A long one ends the call with `PauseError`, so that whoever called shows it
-and holds no worker meanwhile: a Hub takes about 128 commits an hour, and then asks for most of an hour.
+A request waits out a short pause. A long one ends the call with `PauseError`, so that the caller can report it and hold
+no worker meanwhile: a Hub accepts about 128 commits an hour, and then asks for a pause of most of an hour.
 """
 
 import re
@@ -17,29 +17,30 @@ from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_
 
 from olmo_core.hub.target import PublishError
 
-ATTEMPTS = 6  # Of one request; with doubling waits about a minute in all.
-IN_PLACE = 60.0  # Seconds; longer pauses are the caller's to wait out.
-LONGEST = 3600.0  # Seconds; a Hub that asks for more is out of order.
-# No answer came; hf_xet raises Python's own, and a download that falls back on what it has the last one.
-LOST = (TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
-_XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf_xet raises a ConnectionError that only says it.
-_ours: ContextVar[bool] = ContextVar("ours", default=False)
+ATTEMPTS = 6  # Of one request; with doubling waits, about a minute in all.
+LONGEST_WAIT = 60.0  # Seconds; the caller waits out longer pauses.
+LONGEST_PAUSE = 3600.0  # Seconds; a longer one counts as an outage.
+# Errors without a response: hf_xet raises Python's own; a download that falls back on its cache raises the last one.
+NO_RESPONSE = (TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
+# hf_xet raises a ConnectionError that has the status in its text only.
+_XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")
+_raises: ContextVar[bool] = ContextVar("raises", default=False)
 
 
 class PauseError(PublishError):
-    """The Hub takes no requests for `seconds`; what was done so far is kept, and calling again goes on."""
+    """The Hub accepts no requests for `seconds`; finished work is kept, and another call continues it."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__(seconds)
         self.seconds = seconds
 
     def __str__(self) -> str:
-        """Say how long, and what to do."""
-        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: what was published is kept"
+        """Return a message with the duration and the remedy."""
+        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: published revisions are kept"
 
 
-def asked(response: Response) -> float:
-    """Return the seconds a response asks to wait, by `ratelimit` and `Retry-After`; 0 where it asks for nothing.
+def requested_pause(response: Response) -> float:
+    """Return the seconds a response asks to wait, by `ratelimit` and `Retry-After`; 0 if it does not ask.
 
     Sources: draft-ietf-httpapi-ratelimit-headers-09, RFC 9110 section 10.2.3 (seconds or a date).
     """
@@ -51,35 +52,35 @@ def asked(response: Response) -> float:
 
 
 def _retry_after(text: str, now: str) -> float:
-    """Seconds of a `Retry-After`; a date counts from the server's own clock."""
+    """Return the seconds of a `Retry-After`; a date is relative to the server's own clock."""
     if text.isdecimal():
         return float(text)
     try:
         return (parsedate_to_datetime(text) - parsedate_to_datetime(now)).total_seconds()
-    except (ValueError, TypeError):  # Neither form, or one of the dates without a time zone.
+    except (ValueError, TypeError):  # Neither form, or one date has no time zone.
         return 0.0
 
 
 @contextmanager
-def long_pauses_raise() -> Iterator[None]:
-    """Within the block, a request that is answered with a long pause raises; the client would sleep, unseen."""
-    token = _ours.set(True)
+def raise_long_pauses() -> Iterator[None]:
+    """Raise an error in this block when a response asks for a long pause, which the client would silently sleep out."""
+    token = _raises.set(True)
     try:
         yield
     finally:
-        _ours.reset(token)
+        _raises.reset(token)
 
 
-def _look(response: Response) -> None:
-    if _ours.get() and (seconds := asked(response)) > IN_PLACE:
-        if seconds > LONGEST:
+def _check_pause(response: Response) -> None:
+    if _raises.get() and (seconds := requested_pause(response)) > LONGEST_WAIT:
+        if seconds > LONGEST_PAUSE:
             raise PublishError(f"the Hub asks for a pause of {seconds:.0f} s, more than an hour; publish again later")
         raise PauseError(seconds)
 
 
 def _client() -> Client:
     client = default_client_factory()
-    client.event_hooks = {**client.event_hooks, "response": [*client.event_hooks["response"], _look]}
+    client.event_hooks = {**client.event_hooks, "response": [*client.event_hooks["response"], _check_pause]}
     return client
 
 
@@ -87,21 +88,21 @@ set_client_factory(_client)
 
 
 def delay(error: BaseException, attempt: int) -> float:
-    """Return the seconds to wait after a fault: what the server asks for, else doubling from one."""
-    return (isinstance(error, HfHubHTTPError) and asked(error.response)) or float(2 ** (attempt - 1))
+    """Return the seconds to wait after an error: those that the server asks for, else doubling from one."""
+    return (isinstance(error, HfHubHTTPError) and requested_pause(error.response)) or float(2 ** (attempt - 1))
 
 
 def status(error: BaseException | None) -> int | None:
-    """Return the HTTP status that an error stands for, None where it stands for none."""
+    """Return the HTTP status of an error, None if it has none."""
     if isinstance(error, HfHubHTTPError):
         return error.response.status_code
     found = _XET_STATUS.search(str(error)) if isinstance(error, ConnectionError) else None
     return int(found[1]) if found else None
 
 
-def passing(error: BaseException | None) -> bool:
-    """Whether the same request may succeed a little later."""
+def is_transient(error: BaseException | None) -> bool:
+    """Return whether the same request may succeed a little later."""
     code = status(error)
     if code is None:
-        return isinstance(error, LOST)
+        return isinstance(error, NO_RESPONSE)
     return code in (408, 429) or code >= 500

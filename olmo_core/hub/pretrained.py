@@ -55,24 +55,24 @@ class PretrainedConfig(BaseModel):
 
 def pretrained_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the model as `model.json` and `model.safetensors`: weights without moments or rate."""
-    return _step("pretrained", PRETRAINED_VERSION, config, name, _take_pretrained)
+    return _step("pretrained", PRETRAINED_VERSION, config, name, _import_pretrained)
 
 
-def _take_pretrained(job: Job) -> dict[str, Any]:
+def _import_pretrained(job: Job) -> dict[str, Any]:
     with swift_imports():
-        from olmo_core.hub.import_model import take_pretrained
-    return take_pretrained(job)
+        from olmo_core.hub.import_model import import_pretrained
+    return import_pretrained(job)
 
 
 def pretrained_tokenizer_step(config: PretrainedConfig, name: str | None = None) -> Step:
     """The step whose artifact is the tokenizer that a commit of the Hub holds beside the model."""
-    return _step("tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, _take_tokenizer)
+    return _step("tokenizer", PRETRAINED_TOKENIZER_VERSION, config, name, _import_tokenizer)
 
 
-def _take_tokenizer(job: Job) -> dict[str, Any]:
+def _import_tokenizer(job: Job) -> dict[str, Any]:
     with swift_imports():
-        from olmo_core.hub.import_tokenizer import take_tokenizer
-    return take_tokenizer(job)
+        from olmo_core.hub.import_tokenizer import import_tokenizer
+    return import_tokenizer(job)
 
 
 def _step(kind: str, version: int, config: PretrainedConfig, name: str | None, work: Work) -> Step:

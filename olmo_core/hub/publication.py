@@ -1,7 +1,7 @@
-"""Publishing as a transaction: files first, then proof, then the name. Wherever it is cut off, calling again finishes.
+"""Publishing as a transaction: upload, verify, then name. If it is interrupted anywhere, another call finishes it.
 
-A name shows nothing, or the files it showed before, until its new files were loaded back by transformers and computed
-what the native model computes. How each place does its part is in `cache` and `endpoint`.
+A name does not exist, or keeps its old files, until transformers has loaded the new files and they compute what the
+native model computes. `cache` and `endpoint` implement the parts for their targets.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ LIST = "revisions.txt"
 
 @dataclass(frozen=True)
 class Publication:
-    """A revision that is shown.
+    """A published revision.
 
     Attributes:
         name: the revision.
-        commit: what it shows, 40 hex digits.
-        reused: it was shown with these very files already.
-        kept: files of others that it shows in place of its own, such as a model card written by hand.
-        largest_difference: of a logit to the native model's; None where nothing was loaded.
+        commit: its commit id, 40 hex digits.
+        reused: whether it was already published with exactly these files.
+        kept: paths at which it keeps a file of others instead of its own, such as a model card written by hand.
+        largest_difference: largest difference of a logit from the native model's; None if nothing was loaded.
     """
 
     name: str
@@ -34,22 +34,22 @@ class Publication:
 
 
 def publish(revision: RevisionFiles, native: Path, target: Target) -> Publication:
-    """Show a revision at a target.
+    """Publish a revision to a target.
 
     Args:
         revision: name and files.
-        native: folder of the checkpoint or soup the revision was exported from.
-        target: where to.
+        native: folder of the checkpoint or soup that the revision was exported from.
+        target: where to publish.
 
     Raises:
-        PublishError: a revision that `revisions.txt` among the files lists is not shown yet, files of others are in the
-            way, or the target does not hold what it was given.
-        PauseError: a Hub takes no requests for some time; called again then, it goes on.
-        ParityError: the files load, but compute something else than the native model.
+        PublishError: a revision listed in its `revisions.txt` is not published yet, files of others are in the way, or
+            the target does not hold the uploaded files.
+        PauseError: the Hub accepts no requests for some time; another call after that continues.
+        ParityError: the files load, but do not compute what the native model computes.
     """
-    _complete(revision, target.published())
-    if (there := shown(revision, target)) is not None:
-        return there
+    _check_listed(revision, target.published())
+    if (existing := find_publication(revision, target)) is not None:
+        return existing
     commit = target.upload(revision)
     if not target.holds(commit, revision):
         raise PublishError(
@@ -60,33 +60,33 @@ def publish(revision: RevisionFiles, native: Path, target: Target) -> Publicatio
 
     with target.cache(commit, revision) as cache:
         parity = verify(target.repo, commit, cache, native)
-    head = target.show(commit, revision)
+    head = target.move_name(commit, revision)
     return Publication(revision.name, head.commit, False, head.kept, parity.largest_difference)
 
 
-def shown(revision: RevisionFiles, target: Target) -> Publication | None:
-    """Return the revision as a target shows it where it shows these very files, else None.
+def find_publication(revision: RevisionFiles, target: Target) -> Publication | None:
+    """Return the revision if a target has published it with exactly these files, else None.
 
-    What an earlier call did not come to (the list of names, a branch it worked on) is done now.
+    Finishes anything that an interrupted earlier call left undone: the list of names, a staging branch.
     """
     commit = target.published().get(revision.name)
     if commit is None or not target.holds(commit, revision):
         return None
-    head = target.show(commit, revision)
+    head = target.move_name(commit, revision)
     return Publication(revision.name, head.commit, reused=True, kept=head.kept)
 
 
 def published(target: Target) -> list[str]:
-    """Names of the revisions a target shows, by stage, ingredient and step, `main` last."""
+    """Return the names of a target's published revisions by stage, ingredient and step, `main` last."""
     return in_order(target.published())
 
 
-def _complete(revision: RevisionFiles, shown: dict[str, str]) -> None:
+def _check_listed(revision: RevisionFiles, published: dict[str, str]) -> None:
     path = revision.folder / LIST
     if not any(entry.path == LIST for entry in revision.files):
         return
     listed = [name for name in path.read_text(encoding="utf-8").split() if name != revision.name]
-    if missing := [name for name in listed if name not in shown]:
+    if missing := [name for name in listed if name not in published]:
         raise PublishError(
             f"{revision.name} lists {len(listed)} other revisions, {len(missing)} are not published yet, the first is "
             f"{missing[0]}; publish them before {MAIN}"

@@ -1,6 +1,6 @@
-"""What is published and where to: a revision's files, and what a publisher needs of a place that shows revisions.
+"""The files of a revision, and the interface of a target that they are published to.
 
-The places are `cache` (a local folder) and `endpoint` (a Hub); the order of things is `publish`.
+Targets are `cache` (a local folder) and `endpoint` (a Hub); `publication` calls them in order.
 """
 
 from contextlib import AbstractContextManager
@@ -13,18 +13,18 @@ from olmo_core.artifact.record import FileEntry
 
 
 class PublishError(RuntimeError):
-    """A revision could not be published; its name shows what it showed before."""
+    """A revision could not be published; its name is unchanged."""
 
 
 @dataclass(frozen=True)
 class RevisionFiles:
-    """Files to be shown under a name.
+    """The files of a revision.
 
     Attributes:
-        name: what it is shown as.
-        folder: holds `files`.
-        files: with their sizes and digests.
-        code: git commit of the code that put it together, where that is known.
+        name: name to publish them under.
+        folder: folder that holds them.
+        files: paths below `folder`, sizes and digests.
+        code: git commit of the code that made the revision, None if unknown.
     """
 
     name: str
@@ -34,18 +34,18 @@ class RevisionFiles:
 
     @classmethod
     def of(cls, artifact: Artifact) -> "RevisionFiles":
-        """The revision that an artifact of kind `revision` holds."""
+        """Return the files in an artifact of kind `revision`."""
         record = artifact.record
         return cls(artifact.step.fields["revision"], artifact.path, tuple(record.files), record.code.commit)
 
 
 @dataclass(frozen=True)
 class Head:
-    """What a name shows.
+    """The commit that a name points at.
 
     Attributes:
         commit: 40 hex digits.
-        kept: paths of the revision that hold a file of others, in place of ours.
+        kept: paths of the revision at which the commit keeps a file of others instead of ours.
     """
 
     commit: str
@@ -53,34 +53,34 @@ class Head:
 
 
 class Target(Protocol):
-    """A place that shows revisions. Every method can be called again after an interruption at any point."""
+    """A place where revisions are published. Every method can be called again after an interruption at any point."""
 
     repo: str
 
     def state(self) -> str:
-        """Return where revisions go and who can see them there, for people.
+        """Return a description of the target and its visibility.
 
         Raises:
-            PublishError: `main` of this place holds a model that others put there.
+            PublishError: `main` of this target holds a model that others published.
         """
         ...
 
     def published(self) -> dict[str, str]:
-        """Name -> commit id of every revision that is shown."""
+        """Return name -> commit id of every published revision."""
         ...
 
     def upload(self, revision: RevisionFiles) -> str:
-        """Bring the files in place without showing the name; return the commit id."""
+        """Upload the files without moving the name; return the commit id."""
         ...
 
     def holds(self, commit: str, revision: RevisionFiles) -> bool:
-        """Whether the commit holds these files and no other of ours; files of others may be beside them."""
+        """Return whether the commit holds these files and no others of ours; it may also hold files of others."""
         ...
 
     def cache(self, commit: str, revision: RevisionFiles) -> AbstractContextManager[Path]:
-        """A Hub cache folder from which the commit can be loaded; bytes fetched over a network are checked first."""
+        """Open a Hub cache folder from which the commit can be loaded; verify downloaded files first."""
         ...
 
-    def show(self, commit: str, revision: RevisionFiles) -> Head:
-        """Let the name show the commit's files in one atomic move; files of others that it shows stay."""
+    def move_name(self, commit: str, revision: RevisionFiles) -> Head:
+        """Move the name to the commit's files atomically; files of others under the name stay."""
         ...

@@ -1,6 +1,6 @@
-"""Weights from one folder to another in safetensors: renamed, cast, cut into files, one tensor in memory at a time.
+"""Copy safetensors weights between folders: rename, cast and shard them with one tensor in memory at a time.
 
-Which names there are and what they become is the caller's business.
+The caller supplies the names.
 """
 
 import json
@@ -18,12 +18,12 @@ from olmo_core.artifact.files import refuse_pointer
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 FILE_BYTES = 20 * 10**9  # The Hub refuses files above 50 GB; transformers reads shards of any size.
-HEAD_BYTES = 64  # Enough to know a Git LFS pointer by.
+HEAD_BYTES = 64  # Enough to recognise a Git LFS pointer.
 _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 class WeightsError(ValueError):
-    """Weights are not those of the model they are said to be."""
+    """Weights do not match the config of their model."""
 
 
 def copy_weights(
@@ -31,25 +31,25 @@ def copy_weights(
 ) -> None:
     """Copy every tensor of `source` to `out` under its new name, cast to `dtype`.
 
-    The bytes written depend on names, values and `dtype` only. One file, or numbered files and an index above
-    `FILE_BYTES`.
+    The bytes written depend on names, values and `dtype` only. Weights above `FILE_BYTES` are written as numbered files
+    with an index, others as one file.
 
     Args:
         source: folder with `model.safetensors`, or with an index and its files.
         out: existing folder to write into.
         rename: name in `source` -> name in `out`; raises KeyError for a name it does not know.
-        shapes: new name -> shape, exactly the tensors there must be.
+        shapes: new name -> shape of exactly the expected tensors.
         dtype: float32 or bfloat16.
 
     Raises:
-        WeightsError: a tensor is missing, unknown or of another shape, or a file is none; names it and its file.
+        WeightsError: a tensor is missing, unknown or has another shape, or a file is not safetensors; names both.
     """
     with ExitStack() as stack:
         tensors: dict[str, tuple[Any, str]] = {}
         for path in weight_files(source):
-            file = stack.enter_context(_opened(path))
-            for name in file.keys():  # noqa: SIM118 - an open file is no mapping
-                tensors[_checked(path, file, name, rename, shapes)] = (file, name)
+            file = stack.enter_context(_open(path))
+            for name in file.keys():  # noqa: SIM118 - an open file is not a mapping
+                tensors[_check(path, file, name, rename, shapes)] = (file, name)
         if missing := sorted(shapes.keys() - tensors.keys()):
             raise WeightsError(f"{source} lacks {len(missing)} tensors of the model, the first is {missing[0]}")
 
@@ -58,7 +58,7 @@ def copy_weights(
             tensor: torch.Tensor = file.get_tensor(old).to(dtype).contiguous()
             return tensor
 
-        groups = list(_groups(shapes, dtype.itemsize))
+        groups = list(_shards(shapes, dtype.itemsize))
         if len(groups) == 1:
             _write(out / ONE_FILE, groups[0], shapes, dtype, load)
             return
@@ -73,58 +73,59 @@ def copy_weights(
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Return the safetensors files that hold a model's weights: the one file, or those its index names."""
+    """Return the safetensors files of a model's weights: the single file, or those in its index."""
     if (folder / INDEX).is_file():
         names = set(read_json(folder / INDEX)["weight_map"].values())
         if outside := [name for name in sorted(names) if Path(name).name != name]:
-            raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is no file of the same folder")
+            raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is not a file in the same folder")
         return [folder / name for name in sorted(names)]
     if not (folder / ONE_FILE).is_file():
-        raise WeightsError(f"{folder} holds neither {ONE_FILE} nor {INDEX}")
+        raise WeightsError(f"{folder} has neither {ONE_FILE} nor {INDEX}")
     return [folder / ONE_FILE]
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a JSON file of a model says.
+    """Return the object in a JSON file of a model.
 
     Raises:
-        LfsPointerError, WeightsError: it is a Git LFS pointer, or no JSON; names it.
+        LfsPointerError, WeightsError: the file is a Git LFS pointer, or not JSON; names it.
     """
     content = path.read_bytes()
     refuse_pointer(path, content)
     try:
-        said: dict[str, Any] = json.loads(content)
+        fields: dict[str, Any] = json.loads(content)
     except ValueError as error:
         raise WeightsError(f"{path} is not JSON: {error}") from error
-    return said
+    return fields
 
 
-def _opened(path: Path) -> Any:
+def _open(path: Path) -> Any:
     with path.open("rb") as file:
         refuse_pointer(path, file.read(HEAD_BYTES))
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no safetensors file: {error}") from error
+        raise WeightsError(f"{path} is not a safetensors file: {error}") from error
 
 
-def _checked(
+def _check(
     path: Path, file: Any, name: str, rename: Callable[[str], str], shapes: Mapping[str, tuple[int, ...]]
 ) -> str:
+    """Return the new name of a tensor after checking its name and shape."""
     try:
         new = rename(name)
     except KeyError as error:
         raise WeightsError(f"{path}: {error.args[0]}") from error
     shape = tuple(file.get_slice(name).get_shape())
     if new not in shapes:
-        raise WeightsError(f"{path}: tensor {name} has no place in a model of this config")
+        raise WeightsError(f"{path}: tensor {name} does not exist in a model of this config")
     if shape != shapes[new]:
-        raise WeightsError(f"{path}: tensor {name} has shape {shape}, the model config asks for {shapes[new]}")
+        raise WeightsError(f"{path}: tensor {name} has shape {shape}, the model config requires {shapes[new]}")
     return new
 
 
-def _groups(shapes: Mapping[str, tuple[int, ...]], itemsize: int) -> Iterator[list[str]]:
-    """Names in order, cut before a file would exceed `FILE_BYTES`."""
+def _shards(shapes: Mapping[str, tuple[int, ...]], itemsize: int) -> Iterator[list[str]]:
+    """Yield the names of the tensors of each file, in order, so that no file of several exceeds `FILE_BYTES`."""
     group: list[str] = []
     held = 0
     for name in sorted(shapes):
@@ -144,7 +145,7 @@ def _write(
     dtype: torch.dtype,
     load: Callable[[str], torch.Tensor],
 ) -> None:
-    """Write one safetensors file: length of the header (8 bytes, little-endian), header as JSON, tensors in order."""
+    """Write a safetensors file: header length (8 bytes, little-endian), JSON header, tensors in order."""
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     offset = 0
     for name in names:

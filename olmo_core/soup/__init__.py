@@ -1,1 +1,1 @@
-"""The average of checkpoints, the certificate of what went into it, and the decision what  is."""
+"""The average of checkpoints, the certificate of its ingredients, and the decision about `main`."""

@@ -1,7 +1,7 @@
 """The uniform mean of checkpoints, tensor by tensor, in fp64, rounded once to the ingredients' dtype.
 
-Memory does not grow with the model: pieces of a megabyte or two pass through a few buffers. The order in which files
-are given is the order in which they are added; choosing it is left to `step`, the proof to `certificate`.
+Memory use does not depend on the model: pieces of a megabyte or two pass through a few buffers. Files are added in the
+order given; `step` chooses it, and `certificate` records the proof.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ import numpy as np
 from olmo_core.soup.tensors import ITEM_BYTES, TensorFile, header, narrow, widen
 
 WEIGHTS_FILE = "model.safetensors"
-PIECE = 1 << 18  # Elements held at a time and thread: 2 MiB in fp64, about a core's cache.
+PIECE = 1 << 18  # Elements in memory per thread: 2 MiB in fp64, about a core's cache.
 
-Write = Callable[[str, int, memoryview], None]  # Tensor, offset within it in bytes, bytes.
-Report = Callable[[int, int], None]  # Bytes of the mean that are done, bytes in all.
+Write = Callable[[str, int, memoryview], None]  # Tensor, byte offset within it, bytes.
+Report = Callable[[int, int], None]  # Bytes of the mean done so far, bytes in total.
 
 
 @dataclass(frozen=True)
 class Digests:
-    """Sha256 of one tensor's bytes: in each ingredient, in the order they were added, and in their mean."""
+    """The sha256 of one tensor's bytes in each ingredient, in the order of addition, and in their mean."""
 
     ingredients: list[str]
     mean: str
@@ -36,7 +36,7 @@ class Digests:
 def average(
     folders: Mapping[str, Path], out: Path, threads: int = 1, report: Report = lambda done, total: None
 ) -> dict[str, Digests]:
-    """Write the mean of the weights in `folders` (label -> folder) to the file `out`; all else is as in `mean_of`."""
+    """Write the mean of the weights in `folders` (label -> folder) to the file `out`; otherwise like `mean_of`."""
     with ExitStack() as stack:
         files = {label: stack.enter_context(TensorFile(path / WEIGHTS_FILE)) for label, path in folders.items()}
         first, tensors = header(next(iter(files.values())).tensors)
@@ -56,12 +56,13 @@ def mean_of(
     write: Write = lambda name, offset, piece: None,
     report: Report = lambda done, total: None,
 ) -> dict[str, Digests]:
-    """Return tensor -> digests of what was read and of the mean, which goes to `write` piece by piece.
+    """Return tensor -> digests of the ingredients and of their mean, and pass the mean to `write` piece by piece.
 
-    Files are added in the order given. With more threads than one, pieces of different tensors come in any order.
+    Files are added in the order given. With several threads, pieces of different tensors arrive in any order.
 
     Raises:
-        ValueError: files differ in tensors, shapes or dtypes, or hold numbers that are not finite; names both.
+        ValueError: files differ in tensors, shapes or dtypes, or hold numbers that are not finite; names file and
+            tensor.
     """
     check_alike(files)
     tensors = next(iter(files.values())).tensors
@@ -77,14 +78,14 @@ def mean_of(
 
 
 def check_alike(files: Mapping[str, TensorFile]) -> None:
-    """Raise ValueError naming ingredient and tensor unless all files hold the same tensors."""
+    """Raise ValueError, naming ingredient and tensor, unless all files hold tensors of the same shapes and dtypes."""
     (model, reference), *others = files.items()
     for label, file in others:
         for name in sorted(reference.tensors.keys() | file.tensors.keys()):
             expected, found = (_shape(tensors, name) for tensors in (reference.tensors, file.tensors))
             if expected != found:
                 raise ValueError(
-                    f"tensor {name} is {expected} in {model} and {found} in {label}; ingredients must be of one model"
+                    f"tensor {name} is {expected} in {model} and {found} in {label}; ingredients must be the same model"
                 )
 
 

@@ -1,6 +1,6 @@
-"""The proof of a soup: which ingredients, which bytes in, which bytes out, and how they became one.
+"""The proof of a soup: its ingredients, the digests of their tensors and of its own, and how they were averaged.
 
-`certificate.json` lets anyone who holds the ingredients make the soup again and see that it is the same.
+With `certificate.json`, anyone who has the ingredients can make the soup again and check that it is the same.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ class CertificateError(ValueError):
 
 
 class Ingredient(BaseModel):
-    """One checkpoint that went into a soup."""
+    """One checkpoint that a soup is the mean of."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -32,18 +32,18 @@ class Ingredient(BaseModel):
 
 
 class Certificate(BaseModel):
-    """What `certificate.json` holds."""
+    """The contents of `certificate.json`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: str = Field(description="How ingredients are weighted: uniform.")
     accumulation: str = Field(description="Type in which they are added, in the order listed: float64.")
-    ingredients: list[Ingredient] = Field(description="In the order they are added, which is that of their digests.")
+    ingredients: list[Ingredient] = Field(description="In the order of addition, which is that of their digests.")
     tensors: dict[str, str] = Field(description="Tensor of the soup -> sha256 of its bytes.")
 
 
 def certify(folder: Path, method: str, ingredients: Sequence[Artifact], digests: Mapping[str, Digests]) -> None:
-    """Write the certificate of the soup in `folder`; `ingredients` stand in the order in which they were added."""
+    """Write the certificate of the soup in `folder`; `ingredients` are in the order of addition."""
     certificate = Certificate(
         method=method,
         accumulation="float64",
@@ -70,20 +70,20 @@ def read_certificate(folder: Path) -> Certificate:
     try:
         return Certificate.model_validate_json((folder / CERTIFICATE_FILE).read_bytes())
     except (OSError, ValidationError) as error:
-        raise CertificateError(f"{folder} has no certificate that can be read: {error}") from error
+        raise CertificateError(f"{folder} has no readable certificate: {error}") from error
 
 
 def verify(soup: Path, ingredients: Mapping[str, Path], threads: int = 1) -> Certificate:
-    """Make the soup again from `ingredients` (step id -> folder), write nothing, and compare every tensor.
+    """Average `ingredients` (step id -> folder) again without writing, and compare every tensor.
 
     Raises:
-        CertificateError: anything differs; names the ingredient and the tensor.
+        CertificateError: any digest differs; names the ingredient and the tensor.
     """
     certificate = read_certificate(soup)
     named = {entry.id: entry for entry in certificate.ingredients}
     if named.keys() != ingredients.keys():
         raise CertificateError(
-            f"the certificate names the ingredients {sorted(named)}, given are {sorted(ingredients)}; give the former"
+            f"the certificate names the ingredients {sorted(named)}, not the given {sorted(ingredients)}; give those"
         )
     with ExitStack() as stack:
         files = {
@@ -104,5 +104,5 @@ def _compare(what: str, certified: Mapping[str, str], found: Mapping[str, str]) 
         if certified.get(name) != found.get(name):
             raise CertificateError(
                 f"tensor {name} of {what} has the digest {found.get(name, 'none')}, "
-                f"the certificate says {certified.get(name, 'none')}"
+                f"but {certified.get(name, 'none')} in the certificate"
             )

@@ -1,7 +1,7 @@
-"""Safetensors files read and written piece by piece, with numpy and without ever holding a tensor whole.
+"""Read and write safetensors files piece by piece with numpy, without holding a whole tensor in memory.
 
 The format: 8 bytes little-endian length, a JSON header of that length (name -> dtype, shape, data_offsets), then the
-bytes of all tensors back to back. What is done with the pieces is left to `average`.
+bytes of all tensors back to back.
 """
 
 import json
@@ -22,7 +22,7 @@ _NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
 
 @dataclass(frozen=True)
 class Tensor:
-    """Where a tensor lies: dtype, shape, and its first byte and size in the file."""
+    """A tensor in a file: dtype, shape, and the offset of its first byte and its size, in bytes."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -36,16 +36,16 @@ class Tensor:
 
 
 class TensorFile:
-    """A safetensors file open for reading; close it, or use it in a `with`."""
+    """A safetensors file open for reading; close it, or use it as a context manager."""
 
     def __init__(self, path: Path) -> None:
         """Open and check the file.
 
         Raises:
-            ValueError: the file is missing or broken, or a tensor is not of floating point; names file and tensor.
+            ValueError: the file is missing or damaged, or a tensor is not floating-point; names file and tensor.
         """
         if not path.is_file():
-            raise ValueError(f"{path.parent} holds no {path.name}; a checkpoint folder holds one")
+            raise ValueError(f"{path.parent} has no {path.name}; a checkpoint folder has one")
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -63,7 +63,7 @@ class TensorFile:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         os.close(self._descriptor)
 
     def read(self, name: str, offset: int, buffer: memoryview) -> None:
@@ -78,23 +78,23 @@ class TensorFile:
     def _read_header(self, file_size: int) -> dict[str, Tensor]:
         length = int.from_bytes(os.pread(self._descriptor, 8, 0), "little")
         if not 2 <= length <= min(HEADER_LIMIT, file_size - 8):
-            raise ValueError(f"{self.path} is no safetensors file: its header would be {length} bytes long")
+            raise ValueError(f"{self.path} is not a safetensors file: its header would be {length} bytes long")
         try:
             header = json.loads(os.pread(self._descriptor, length, 8))
             entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
             tensors = {name: _tensor(entry, 8 + length) for name, entry in sorted(entries.items())}
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{self.path} is no safetensors file that can be averaged: {error}") from error
+            raise ValueError(f"{self.path} is not a safetensors file that can be averaged: {error}") from error
         for name, tensor in tensors.items():
             if tensor.size != tensor.count * ITEM_BYTES[tensor.dtype] or tensor.start + tensor.size > file_size:
-                raise ValueError(f"{self.path}: tensor {name} does not fit its place; the file is damaged")
+                raise ValueError(f"{self.path}: tensor {name} does not fit its data offsets; the file is damaged")
         return tensors
 
 
 def header(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Tensor]]:
-    """Return the first bytes of a file of such tensors, and where each tensor lies in it.
+    """Return the header of a file with such tensors, and the position of each tensor in it.
 
-    Order and padding are those of the safetensors library: wide items first, then by name, data at a multiple of 8.
+    Order and padding are those of the safetensors library: wide items first, then by name; data is aligned to 8 bytes.
     """
     order = sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].dtype], name))
     entries: dict[str, dict[str, Any]] = {}
@@ -109,18 +109,18 @@ def header(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Tensor]]:
 
 
 def widen(raw: memoryview, dtype: str) -> NDArray[Any]:
-    """View raw bytes as numbers numpy can add: bf16 becomes fp32, the others are what they are. Nothing is rounded."""
+    """Return raw bytes as numbers that numpy can add: bf16 as fp32, other dtypes unchanged. Nothing is rounded."""
     if dtype == "BF16":
         return (np.frombuffer(raw, np.uint16).astype(np.uint32) << 16).view(np.float32)
     return np.frombuffer(raw, _NUMPY_TYPES[dtype])
 
 
 def narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
-    """Round finite fp64 values once, to nearest even, to `dtype`; bf16 comes as its 16 bits."""
+    """Return finite fp64 values rounded once, to nearest even, to `dtype`; bf16 is returned as its 16 bits."""
     if dtype != "BF16":
         return values.astype(_NUMPY_TYPES[dtype])
-    # Through fp32 rounded to odd (cut off, last bit set where anything was lost), which makes the second rounding right
-    # (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, IEEE Trans. Computers 2008).
+    # First round to odd in fp32 (truncate, and set the last bit if anything was lost), so that the second rounding is
+    # correct (Boldo and Melquiond, Emulation of a FMA and correctly rounded sums, IEEE Trans. Computers 2008).
     single = values.astype(np.float32)
     bits = single.view(np.uint32)
     bits -= np.abs(single).astype(np.float64) > np.abs(values)
@@ -132,5 +132,5 @@ def narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
 def _tensor(entry: Mapping[str, Any], data_start: int) -> Tensor:
     start, end = entry["data_offsets"]
     if entry["dtype"] not in ITEM_BYTES:
-        raise ValueError(f"dtype {entry['dtype']} has no mean; {', '.join(ITEM_BYTES)} have")
+        raise ValueError(f"dtype {entry['dtype']} cannot be averaged, only {', '.join(ITEM_BYTES)}")
     return Tensor(str(entry["dtype"]), tuple(entry["shape"]), data_start + start, end - start)

@@ -1,1 +1,1 @@
-"""What MLflow shows of a release: events on disk, and a process of its own that sends them to a tracking server."""
+"""The MLflow side of a release: events on disk, and a separate process that sends them to a tracking server."""

@@ -1,7 +1,7 @@
-"""The outbox: events of a release, kept on disk until the tracking server has them.
+"""The outbox: events of a release, stored on disk until they are sent to the tracking server.
 
-Flow and workers append JSON lines to a file of their own in one folder. Nothing here waits for a server and nothing
-here raises into training. `sender` reads the folder through `queue` and sends the events.
+The flow and each worker append JSON lines to their own file in one folder. Nothing here waits for a server or raises
+into training. `sender` reads the folder through `queue` and sends the events.
 """
 
 import atexit
@@ -24,18 +24,18 @@ from olmo_core.artifact.source import code_state
 
 log = logging.getLogger(__name__)
 
-WRITE_POINTS = 50  # Training steps after which the writing thread is woken,
-WRITE_SECONDS = 2.0  # and the longest a point stays in memory only.
-MEMORY_BYTES = 64 << 20  # Lines kept in memory while they cannot be written; metrics beyond it are counted as lost.
+WRITE_POINTS = 50  # Points in memory that wake the writing thread.
+WRITE_SECONDS = 2.0  # Longest time that a point is only in memory.
+MEMORY_BYTES = 64 << 20  # Most lines in memory while they cannot be written; metrics beyond it are counted as lost.
 
 Point = tuple[str, int, float, dict[str, float]]  # Step id, training step, wall time in seconds, values.
 
 
 class EventLog:
-    """One writer of the folder. Safe to share between threads; pickles as its arguments, so a worker opens its own."""
+    """A writer of the folder. Safe to share between threads; pickles as its arguments, so each worker opens its own."""
 
     def __init__(self, folder: str | Path, recipe: str, release: str) -> None:
-        """Open nothing yet; the file appears with the first line.
+        """Set up a writer without opening a file; the first line creates it.
 
         Args:
             folder: shared by all writers and the sender.
@@ -62,22 +62,22 @@ class EventLog:
         return EventLog, (self.folder, self.recipe, self.release_id)
 
     def __enter__(self) -> Self:
-        """Nothing to do."""
+        """Return itself."""
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        """Close."""
+        """Close the log."""
         self.close()
 
     def release(self, recipe: Mapping[str, Any], plan: Sequence[Step]) -> None:
-        """Tell that the release begins (again), with its resolved recipe and every step of its plan."""
+        """Record that the release begins or resumes, with its resolved recipe and every step of its plan."""
         steps = [{"label": step.label, "id": step.id} for step in plan]
         self._send("release", values=dict(recipe), plan=steps, code=code_state().model_dump())
 
     def step(self, root: str, record: Record, reused: bool) -> None:
-        """Tell that the artifact of a step is in the store below `root`, made now or reused.
+        """Record that the artifact of a step is in the store below `root`, newly made or reused.
 
-        A checkpoint that is found because its run made it since this outbox was opened counts as made.
+        A reused checkpoint counts as made if its run committed it after this log was opened.
         """
         reused = reused and datetime.fromisoformat(record.finished).timestamp() < self._opened
         with self._lock:
@@ -85,39 +85,39 @@ class EventLog:
         self._send("step", root=root, record=record.model_dump(mode="json"), reused=reused)
 
     def revision(self, repo: str, name: str, commit: str, step: Step, model: Step, root: str, main: bool) -> None:
-        """Tell that a revision is published.
+        """Record that a revision is published.
 
         Args:
             repo: Hub repository, `org/name`.
-            name: of the revision.
-            commit: what the name shows.
+            name: name of the revision.
+            commit: commit that the name points at.
             step: the `revision` step.
-            model: the checkpoint or soup it was exported from.
-            root: of the store that holds both.
-            main: whether this is what the release stands for.
+            model: the checkpoint or soup that it was exported from.
+            root: root of the store that holds both.
+            main: whether this is the `main` revision of the release.
         """
         about = {"kind": model.kind, "name": model.name, "id": model.id}
         self._send("revision", repo=repo, name=name, commit=commit, id=step.id, model=about, root=root, main=main)
 
     def repository(self, name: str, runs: Mapping[str, Sequence[tuple[int, Mapping[str, Any]]]]) -> None:
-        """Tell how far the evaluation of a Hub repository is.
+        """Record the evaluations of a Hub repository so far.
 
         Args:
-            name: of the repository, `org/name`.
-            runs: run -> (training step, result) of its evaluated revisions, as their names tell.
+            name: name of the repository, `org/name`.
+            runs: run -> (training step, result) of its evaluated revisions, by their names.
         """
         self._send("repository", repo=name, runs=runs)
 
     def finished(self) -> None:
-        """Tell that the release is complete."""
+        """Record that the release is complete."""
         self._send("finished", steps=self._counts)
 
     def failed(self, reason: str) -> None:
-        """Tell that the release ended early."""
+        """Record that the release ended early."""
         self._send("failed", steps=self._counts, reason=reason)
 
     def metrics(self, step_id: str, step: int, values: Mapping[str, float]) -> None:
-        """Take numbers of one training step of the run `step_id`; returns at once and never raises."""
+        """Record metrics of one training step of the run `step_id`; return at once and never raise."""
         self._points.append((step_id, step, time.time(), dict(values)))
         if self._thread is None:
             self._start()
@@ -125,12 +125,12 @@ class EventLog:
             self._wake.set()
 
     def flush(self) -> None:
-        """Write what is in memory; what cannot be written now stays for the next time."""
+        """Write the events in memory; keep those that cannot be written now."""
         with self._lock:
             self._write(b"")
 
     def close(self) -> None:
-        """Write what is in memory and end the writing thread; the outbox may be used again afterwards."""
+        """Write the events in memory and end the writing thread; the log can be used again afterwards."""
         atexit.unregister(self.close)
         self._closed.set()
         self._wake.set()
@@ -169,7 +169,7 @@ class EventLog:
         return json.dumps({**known, **values}, separators=(",", ":"), default=float).encode() + b"\n"
 
     def _write(self, line: bytes) -> None:
-        """Append the points in memory and `line`; holds the lock. A line cut short is completed by the next call."""
+        """Append the points in memory and `line`; the caller holds the lock. The next call completes a partial line."""
         self._unwritten += self._take_points() + line
         try:
             while self._unwritten:
@@ -219,4 +219,4 @@ class SilentEventLog(EventLog):
     """Records nothing; for a release that is already tracked and has nothing to run."""
 
     def _send(self, event: str, **values: Any) -> None:
-        """Tell nothing."""
+        """Record nothing."""

@@ -1,7 +1,7 @@
-"""The outbox as its reader sees it: complete lines in order, how far each file was shipped, what was refused.
+"""The reader's side of the outbox: complete lines in order, the position sent in each file, and refused events.
 
-The position is kept for each address, so a new tracking server gets everything from the start. `events` writes the
-lines, `sender` sends them.
+Positions are stored per address, so a new tracking server gets everything from the start. `events` writes the lines,
+`sender` sends them.
 """
 
 import hashlib
@@ -15,13 +15,13 @@ from typing import Any
 
 from olmo_core.artifact.lock import locked
 
-ENVELOPE = {"event", "recipe", "release", "time"}  # What every event has.
+ENVELOPE = {"event", "recipe", "release", "time"}  # Fields of every event.
 READ_BYTES = 4 << 20  # Of one file at a time.
 
 
 @dataclass(frozen=True)
 class QueuedEvent:
-    """One line of the outbox and where it ends; `event` is empty where the line says less than every event does."""
+    """One line of the outbox and the offset of its end; `event` is empty if the line is not an event."""
 
     file: str
     end: int
@@ -46,12 +46,12 @@ class EventQueue:
 
     @contextmanager
     def only_reader(self) -> Iterator[None]:
-        """Wait for the right to ship to this address and hold it; a dead holder loses it at once."""
+        """Wait for the exclusive lock on this address and hold it in this block; a dead holder loses it at once."""
         with locked(self._lock):
             yield
 
     def read(self) -> list[QueuedEvent]:
-        """Return complete lines that were not shipped yet, oldest file first; `[]` when there is nothing new."""
+        """Return complete lines that were not sent yet, oldest file first; `[]` if there are none."""
         shipped = self._offsets()
         for file in self._files():
             start = shipped.get(file.name, 0)
@@ -60,40 +60,40 @@ class EventQueue:
         return []
 
     def done(self, item: QueuedEvent) -> None:
-        """Remember that everything up to and with `item` was shipped."""
+        """Store that everything up to and including `item` was sent."""
         self._save({**self._offsets(), item.file: item.end})
 
     def refuse(self, item: QueuedEvent, reason: str) -> None:
-        """Keep an event that the server will not take beside the outbox, with the reason; it counts as done."""
+        """Store that the server does not accept an event, with the reason; it counts as done."""
         with self._refused.open("a") as file:
             file.write(json.dumps({"file": item.file, "end": item.end, "reason": reason}) + "\n")
         self.done(item)
 
     def note(self, trouble: str) -> None:
-        """Note why nothing can be shipped at the moment; '' takes the note away."""
+        """Store why nothing can be sent at the moment; '' removes the note."""
         if trouble:
             self._note.write_text(trouble)
         else:
             self._note.unlink(missing_ok=True)
 
     def noted(self) -> str:
-        """Return why nothing can be shipped at the moment, '' where it can."""
+        """Return why nothing can be sent at the moment, '' if there is no obstacle."""
         with suppress(FileNotFoundError):
             return self._note.read_text()
         return ""
 
     def forget(self) -> None:
-        """Start over: every line counts as not shipped, and what was refused gets another chance."""
+        """Start over: every line counts as not sent, including refused events."""
         for path in (self._shipped, self._refused):
             path.unlink(missing_ok=True)
 
     def left(self) -> int:
-        """Count the complete lines that were not shipped yet."""
+        """Return the number of complete lines that were not sent yet."""
         shipped = self._offsets()
         return sum(_lines(file, shipped.get(file.name, 0)) for file in self._files())
 
     def refused(self) -> Sequence[dict[str, Any]]:
-        """What was refused: file, where the line ends, reason."""
+        """Return the refused events: file, offset of the line's end, reason."""
         with suppress(FileNotFoundError):
             return [json.loads(line) for line in self._refused.read_text(encoding="utf-8").splitlines()]
         return []
@@ -104,7 +104,7 @@ class EventQueue:
     def _offsets(self) -> dict[str, int]:
         try:
             offsets: dict[str, int] = json.loads(self._shipped.read_bytes())
-        except (FileNotFoundError, ValueError):  # lost in a power failure: all is sent again, which does no harm
+        except (FileNotFoundError, ValueError):  # lost in a power failure; sending everything again does no harm
             return {}
         return offsets
 
@@ -115,14 +115,14 @@ class EventQueue:
 
 
 def batches(items: Sequence[QueuedEvent]) -> Iterator[list[QueuedEvent]]:
-    """Split items where that matters: metrics that follow each other stay together, the rest comes one by one."""
+    """Yield consecutive metrics together, and every other item by itself."""
     for is_metrics, group in groupby(items, lambda item: item.event.get("event") == "metrics"):
         together = list(group)
         yield from [together] if is_metrics else [[item] for item in together]
 
 
 def merged(batch: Sequence[QueuedEvent]) -> Iterator[dict[str, Any]]:
-    """The events of a batch, metrics of one run as one event."""
+    """Yield the events of a batch, with the metrics of each run merged into one event."""
     runs: dict[tuple[str, ...], dict[str, Any]] = {}
     for event in (item.event for item in batch):
         if event["event"] != "metrics":
@@ -134,13 +134,13 @@ def merged(batch: Sequence[QueuedEvent]) -> Iterator[dict[str, Any]]:
 
 
 def _queued_events(file: Path, start: int) -> list[QueuedEvent]:
-    """Complete lines of one file from `start`, at least one if there is any, about `READ_BYTES` at most."""
+    """Return complete lines of a file from `start`: at least one if there is any, up to about `READ_BYTES`."""
     items = []
     with file.open("rb") as lines:
         lines.seek(start)
         for line in iter(lines.readline, b""):
             if not line.endswith(b"\n"):
-                break  # still being written, or its writer died in the middle of it
+                break  # still being written, or its writer died while writing it
             items.append(QueuedEvent(file.name, lines.tell(), _event(line)))
             if lines.tell() - start > READ_BYTES:
                 break

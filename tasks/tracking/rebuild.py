@@ -1,22 +1,22 @@
-"""Tell a tracking server again what the artifact store knows: the store is the truth, MLflow a view of it.
+"""Rebuild a tracking server from the artifact store: the store is the truth, MLflow a view of it.
 
-What only the outbox knew (live rates, published revisions) comes back from the outbox as far as it was kept.
+Data that only the outbox holds (live rates, published revisions) is sent again from the files that were kept.
 """
 
 from olmo_core.artifact.store import Store
 from tasks.tracking.events import EventLog
 from tasks.tracking.queue import EventQueue
 
-RELEASE = "rebuilt"  # Parent run of the artifacts that no release in the outbox tells of.
+RELEASE = "rebuilt"  # Parent run of artifacts that belong to no release in the outbox.
 
 
-def retell(queue: EventQueue, root: str, recipe: str) -> int:
-    """Queue everything once more; hold the queue while doing so.
+def rebuild(queue: EventQueue, root: str, recipe: str) -> int:
+    """Queue everything again; the caller must hold the queue's lock.
 
     Args:
-        queue: of the tracking server; its whole outbox counts as not shipped afterwards.
-        root: of the store.
-        recipe: name of the experiment the store's artifacts belong to.
+        queue: queue of the tracking server; its whole outbox counts as not sent afterwards.
+        root: root of the store.
+        recipe: name of the experiment that the store's artifacts belong to.
 
     Returns:
         The number of artifacts queued.

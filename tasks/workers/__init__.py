@@ -1,1 +1,1 @@
-"""The Ray side of a release: where its steps are made, on which processes, and how far they are."""
+"""The Ray side of a release: the processes that make its steps, and their progress."""

@@ -1,9 +1,9 @@
-"""Energy of a step, for its record: read from the machine's counters where it has some, else estimated from CPU time.
+"""Energy of a step, for its record: read from the machine's counters if it has any, else estimated from CPU time.
 
-Processors with RAPL count joules for the whole machine; a step gets the part of its CPU time among all. Without RAPL,
-or where it may not be read, a second of CPU time counts as one core's part of the power the profile says. GPUs are
-read through NVML. Memory, disks, idle cores and cooling are not counted. A run that was stopped and went on has the
-energy of its last part; steps made in the process of a flow have none, for its CPU time is not theirs alone.
+Processors with RAPL count joules for the whole machine; a step gets its share by CPU time. If RAPL is missing or not
+readable, a second of CPU time counts as one core's share of the power in the profile. GPUs are read through NVML.
+Memory, disks, idle cores and cooling are not counted. A resumed run has the energy of its last part. Steps made in the
+process of a flow have none, because its CPU time is not theirs alone.
 """
 
 import os
@@ -23,21 +23,21 @@ from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.compute import Compute
 
 RAPL = Path("/sys/class/powercap")
-SAMPLE_SECONDS = 60.0  # a RAPL counter begins anew after 262 kJ or less, which is 11 minutes at 400 W
+SAMPLE_SECONDS = 60.0  # a RAPL counter wraps after at most 262 kJ, which is 11 minutes at 400 W
 JOULES = 3.6e6  # of a kWh
 
 
 @dataclass(frozen=True)
 class Meter:
-    """Gives contexts whose dict holds, at their end, the energy of what this process did in them; can be pickled.
+    """Measures the energy of this process in a block and fills the block's dict at its end; can be pickled.
 
     Keys: `kwh`, the sum of `cpu_measured_kwh` or `cpu_estimated_kwh` and `gpu_measured_kwh`; `co2e_kg` with a country.
 
     Attributes:
-        watts: of the machine at work; for the estimate.
-        country: whose electricity it is, ISO 3166 alpha-3.
-        gpus: whether to read the GPUs this process may use.
-        processes: that do the same work beside this one, itself included; readings are multiplied by it.
+        watts: power of the machine under load, for the estimate.
+        country: country of the electricity, ISO 3166 alpha-3.
+        gpus: whether to read the GPUs that this process may use.
+        processes: number of processes that do the same work in parallel; readings are multiplied by it.
     """
 
     watts: float
@@ -52,7 +52,7 @@ class Meter:
 
     @contextmanager
     def __call__(self) -> Iterator[dict[str, float]]:
-        """Read counters before and after."""
+        """Read the counters before and after the block."""
         reading: dict[str, float] = {}
         own, busy = own_seconds(), busy_seconds()
         gpu = gpu_joules() if self.gpus else None
@@ -73,22 +73,22 @@ class Meter:
 
 
 def own_seconds() -> float:
-    """CPU seconds of this process and of its children that have ended."""
+    """Return the CPU seconds of this process and of its children that have ended."""
     ended = os.times()
     return time.process_time() + ended.children_user + ended.children_system
 
 
 def busy_seconds() -> float:
-    """CPU seconds of everything on this machine since it started."""
+    """Return the CPU seconds of all processes on this machine since it started."""
     times = psutil.cpu_times()
     return float(times.user + times.system + getattr(times, "nice", 0.0))
 
 
 class Packages:
-    """Joules of the processor packages while it is open; None where the machine does not tell or may not be asked."""
+    """Counts the joules of the processor packages while it is open; None if there are no readable counters."""
 
     def __init__(self, root: Path) -> None:
-        # intel-rapl:0 is a package, on processors of AMD too; intel-rapl:0:0 is a part of it.
+        # intel-rapl:0 is a package, also on AMD processors; intel-rapl:0:0 is a part of it.
         folders = [path for path in sorted(root.glob("intel-rapl:*")) if path.name.count(":") == 1]
         self.joules: float | None = None
         self._ended = threading.Event()
@@ -100,21 +100,21 @@ class Packages:
             self._last = {}
 
     def __enter__(self) -> Self:
-        """Begin to read, now and then, so that no counter begins anew unseen."""
+        """Start reading every `SAMPLE_SECONDS`, so that no counter wraps unnoticed."""
         if self._last:
             self.joules = 0.0
             self._thread.start()
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        """Read for the last time."""
+        """Read the counters for the last time."""
         self._ended.set()
         if self._last:
             self._thread.join()
             self.read()
 
     def read(self) -> None:
-        """Add what the counters have counted since they were read last."""
+        """Add the joules since the last reading."""
         for path, last in self._last.items():
             now = _number(path)
             self.joules = (self.joules or 0.0) + (now - last) % self._ranges[path] / 1e6
@@ -130,7 +130,7 @@ def _number(path: Path) -> int:
 
 
 def gpu_joules() -> float | None:
-    """Joules of the GPUs this process may use since their driver was loaded; None where they do not tell."""
+    """Return the joules of the GPUs this process may use, since their driver was loaded; None if they do not count."""
     import pynvml
 
     try:
@@ -141,7 +141,7 @@ def gpu_joules() -> float | None:
 
 
 def _gpus(nvml: Any) -> Iterator[Any]:
-    """Yield NVML's handles of the GPUs in CUDA_VISIBLE_DEVICES, which has numbers or UUIDs; all where it is unset."""
+    """Yield NVML's handles of the GPUs in CUDA_VISIBLE_DEVICES (numbers or UUIDs), or of all GPUs if it is unset."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         yield from map(nvml.nvmlDeviceGetHandleByIndex, range(nvml.nvmlDeviceGetCount()))

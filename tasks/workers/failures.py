@@ -1,7 +1,7 @@
-"""Which failures are worth another try: infrastructure and preemption are, a user's error is not.
+"""Classify failures: those of infrastructure and preemption are retried, a user's error is not.
 
-A user's error (bad value, missing input, work that disagrees with itself) fails the same way every time; retrying it
-only hides it. The classes decide Prefect's retries; nothing else in the project retries a step.
+A user's error (bad value, missing input, nondeterministic work) fails the same way every time, so a retry only hides
+it. The classes decide Prefect's retries; nothing else in the project retries a step.
 """
 
 import errno
@@ -30,7 +30,7 @@ class FailureClass(StrEnum):
 
 
 def classify(error: BaseException) -> FailureClass:
-    """Return the class of a failure, judged by the exception and every exception inside or behind it."""
+    """Return the class of a failure, by the exception and all exceptions that it wraps or that caused it."""
     from olmo_core.artifact.lease import SupersededError
 
     found = FailureClass.USER
@@ -43,7 +43,7 @@ def classify(error: BaseException) -> FailureClass:
     return found
 
 
-# Ray's names for a process, actor, node or object that went away under the work.
+# Ray's errors for a process, actor, node or object that was lost during the work.
 _LOST = {
     "ActorDiedError",
     "ActorUnavailableError",
@@ -63,7 +63,7 @@ _LOST = {
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield an exception, what caused it, and the worker failures a Ray Train error carries."""
+    """Yield an exception, its causes, and the worker failures in a Ray Train error."""
     todo: list[Any] = [error]
     seen: set[int] = set()
     while todo:
@@ -78,9 +78,9 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def root_message(error: BaseException) -> str:
-    """Return the message of the innermost failure, on one line: what a person wants to read first."""
+    """Return the message of the innermost failure, which is the most helpful one, on one line."""
     innermost = list(_chain(error))[-1]
     text = " ".join(str(innermost).split()) or type(innermost).__name__
     if isinstance(innermost, OSError) and innermost.errno == errno.ENOSPC:
-        text += "; make room and run it again: what was committed is kept"
+        text += "; make room and run it again: committed artifacts are kept"
     return f"{type(innermost).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""Actors lent to one step at a time, that which came back last first: what it has imported serves the next step."""
+"""Lend actors to one step at a time; the last one returned is lent first, because it has its imports already."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Lending(Generic[T]):
-    """Some actors, until the release ends."""
+    """A pool of actors that can be borrowed until the release ends."""
 
     def __init__(self, actors: Iterable[T]) -> None:
         self._ended = False
@@ -21,7 +21,7 @@ class Lending(Generic[T]):
 
     @contextmanager
     def one(self) -> Iterator[T]:
-        """Lend an actor to this block; waits for one that is free.
+        """Lend an actor to this block; wait for a free one.
 
         Raises:
             EndedError: the release ends.
@@ -35,6 +35,6 @@ class Lending(Generic[T]):
             self._free.put(actor)
 
     def end(self) -> None:
-        """Lend no more; whoever waits stops waiting."""
+        """Stop lending and wake all waiting threads."""
         self._ended = True
-        self._free.put(None)  # wakes one who waits, who puts it back for the next
+        self._free.put(None)  # wakes one waiting thread, which puts it back for the next

@@ -1,6 +1,6 @@
-"""How a worker hears that its release ends: a thread of it waits for the board to say so.
+"""Notify a worker that its release ends: one of its threads waits for the board.
 
-Ray interrupts a task by itself, but not the method of an actor, nor training, which runs in a thread of one.
+Ray itself interrupts a task, but not the method of an actor, nor training, which runs in a thread of an actor.
 """
 
 import threading
@@ -12,14 +12,14 @@ from tasks.workers.failures import EndedError
 
 
 class Listener:
-    """Calls a function from another thread when the release of a board ends while work goes on."""
+    """Calls a function from another thread if the release of a board ends during work."""
 
     def __init__(self, board: Any, act: Callable[[], object]) -> None:
-        """Begin to listen.
+        """Start to listen.
 
         Args:
             board: handle of the actor `Board`.
-            act: makes the work stop soon.
+            act: called to make the work stop soon.
         """
         self._act = act
         self._lock = threading.Lock()
@@ -28,7 +28,7 @@ class Listener:
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Do the work in this block.
+        """Mark this block as work, which is stopped when the release ends.
 
         Raises:
             EndedError: the release has ended already.
@@ -46,7 +46,7 @@ class Listener:
     def _wait(self, board: Any) -> None:
         import ray
 
-        with suppress(Exception):  # the board is gone, and with it whoever could say that the release ends
+        with suppress(Exception):  # without the board nobody can announce the end of the release
             ray.get(board.ended.remote())
             with self._lock:
                 self._ended = True

@@ -1,6 +1,6 @@
-"""SIGTERM to a worker of Ray Train, taken as in a plain process: the run saves what it has, and ends as preempted.
+"""Handle SIGTERM in a Ray Train worker as in a plain process: the run saves its state and ends as preempted.
 
-Ray Train trains in a thread of the worker, and signals go to the main one, which Ray lends to backends.
+Ray Train trains in a thread of the worker. Signals go to the main thread, in which Ray runs the hooks of backends.
 """
 
 import signal
@@ -12,32 +12,32 @@ from olmo_core.artifact.imports import swift_imports
 
 
 class Listening(Backend):
-    """A worker on its own, which listens; a controller of such need not import torch, 2.5 s on a Zen 3 core."""
+    """Backend of a single worker that handles SIGTERM; its controller need not import torch, 2.5 s on a Zen 3 core."""
 
     def on_training_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Have every worker's main thread listen."""
+        """Install the handler in every worker's main thread."""
         worker_group.execute(_listen)
 
 
 class ListeningConfig(BackendConfig):
-    """Settings of a worker on its own: none."""
+    """Settings of a single worker: none."""
 
     @property
     def backend_cls(self) -> type[Backend]:
-        """What Ray Train is to set up."""
+        """The backend that Ray Train sets up."""
         return Listening
 
 
 def group_config(backend: str) -> BackendConfig:
-    """Return the settings of workers that join a process group of torch, `nccl` or `gloo`, and listen."""
+    """Return the settings of workers that join a torch process group, `nccl` or `gloo`, and handle SIGTERM."""
     from tasks.workers.process_group import ListeningGroupConfig
 
     return ListeningGroupConfig(backend=backend)
 
 
 def _listen() -> None:
-    """Nothing is returned: handlers cannot be sent."""
+    """Install the handler; return nothing, because the previous handler cannot be pickled."""
     with swift_imports():
-        from olmo_core.train.preemption import ask  # imports torch, which is for workers only
+        from olmo_core.train.preemption import ask  # imports torch, which only workers need
 
     signal.signal(signal.SIGTERM, ask)

@@ -1,4 +1,4 @@
-"""Workers of Ray Train that join a process group of torch and listen for SIGTERM."""
+"""Ray Train workers that join a torch process group and handle SIGTERM."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from tasks.workers.preemption import Listening
 
 
 class ListeningGroup(_TorchBackend):
-    """Torch's process group, and workers that listen."""
+    """Backend that sets up torch's process group and the handler of SIGTERM."""
 
     def on_training_start(self, worker_group: Any, backend_config: BackendConfig) -> None:
-        """Have every worker's main thread listen, once the group is there."""
+        """Install the handler in every worker's main thread once the group is set up."""
         super().on_training_start(worker_group, backend_config)
         Listening().on_training_start(worker_group, backend_config)
 
@@ -23,5 +23,5 @@ class ListeningGroupConfig(TorchConfig):
 
     @property
     def backend_cls(self) -> type[Backend]:
-        """What Ray Train is to set up."""
+        """The backend that Ray Train sets up."""
         return ListeningGroup

@@ -1,7 +1,8 @@
-"""The board: where workers on any node pin how far they are, and hand over live metrics.
+"""The board: an actor to which workers on any node report progress and live metrics.
 
-It is a Ray actor beside the driver. Calls to it are not waited for, so a slow board never slows work. Metrics go to the
-outbox at once and survive the driver; progress is only for showing. From here workers hear that the release ends.
+It is a Ray actor on the driver's node. Workers do not wait for their calls, so a slow board never slows work. Metrics
+go to the outbox at once and survive the driver; progress is only displayed. Workers also learn here that the release
+ends.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ REPORT_SECONDS = 0.5
 
 @dataclass(frozen=True)
 class Report:
-    """How far a step is: `done` of `total` units, with numbers to show beside it, at a wall-clock time."""
+    """The progress of a step: `done` of `total` units, with further numbers to display, at a wall-clock time."""
 
     done: float
     total: float
@@ -27,10 +28,10 @@ class Report:
 
 
 class Board:
-    """State of the actor: the last report of every step that goes on."""
+    """State of the actor: the last report of every running step."""
 
     def __init__(self, outbox: EventLog) -> None:
-        """Hand metrics to an outbox of its own, on the node it runs on."""
+        """Write metrics to its own copy of the outbox, on the node it runs on."""
         self._outbox = outbox
         self._reports: dict[str, Report] = {}
         self._end = asyncio.Event()
@@ -38,47 +39,47 @@ class Board:
         self._reserved: dict[str, list[Any]] = {}
 
     def progress(self, label: str, report: Report | None) -> None:
-        """Take a report of a step; None when it ended."""
+        """Store a report of a step; None when it ended."""
         if report is None:
             self._reports.pop(label, None)
         else:
             self._reports[label] = report
 
     def metrics(self, step_id: str, rows: list[tuple[int, dict[str, float]]]) -> None:
-        """Take live metrics of a run: (training step, values)."""
+        """Write live metrics of a run: (training step, values)."""
         for step, values in rows:
             self._outbox.metrics(step_id, step, values)
 
     def reports(self) -> dict[str, Report]:
-        """Return the last report of every step that goes on."""
+        """Return the last report of every running step."""
         return dict(self._reports)
 
     def flush(self) -> None:
-        """Return when everything taken is on disk."""
+        """Write all metrics received so far to disk."""
         self._outbox.flush()
 
     def end(self) -> None:
-        """Take note that the release ends."""
+        """Announce that the release ends."""
         self._end.set()
 
     def save(self, what: str) -> None:
-        """Take what a training run says that was asked to stop and saved."""
+        """Store the message of a training run that saved its state when it was asked to stop."""
         self._saved.append(what)
 
     def saved(self) -> list[str]:
-        """Return what such runs said."""
+        """Return the messages of such runs."""
         return list(self._saved)
 
     def reserve(self, run: str, group: Any) -> None:
-        """Take the placement group that a run has got."""
+        """Store a placement group that a run reserved."""
         self._reserved.setdefault(run, []).append(group)
 
     def release(self, run: str) -> list[Any]:
-        """Return the placement groups of a run that is over, for whoever frees what is left of them."""
+        """Return the placement groups of a run that ended, so that the caller can free them."""
         return self._reserved.pop(run, [])
 
     async def ended(self) -> None:
-        """Return when the release ends; others may call meanwhile."""
+        """Return when the release ends; other calls can run meanwhile."""
         await self._end.wait()
 
 
@@ -93,7 +94,7 @@ class Reporter:
     _rows: list[tuple[int, dict[str, float]]] = field(default_factory=list)
 
     def progress(self, done: float, total: float, unit: str, **shown: float) -> None:
-        """Report, at most twice a second."""
+        """Report progress, at most twice a second."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + REPORT_SECONDS
@@ -101,11 +102,11 @@ class Reporter:
             self._send()
 
     def metrics(self, step: int, values: Mapping[str, float]) -> None:
-        """Keep a row for the next batch."""
+        """Store a row for the next batch."""
         self._rows.append((step, dict(values)))
 
     def close(self) -> None:
-        """Send what is left and take the step off the board."""
+        """Send the remaining rows and remove the step from the board."""
         import ray
 
         self._send()

@@ -1,9 +1,9 @@
-"""A Ray Train job with as few processes as a run needs: a controller, the workers, and what they meet at.
+"""A Ray Train job with only the processes that a run needs: a controller, the workers, and their synchronisation actor.
 
-Ray Train also starts an actor that hands out Ray data sets, of which we read none, one that frees the reserved
-resources of a controller that died, and one that shares out a cluster that grows between Ray Data and training. Each
-imports for 2.5 to 3.5 s on a Zen 3 core. The second is left to the board, which knows the resources, and to the driver,
-which waits for the run anyway; instead of the third, an autoscaler sees the placement group that a run waits for.
+By default Ray Train starts three more actors, each of which imports for 2.5 to 3.5 s on a Zen 3 core. The first
+distributes Ray data sets, which we do not use. The second frees the reserved resources of a controller that died; here
+the board stores them and the driver, which waits for the run anyway, frees them. The third divides an autoscaling
+cluster between Ray Data and training; here an autoscaler sees the placement group that a run waits for.
 """
 
 from typing import Any
@@ -17,14 +17,14 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 
 class TrainJob(DataParallelTrainer):
-    """Runs a function on some workers; `board` keeps what they reserve."""
+    """Runs a function on workers; `board` stores the resources that they reserve."""
 
     def __init__(self, function: Any, board: Any, **options: Any) -> None:
         super().__init__(function, **options)
         self._board = board
 
     def fit(self) -> Any:
-        """Run it to its end; whatever that is, nothing stays reserved."""
+        """Run the job to its end, and free all reserved resources however it ends."""
         import ray
         from ray.util.placement_group import remove_placement_group
 
@@ -35,7 +35,7 @@ class TrainJob(DataParallelTrainer):
                 remove_placement_group(group)
 
     def _initialize_and_run_controller(self, **options: Any) -> Any:
-        policy = _Gang(self.scaling_config)  # type: ignore[arg-type]  # annotated with the class of before
+        policy = _Gang(self.scaling_config)  # type: ignore[arg-type]  # annotated with an older class
         return super()._initialize_and_run_controller(**{**options, "scaling_policy": policy})
 
     def _create_default_callbacks(self) -> list[RayTrainCallback]:
@@ -45,7 +45,7 @@ class TrainJob(DataParallelTrainer):
 
 
 class _Gang(FixedScalingPolicy):
-    """All workers at once, asked for by their placement group alone."""
+    """Starts all workers at once and requests their resources by placement group only."""
 
     def _send_resource_request(self) -> None: ...
 
@@ -55,12 +55,12 @@ class _Gang(FixedScalingPolicy):
 
 
 class _Reservation(WorkerGroupCallback):
-    """Tells the board which resources a run has reserved."""
+    """Reports to the board which resources a run has reserved."""
 
     def __init__(self, board: Any, run: str) -> None:
         self._board, self._run = board, run
 
     def after_worker_group_start(self, worker_group: Any) -> None:
-        """Called in the controller."""
+        """Report the placement group; called in the controller."""
         handle = worker_group.get_worker_group_state().placement_group_handle
         self._board.reserve.remote(self._run, handle.placement_group)

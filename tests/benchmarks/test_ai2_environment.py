@@ -1,4 +1,4 @@
-"""AI2's package gets an environment that sees what is installed here, but nothing that lies on a PYTHONPATH."""
+"""The environment of AI2's package shares the packages installed here, but ignores PYTHONPATH."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ RUN, CREATE = subprocess.run, venv.create
 WHERE = "import importlib.util as u; print([getattr(u.find_spec(name), 'origin', None) for name in ('numpy', 'ours')])"
 
 
-def test_it_is_made_once_for_the_packages_it_shares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_is_made_once_for_its_shared_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     installed = []
 
     def run(command: list[str], **settings: Any) -> None:
@@ -32,8 +32,8 @@ def test_it_is_made_once_for_the_packages_it_shares(tmp_path: Path, monkeypatch:
 
     (tmp_path / "ours.py").touch()
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    told = RUN([*command, "-c", WHERE], capture_output=True, text=True, check=True).stdout.strip()
-    assert told == str([numpy.__file__, None])
+    printed = RUN([*command, "-c", WHERE], capture_output=True, text=True, check=True).stdout.strip()
+    assert printed == str([numpy.__file__, None])
 
     (Path(command[0]).parents[1] / "made").write_text("/of/another/clone\n")
     ai2_environment.ai2_command()

@@ -1,4 +1,4 @@
-"""What the benchmark of the training step compares does the same work, and what it says follows from what it saw."""
+"""The implementations in the training step benchmark do the same work, and its figures follow from its measurements."""
 
 import json
 import sys
@@ -50,7 +50,7 @@ def test_ours_and_transformers_take_the_same_steps() -> None:
     assert ours["losses"][-1] < ours["losses"][0] - 0.01
 
 
-def test_a_step_holds_what_is_alive_at_its_worst_moment() -> None:
+def test_step_bytes_is_the_peak_of_live_tensors() -> None:
     kept = []
 
     def step(tokens: torch.Tensor, rate: float) -> torch.Tensor:
@@ -64,19 +64,19 @@ def test_a_step_holds_what_is_alive_at_its_worst_moment() -> None:
     assert answer["losses"] == [0.0]
 
 
-def test_the_difference_is_that_of_the_step_that_differs_most() -> None:
+def test_difference_is_that_of_the_worst_step() -> None:
     seen = {"ours": [{"losses": [2.0, 3.0]}, {"losses": [1.0]}], "ai2": [{"losses": [2.0, 4.0]}, {"losses": [1.0]}]}
     assert train_step.difference(seen) == 0.25
 
 
-def test_the_text_begins_anew_where_it_is_short() -> None:
+def test_short_text_is_repeated() -> None:
     all_of_it = train_step.text(1, 1, 400_000)[0, 0]
     period = next(n for n in range(300_000, 400_000) if (all_of_it[n : n + 64] == all_of_it[:64]).all())
     assert train_step.text(110, 4, 4096).shape == (110, 4, 4096)
     assert (train_step.text(2, 1, period) == all_of_it[:period]).all()
 
 
-def test_a_process_that_fails_is_an_error(tmp_path: Path) -> None:
+def test_failed_process_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "spec.json").write_text(json.dumps({"placement": {"device": "cpu", "threads": 1}}))
-    with train_step.Runner("ours", tmp_path) as runner, pytest.raises(RuntimeError, match="ended before its answer"):
+    with train_step.Runner("ours", tmp_path) as runner, pytest.raises(RuntimeError, match="ended before it responded"):
         runner.take(1)

@@ -25,7 +25,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 def test_who_will_see_it_is_said_and_changes_no_id(hub: FakeHub, override: list[str]) -> None:
     plan, profile = read_plan("micro", override), Profile(name="hub", hub={"endpoint": hub.url})
     seen = "public" if override else "private"
-    assert check_target(plan, profile) == f"{REPO} at {hub.url}, to be made {seen}"
+    assert check_target(plan, profile) == f"{REPO} at {hub.url}, to be created {seen}"
     assert plan.id == read_plan("micro", []).id
 
 

@@ -1,4 +1,4 @@
-"""The arithmetic of docs/sizes.md, by its formulas; the page is compared with what these give."""
+"""The formulas of docs/sizes.md, to check the figures on the page."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,7 @@ NODE = 8  # GPUs
 
 @dataclass(frozen=True)
 class Release:
-    """One official release: tokens and batch of stage 1, tokens/s of one H100 where its makers published them."""
+    """One official release: tokens and batch of stage 1, and published tokens/s of one H100, if any."""
 
     model: str
     tokens: float
@@ -32,12 +32,12 @@ RELEASES = [
 
 
 def state(model: ModelConfig) -> float:
-    """Bytes of weights, gradients and two moments, all fp32."""
+    """Return the bytes of weights, gradients and two moments, all fp32."""
     return 16 * model.parameters
 
 
 def working(model: ModelConfig) -> float:
-    """Bytes of one GPU beside its share of the state: sharded weights, blocks recomputed, one sequence at a time."""
+    """Return the bytes on one GPU without its share of the state: sharded weights, recomputed blocks, one sequence."""
     d, kv, h = model.d_model, model.n_kv_heads * model.head_dim, model.hidden_size
     block = 2 * d * d + 2 * d * kv + 3 * d * h
     gathered = 14 * block + 18 * model.padded_vocab_size * d
@@ -47,7 +47,7 @@ def working(model: ModelConfig) -> float:
 
 
 def least_gpus(model: ModelConfig, memory: float) -> int:
-    """The smallest power of two of GPUs with so much memory that hold a run."""
+    """Return the smallest power of two of GPUs with this much memory that can hold a run."""
     gpus = 1
     while state(model) / gpus + working(model) > RESERVE * memory:
         gpus *= 2
@@ -55,12 +55,12 @@ def least_gpus(model: ModelConfig, memory: float) -> int:
 
 
 def host_memory(model: ModelConfig, nodes: int) -> float:
-    """Bytes of one node: system, a copy of its share of a checkpoint on the way out, one export, two evaluations."""
+    """Return the bytes of one node: system, its share of a checkpoint being written, one export, two evaluations."""
     return 64 * GB + 12 * model.parameters / nodes + 3 * 4 * model.parameters
 
 
 def memory_row(release: Release) -> list[str]:
-    """A row of the table of memory."""
+    """Return a row of the memory table."""
     model = preset(release.model)
     cells = [model.parameters / GB, state(model) / GB, working(model) / GB]
     gpus = [str(least_gpus(model, memory * GB)) for memory in (80, 141)]
@@ -68,7 +68,7 @@ def memory_row(release: Release) -> list[str]:
 
 
 def time_row(release: Release) -> list[str]:
-    """A row of the table of time."""
+    """Return a row of the time table."""
     hours = release.tokens / release.rate / 3600
     total = release.nodes * NODE
     seeds = max(n for n in range(1, total + 1) if 3 * n <= total and release.batch % n == 0)
@@ -79,7 +79,7 @@ def time_row(release: Release) -> list[str]:
 
 
 def storage_row(release: Release) -> list[str]:
-    """A row of the table of storage."""
+    """Return a row of the storage table."""
     parameters = preset(release.model).parameters
     steps = release.tokens / (release.batch * SEQUENCE)
     cells = [4 * release.tokens / 1e12, 12 * parameters / GB, 2 * parameters / GB]

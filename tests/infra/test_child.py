@@ -25,7 +25,7 @@ def wait_until(condition: object, message: str) -> None:
         time.sleep(0.02)
 
 
-def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+def test_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     code = (
         "import os, sys, time\n"
@@ -44,11 +44,11 @@ def test_a_child_dies_with_a_parent_that_is_killed(tmp_path: Path) -> None:
     wait_until(lambda: gone(child), "the child outlived its parent")
 
 
-def test_a_child_that_ignores_the_first_signal_is_killed(tmp_path: Path) -> None:
+def test_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "child.log"
     code = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEPER}"
     child = start_child([sys.executable, "-c", code], os.environ, log)
     wait_until(lambda: log.read_text() == "up\n", "the child did not start")
-    assert os.getsid(child.pid) == child.pid, "Ctrl-C in our terminal would reach it"
+    assert os.getsid(child.pid) == child.pid, "otherwise Ctrl-C in our terminal would reach it"
     stop_child(child)
     assert child.returncode == -signal.SIGKILL

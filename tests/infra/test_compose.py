@@ -1,4 +1,4 @@
-"""The compose file is valid, refers to what is there, opens nothing beyond loopback and spells its commands right."""
+"""The compose file is valid, has no dangling references, publishes on loopback only and has valid commands."""
 
 import copy
 import json
@@ -29,7 +29,7 @@ Compose = dict[str, Any]
 
 
 def invalid(compose: Compose) -> list[str]:
-    """What the schema of the Compose Specification says against it."""
+    """Return violations of the schema of the Compose Specification."""
     schema = get_builtin_schema("vendor.compose-spec")
     return [error.message for error in validator_for(schema)(schema).iter_errors(compose)]
 
@@ -41,7 +41,7 @@ def mounted(service: Compose, kind: str) -> dict[str, str]:
 
 
 def dangling(compose: Compose) -> Iterator[str]:
-    """What `docker compose config` would miss: names that stand for nothing, and nothing that stands unused."""
+    """Return what `docker compose config` misses: undefined and unused names."""
     used: dict[str, set[str]] = {"secrets": set(), "configs": set(), "volumes": set(), "networks": {"default"}}
     for name, service in compose["services"].items():
         used["secrets"] |= mounted(service, "secrets").keys()
@@ -66,7 +66,7 @@ def cyclic(compose: Compose) -> bool:
 
 
 def unready(compose: Compose) -> list[str]:
-    """Services that say neither whether they are well nor that they end, or do not wait for what they need."""
+    """Return services without a health check that do not end, or that do not wait for their dependencies."""
     ends = {
         other
         for service in compose["services"].values()
@@ -83,7 +83,7 @@ def unready(compose: Compose) -> list[str]:
 
 
 def open_ports(compose: Compose) -> list[str]:
-    """Ports published on anything but loopback, and services that put themselves on the host's network."""
+    """Return ports published beyond loopback, and services on the host's network."""
     return [
         f"{name}: {port}"
         for name, service in compose["services"].items()
@@ -104,7 +104,7 @@ def unpinned(compose: Compose) -> list[str]:
 
 
 def literal_secrets(compose: Compose) -> Iterator[str]:
-    """Secrets written down: in a variable, in an address, or beside the declaration of a secret."""
+    """Return secrets in plain text: in a variable, in a URL, or next to the declaration of a secret."""
     for name, service in compose["services"].items():
         for variable, value in service.get("environment", {}).items():
             if SECRET.search(variable) and not str(value).startswith("/run/secrets/"):
@@ -114,7 +114,7 @@ def literal_secrets(compose: Compose) -> Iterator[str]:
 
 
 def variables(compose: Compose) -> set[str]:
-    """Every variable a service is given, be it by its environment or by a secret that the entry point reads."""
+    """Return every variable of a service, from its environment or from a secret that the entry point reads."""
     named = {name for service in compose["services"].values() for name in service.get("environment", {})}
     secrets = {target for name in OURS for target in mounted(compose["services"][name], "secrets").values()}
     return named | {name for name in secrets if name[:1].isupper()}
@@ -133,12 +133,12 @@ CHECKS: list[Callable[[Compose], object]] = [
 
 
 def found(compose: Compose) -> list[str]:
-    """Everything that all checks find."""
+    """Return the findings of all checks."""
     results = [check(compose) for check in CHECKS]
     return [str(each) for result in results for each in ([result] if result is True else result or [])]  # type: ignore[attr-defined]
 
 
-def test_nothing_is_found() -> None:
+def test_compose_file_passes_all_checks() -> None:
     assert found(COMPOSE) == []
 
 
@@ -164,7 +164,7 @@ def test_nothing_is_found() -> None:
         ("secrets.ray_token", {"content": "1234"}, "ray_token"),
     ],
 )
-def test_what_is_wrong_is_found(where: str, value: object, message: str) -> None:
+def test_error_in_compose_file_is_found(where: str, value: object, message: str) -> None:
     broken = copy.deepcopy(COMPOSE)
     *path, last = where.split(".")
     at = broken
@@ -177,7 +177,7 @@ def test_what_is_wrong_is_found(where: str, value: object, message: str) -> None
     assert any(message in each for each in found(broken)), found(broken)
 
 
-def test_what_asks_for_no_password_can_be_reached_by_its_gateway_only() -> None:
+def test_services_without_password_are_behind_their_gateway() -> None:
     assert COMPOSE["networks"]["objects"] == {"internal": True}
     assert {name for name, service in SERVICES.items() if "objects" in service.get("networks", [])} == {
         "seaweedfs",
@@ -187,7 +187,7 @@ def test_what_asks_for_no_password_can_be_reached_by_its_gateway_only() -> None:
     assert SERVICES["postgres"]["networks"] == ["storage"]
 
 
-def test_every_server_asks_for_a_password_or_a_token() -> None:
+def test_every_server_requires_password_or_token() -> None:
     assert "PREFECT_SERVER_API_AUTH_STRING" in mounted(SERVICES["prefect"], "secrets").values()
     assert "MLFLOW_AUTH_ADMIN_PASSWORD" in mounted(SERVICES["mlflow"], "secrets").values()
     assert "--app-name=basic-auth" in SERVICES["mlflow"]["command"]
@@ -198,13 +198,13 @@ def test_every_server_asks_for_a_password_or_a_token() -> None:
         assert "ray_token" in mounted(SERVICES[name], "secrets")
 
 
-def test_our_containers_have_no_privileges() -> None:
+def test_own_containers_have_no_privileges() -> None:
     for name in OURS:
         assert SERVICES[name]["cap_drop"] == ["ALL"]
         assert "no-new-privileges:true" in SERVICES[name]["security_opt"]
 
 
-def test_ports_are_those_the_servers_listen_on() -> None:
+def test_published_ports_are_those_of_the_servers() -> None:
     default = {"ray-head": "8265", "s3": "8333"}  # of `ray start --dashboard-port` and `weed s3 -port`
     for name, service in SERVICES.items():
         for port in service.get("ports", []):
@@ -213,8 +213,8 @@ def test_ports_are_those_the_servers_listen_on() -> None:
             assert outside == inside == (default.get(name) or re.findall(r"--port (\d+)", asked)[0])
 
 
-def test_commands_are_understood_by_the_programs_they_call() -> None:
-    """Each is parsed by the program itself, nothing is started."""
+def test_commands_are_parsed_by_their_programs() -> None:
+    """The program itself parses its arguments; nothing is started."""
     from mlflow.cli import cli as mlflow
     from prefect.cli._app import _app as prefect
     from ray.scripts.scripts import cli as ray
@@ -240,7 +240,7 @@ def test_commands_are_understood_by_the_programs_they_call() -> None:
     ]
 
 
-def test_the_profile_names_the_services() -> None:
+def test_profile_names_the_services() -> None:
     worker = SERVICES["worker"]["environment"]
     assert PROFILE.prefect == worker["PREFECT_API_URL"]
     assert PROFILE.mlflow == worker["MLFLOW_TRACKING_URI"]
@@ -257,15 +257,15 @@ def test_the_profile_names_the_services() -> None:
     assert mounted(SERVICES["worker"], "configs") == {"profile": "/etc/olmo/profile.yaml"}
 
 
-def test_workers_have_the_cpus_the_profile_asks_for() -> None:
-    """Three seeds side by side or one run, and a logical CPU for the step beside them (`tasks/workers/pool.py`)."""
+def test_workers_have_the_cpus_of_the_profile() -> None:
+    """Three seeds in parallel or one run, and a logical CPU for a background step (`tasks/workers/pool.py`)."""
     offered = int(re.findall(r"--num-cpus=(\d+)", " ".join(SERVICES["ray-worker"]["command"]))[0])
     single, seeds = PROFILE.training.single, PROFILE.training.seeds
     assert offered == max(single.count * single.cpus, 3 * seeds.count * seeds.cpus) + 1
     assert all("--num-cpus=0" in " ".join(SERVICES[name]["command"]) for name in ("ray-head", "worker"))
 
 
-def test_secrets_are_made_for_the_compose_file(tmp_path: Path) -> None:
+def test_secrets_match_the_compose_file(tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     assert make_secrets(folder) == sorted(Path(each["file"]).name for each in COMPOSE["secrets"].values())
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -276,7 +276,7 @@ def test_secrets_are_made_for_the_compose_file(tmp_path: Path) -> None:
     assert f"= {keys['secretKey']}\n" in (folder / "aws_credentials").read_text()
 
 
-def test_secrets_are_new_each_time_and_never_overwritten(tmp_path: Path) -> None:
+def test_secrets_are_random_and_never_overwritten(tmp_path: Path) -> None:
     make_secrets(tmp_path / "one")
     make_secrets(tmp_path / "two")
     for path in (tmp_path / "one").iterdir():

@@ -1,4 +1,4 @@
-"""What a process that uses the servers of `olmo up` has in its environment."""
+"""The environment of a process that uses the servers of `olmo up`."""
 
 import os
 from pathlib import Path
@@ -25,14 +25,14 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", {**os.environ, **OTHERS, "OLMO_HOME": str(tmp_path)})
 
 
-def test_servers_of_our_own_take_the_place_of_others() -> None:
+def test_own_servers_replace_settings_for_others() -> None:
     found = connected(Profile(name="test"))
     assert (found.prefect, found.ray.address) == ("http://127.0.0.1:4200/api", "127.0.0.1:6379")
     assert [name for name, value in os.environ.items() if value == "other"] == []
     assert os.environ["PREFECT_API_URL"] == found.prefect
 
 
-def test_for_a_server_of_the_profile_the_environment_stays() -> None:
+def test_environment_stays_for_servers_in_the_profile() -> None:
     away = {"prefect": "https://p.org/api", "mlflow": "https://m.org", "ray": {"address": "head:6379"}}
     found = connected(Profile.model_validate({"name": "test", **away}))
     assert (found.prefect, found.mlflow, found.ray.address) == (away["prefect"], away["mlflow"], "head:6379")

@@ -1,4 +1,4 @@
-"""The container file passes the linter, pins what it takes, runs without root and holds no secret."""
+"""The container file passes the linter, pins its dependencies, runs without root and contains no secret."""
 
 import re
 import shlex
@@ -17,7 +17,7 @@ HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def instructions(text: str) -> list[tuple[str, str]]:
-    """Return (instruction, arguments) in order, continued lines joined, comments left out."""
+    """Return (instruction, arguments) in order, with continued lines joined and without comments."""
     lines = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
     joined = re.sub(r"\\\n\s*", "", lines)
     return [(line.partition(" ")[0], line.partition(" ")[2].strip()) for line in joined.splitlines() if line]
@@ -35,7 +35,7 @@ def linted(text: str) -> str:
     return run.stdout
 
 
-def test_the_linter_finds_nothing() -> None:
+def test_linter_passes() -> None:
     assert linted(TEXT) == ""
 
 
@@ -49,19 +49,19 @@ def test_the_linter_finds_nothing() -> None:
         ('"uv==${UV}"', "uv", "DL3013"),
     ],
 )
-def test_the_linter_finds_what_is_wrong(right: str, wrong: str, rule: str) -> None:
+def test_linter_finds_errors(right: str, wrong: str, rule: str) -> None:
     assert right in TEXT
     assert rule in linted(TEXT.replace(right, wrong))
 
 
-def test_it_runs_as_a_user_by_number() -> None:
-    """Kubernetes can only tell that a user is not root (`runAsNonRoot`) where the image names it by its number."""
+def test_image_runs_as_numeric_user() -> None:
+    """Kubernetes can only verify `runAsNonRoot` if the image names its user by number."""
     last = [rest for name, rest in instructions(TEXT) if name == "USER"][-1]
     assert re.fullmatch(r"[1-9]\d+:[1-9]\d+", last)
     assert f"--uid {last.partition(':')[0]} " in TEXT
 
 
-def test_every_stage_starts_from_a_pinned_image() -> None:
+def test_every_stage_uses_a_pinned_image() -> None:
     pins = dict(rest.split("=") for name, rest in instructions(TEXT) if name == "ARG")
     bases = [
         re.sub(r"\$\{(\w+)\}", lambda match: pins[match[1]], rest)
@@ -72,12 +72,12 @@ def test_every_stage_starts_from_a_pinned_image() -> None:
     assert all(re.match(r"python:3\.11\.\d+-slim-bookworm\b", base) for base in bases)
 
 
-def test_uv_is_the_one_of_the_makefile() -> None:
+def test_uv_version_equals_that_of_makefile() -> None:
     (version,) = re.findall(r"^UV := (\S+)$", (ROOT / "Makefile").read_text(), flags=re.M)
     assert ("ARG", f"UV={version}") in instructions(TEXT)
 
 
-def test_dependencies_come_from_the_project_with_the_versions_of_the_lock_file() -> None:
+def test_dependencies_have_the_locked_versions() -> None:
     (install,) = [rest for name, rest in instructions(TEXT) if name == "RUN" and "--torch-backend" in rest]
     assert "--requirements pyproject.toml --constraints requirements.lock" in install
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
@@ -85,8 +85,8 @@ def test_dependencies_come_from_the_project_with_the_versions_of_the_lock_file()
     assert [each for each in wanted if re.split(r"[<>=[]", each)[0].lower().replace("_", "-") not in pinned] == []
 
 
-def test_what_is_copied_is_there_and_gets_through_the_ignore_file() -> None:
-    """An ignore file that begins with `*` lets through what is named after `!`, and nothing a release must not hold."""
+def test_copied_files_exist_and_are_not_ignored() -> None:
+    """An ignore file that begins with `*` passes only the paths after `!`, and none that an image must not contain."""
     lines = [line for line in FILE.with_name(f"{FILE.name}.dockerignore").read_text().splitlines() if line[:1] != "#"]
     assert lines[0] == "*"
     allowed = {line[1:] for line in lines if line.startswith("!")}
@@ -97,7 +97,7 @@ def test_what_is_copied_is_there_and_gets_through_the_ignore_file() -> None:
     assert "infra/compose/secrets" in lines
 
 
-def test_its_variables_are_known_and_none_is_a_secret() -> None:
+def test_variables_are_known_and_not_secret() -> None:
     assert unknown(variables(TEXT)) == []
     assert [name for name in variables(TEXT) if re.search("SECRET|TOKEN|PASSWORD|KEY", name)] == []
     assert unknown(["OLMO_HOUSE", "RAY_AUTH_MOOD", "PREFECT_HOUSE", "NOBODYS"]) == [
@@ -109,7 +109,7 @@ def test_its_variables_are_known_and_none_is_a_secret() -> None:
 
 
 def entered(secrets: Path, tmp_path: Path, *command: str) -> subprocess.CompletedProcess[str]:
-    """Run a command through the entry point, with `secrets` in place of the folder of a container."""
+    """Run a command through the entry point, with `secrets` instead of the folder of a container."""
     text = (FOLDER / "entrypoint.sh").read_text()
     assert text.count("/run/secrets/") == 1
     script = tmp_path / "entrypoint.sh"
@@ -119,7 +119,7 @@ def entered(secrets: Path, tmp_path: Path, *command: str) -> subprocess.Complete
     )
 
 
-def test_secrets_named_as_variables_become_variables(tmp_path: Path) -> None:
+def test_secret_files_become_variables(tmp_path: Path) -> None:
     secrets = tmp_path / "secrets"
     secrets.mkdir()
     (secrets / "PGPASSWORD").write_text("one $(two) 'three'\n")
@@ -129,7 +129,7 @@ def test_secrets_named_as_variables_become_variables(tmp_path: Path) -> None:
     assert "stays a file" not in run.stdout + run.stderr
 
 
-def test_the_command_is_run_with_its_arguments_and_code(tmp_path: Path) -> None:
+def test_command_keeps_its_arguments_and_exit_code(tmp_path: Path) -> None:
     assert entered(tmp_path / "none", tmp_path, "printf", "%s.", "a b", "c").stdout == "a b.c."
     assert entered(tmp_path / "none", tmp_path, "sh", "-c", "exit 7").returncode == 7
     assert (FOLDER / "entrypoint.sh").stat().st_mode & 0o111

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.environment import forget, loopback_directly, without_files_of_prefect
+from infra.environment import bypass_proxy_on_loopback, unset, without_files_of_prefect
 
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
@@ -26,24 +26,24 @@ def clean(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"http_proxy": "http://p:9", "no_proxy": "*"}, "*"),
     ],
 )
-def test_loopback_goes_through_no_proxy(given: dict[str, str], value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_bypasses_proxies(given: dict[str, str], value: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, text in given.items():
         monkeypatch.setenv(name, text)
-    loopback_directly()
+    bypass_proxy_on_loopback()
     assert os.environ["no_proxy"] == os.environ["NO_PROXY"] == value
     assert urllib.request.proxy_bypass("127.0.0.1") and urllib.request.proxy_bypass("localhost")
     assert value == "*" or not urllib.request.proxy_bypass("huggingface.co")
 
 
-def test_without_proxies_nothing_is_set() -> None:
-    loopback_directly()
+def test_no_proxy_is_not_set_without_proxies() -> None:
+    bypass_proxy_on_loopback()
     assert "no_proxy" not in os.environ
 
 
-def test_a_run_keeps_what_prefect_starts_it_with(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_keeps_variables_of_a_prefect_run(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PREFECT_API_KEY", "PREFECT__FLOW_RUN_ID", "PATH_OF_PREFECT_"):
         monkeypatch.setenv(name, "x")
-    forget("PREFECT_")
+    unset("PREFECT_")
     assert "PREFECT_API_KEY" not in os.environ
     assert {"PREFECT__FLOW_RUN_ID", "PATH_OF_PREFECT_"} <= os.environ.keys()
 
@@ -56,7 +56,7 @@ def test_a_run_keeps_what_prefect_starts_it_with(monkeypatch: pytest.MonkeyPatch
         ("pyproject.toml", "[tool.prefect.results]\npersist_by_default = true\n"),
     ],
 )
-def test_settings_in_the_users_folder_stay_there(
+def test_prefect_settings_in_user_folder_are_ignored(
     name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from prefect.settings import Settings

@@ -1,4 +1,4 @@
-"""The manifests are what Kubernetes and KubeRay take, fit each other, and hold no secret."""
+"""The manifests are valid for Kubernetes and KubeRay, consistent with each other, and contain no secret."""
 
 import copy
 import re
@@ -42,7 +42,7 @@ def templates(manifests: dict[str, Manifest]) -> dict[str, Manifest]:
 
 
 def invalid(manifests: dict[str, Manifest]) -> Iterator[str]:
-    """What the schemas say against the manifests and the pods in them; a field they do not know counts."""
+    """Return violations of the schemas by the manifests and their pods, including unknown fields."""
     for manifest in manifests.values():
         if manifest["kind"] in SCHEMAS:
             validator = Draft202012Validator(SCHEMAS[manifest["kind"]])
@@ -61,7 +61,7 @@ def refused(manifest: Manifest) -> Iterator[str]:
 
 
 def careless(manifests: dict[str, Manifest]) -> Iterator[str]:
-    """What the schemas allow and we do not: loose images, privileges, secrets written down, volumes not there."""
+    """Return what the schemas allow and we do not: unpinned images, privileges, plain-text secrets, missing volumes."""
     for name, template in templates(manifests).items():
         spec = template["spec"]
         security = spec.get("securityContext", {})
@@ -112,7 +112,7 @@ def divides(workers: int, batches: set[int]) -> bool:
 
 
 def misfits(manifests: dict[str, Manifest]) -> Iterator[str]:
-    """Where the manifests, the profile in them and the lock file say different things."""
+    """Return disagreements between the manifests, the profile in them and the lock file."""
     cluster, training = manifests["RayCluster"]["spec"], profile(manifests).training
     if cluster["rayVersion"] != LOCKED["ray"]:
         yield f"rayVersion {cluster['rayVersion']}"
@@ -136,7 +136,7 @@ def misfits(manifests: dict[str, Manifest]) -> Iterator[str]:
     for spec in (training.single, training.seeds):
         if spec.placement.device != "cuda" or gpus % spec.gpus:
             yield f"{spec} does not go onto nodes of {gpus} GPUs"
-        # One logical CPU more than training takes: `tasks/workers/pool.py` asks for it for every other step.
+        # One logical CPU more than training uses: `tasks/workers/pool.py` requests it for every other step.
         if int(limits["cpu"]) < gpus / spec.gpus * spec.cpus + 1:
             yield f"cpu {limits['cpu']}"
     selected = manifests["RayJob"]["spec"].get("clusterSelector", {}).get("ray.io/cluster")
@@ -149,7 +149,7 @@ def found(manifests: dict[str, Manifest]) -> list[str]:
     return [*invalid(manifests), *careless(manifests), *misfits(manifests)]
 
 
-def test_nothing_is_found() -> None:
+def test_manifests_pass_all_checks() -> None:
     assert found(MANIFESTS) == []
 
 
@@ -187,7 +187,7 @@ GPU = "RayCluster.spec.workerGroupSpecs.0"
         ("RayJob.spec.entrypoint", "olmo run tiny --profile /etc/olmo/cluster.yaml", "single: 16 workers"),
     ],
 )
-def test_what_is_wrong_is_found(where: str, value: object, message: str) -> None:
+def test_error_in_manifest_is_found(where: str, value: object, message: str) -> None:
     broken = copy.deepcopy(MANIFESTS)
     at: Any = broken
     *path, last = re.sub(r"ray\.io/cluster$", "ray%io/cluster", where).split(".")
@@ -201,8 +201,8 @@ def test_what_is_wrong_is_found(where: str, value: object, message: str) -> None
     assert any(message in each for each in found(broken)), found(broken)
 
 
-def test_the_job_runs_a_recipe_there_is_with_the_profile_that_is_mounted() -> None:
-    """Its entry point is the command, spelt as the command understands it."""
+def test_job_runs_existing_recipe_with_mounted_profile() -> None:
+    """The entry point is a valid `olmo` command."""
     words = MANIFESTS["RayJob"]["spec"]["entrypoint"].split()
     assert words[:2] == ["olmo", "run"] and words[3] == "--profile"
     load_recipe(recipe(MANIFESTS))
@@ -217,8 +217,8 @@ def test_the_job_runs_a_recipe_there_is_with_the_profile_that_is_mounted() -> No
     assert volume["configMap"]["name"] == MANIFESTS["ConfigMap"]["metadata"]["name"]
 
 
-def test_the_profile_keeps_everything_off_the_nodes() -> None:
-    """Pods come and go; what a release has made has to be elsewhere."""
+def test_profile_stores_everything_off_the_nodes() -> None:
+    """Pods are short-lived, so everything that a release makes must be stored elsewhere."""
     loaded = profile(MANIFESTS)
     assert loaded.store_root.startswith("s3://")
     assert loaded.ray.address == "auto"

@@ -1,4 +1,4 @@
-"""What is kept of a machine: measured once for a shape, and again for another torch."""
+"""A machine is measured once for each shape of model, and again for another torch."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,14 @@ from olmo_core.recipe.recipe import Recipe, load_recipe
 
 
 class Rates:
-    """Stands for the process that measures; counts how often it is asked, and for what."""
+    """Replaces the process that measures, and records its calls."""
 
     def __init__(self) -> None:
-        self.asked: list[dict[str, Any]] = []
+        self.calls: list[dict[str, Any]] = []
 
-    def __call__(self, asked: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(asked)
-        rates = {name: 1e9 * (number + 1) for number, name in enumerate(asked["precisions"])}
+    def __call__(self, products: dict[str, Any]) -> dict[str, Any]:
+        self.calls.append(products)
+        rates = {name: 1e9 * (number + 1) for number, name in enumerate(products["precisions"])}
         return {"rates": rates, "plain_seconds": 2 * REFERENCE_SECONDS}
 
 
@@ -35,46 +35,44 @@ def recipe() -> Recipe:
     return load_recipe("micro")
 
 
-def test_a_machine_is_measured_once(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+def test_machine_is_measured_once(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
     assert known_machine(recipe, tmp_path) is None
     first = measured_machine(recipe, tmp_path)
     assert first is not None and (first.rates, first.pace) == ({"bf16": 1e9, "fp32": 2e9}, 2.0)
     assert measured_machine(recipe, tmp_path) == known_machine(recipe, tmp_path) == first
-    assert len(rates.asked) == 1
-    assert (rates.asked[0]["rows"], rates.asked[0]["model"]["d_model"]) == (8 * 64, 64)
+    assert len(rates.calls) == 1
+    assert (rates.calls[0]["rows"], rates.calls[0]["model"]["d_model"]) == (8 * 64, 64)
 
 
-def test_another_shape_and_another_torch_are_measured_beside_it(
+def test_other_shape_and_other_torch_are_measured_too(
     rates: Rates, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured_machine(recipe, tmp_path)
     measured_machine(load_recipe("micro", ["--model.d_model=128"]), tmp_path)
     monkeypatch.setattr(machine, "version", lambda _: "9.9")
     measured_machine(recipe, tmp_path)
-    assert len(rates.asked) == 3
+    assert len(rates.calls) == 3
     monkeypatch.undo()
     assert known_machine(recipe, tmp_path) is not None
 
 
-def test_a_damaged_file_is_measured_again(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+def test_damaged_file_is_measured_again(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
     for text in ("{", "[]", '{"x": 1}'):
         (tmp_path / FILE).write_text(text)
         assert measured_machine(recipe, tmp_path) is not None
         assert known_machine(recipe, tmp_path) is not None
-    assert len(rates.asked) == 3
+    assert len(rates.calls) == 3
 
 
-def test_a_home_that_cannot_be_written_keeps_nothing(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
+def test_measurement_works_without_a_writable_home(rates: Rates, recipe: Recipe, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for home, measured in ((tmp_path / "new", 1), (tmp_path / "file" / "home", 1 + 2)):
         for _ in range(2):
             assert measured_machine(recipe, home) is not None
-        assert len(rates.asked) == measured
+        assert len(rates.calls) == measured
 
 
-def test_a_machine_that_cannot_be_measured_is_not_known(
-    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unmeasurable_machine_is_unknown(recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine.sys, "executable", "/bin/false")
     assert measured_machine(recipe, tmp_path) is None
     assert list(tmp_path.iterdir()) == []

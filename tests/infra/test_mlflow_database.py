@@ -1,4 +1,4 @@
-"""A database whose migration is cut short is never seen under its name."""
+"""A database whose migration was interrupted never has its final name."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from infra.mlflow_database import make_database
 
 
 class Migration:
-    """Stands for MLflow's client: writes as its first call does, in two halves."""
+    """Replaces MLflow's client: writes the database in two halves, as its first call does."""
 
     cut = False
 
@@ -18,14 +18,14 @@ class Migration:
         self.path = Path(tracking_uri.removeprefix("sqlite:///"))
 
     def search_experiments(self, **_: Any) -> None:
-        assert not self.path.exists(), "what an earlier migration left is no beginning"
+        assert not self.path.exists(), "leftovers of an earlier migration are removed"
         self.path.write_text("half")
         if Migration.cut:
             raise KeyboardInterrupt
         self.path.write_text("whole")
 
 
-def test_a_migration_that_was_cut_short_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_migration_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mlflow, "MlflowClient", Migration)
     database, uri = tmp_path / "home" / "mlflow.db", f"sqlite:///{tmp_path}/home/mlflow.db"
     monkeypatch.setattr(Migration, "cut", True)

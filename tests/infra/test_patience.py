@@ -1,4 +1,4 @@
-"""Waits, by a clock that the test turns."""
+"""Waits, with a clock that the test advances."""
 
 import os
 from pathlib import Path
@@ -14,7 +14,7 @@ class Clock:
         return self.now
 
 
-def test_what_works_is_waited_for_however_long_it_takes() -> None:
+def test_wait_lasts_while_there_is_progress() -> None:
     clock, shown = Clock(), list[str]()
     patience = Patience(shown.append, clock)
     for minute in range(600):
@@ -25,7 +25,7 @@ def test_what_works_is_waited_for_however_long_it_takes() -> None:
     assert patience.lasts("a slow machine", lambda: "done"), "that was progress"
 
 
-def test_what_stands_still_is_given_up() -> None:
+def test_wait_ends_without_progress() -> None:
     clock = Clock()
     patience = Patience(lambda _: None, clock)
     assert patience.lasts("a server", lambda: "the same")
@@ -35,7 +35,7 @@ def test_what_stands_still_is_given_up() -> None:
     assert not patience.lasts("a server", lambda: "the same")
 
 
-def test_a_log_gets_a_line_now_and_then_and_none_of_a_short_wait() -> None:
+def test_log_gets_a_line_every_few_seconds() -> None:
     clock, written = Clock(), list[str]()
     lines = Lines(written.append, clock)
     for second in range(int(3 * LINE_SECONDS) + 1):
@@ -44,7 +44,7 @@ def test_a_log_gets_a_line_now_and_then_and_none_of_a_short_wait() -> None:
     assert written == ["5 s", "10 s", "15 s"]
 
 
-def test_work_is_seen_in_the_log_and_in_the_time_of_the_processor(tmp_path: Path) -> None:
+def test_work_is_measured_by_log_and_cpu_time(tmp_path: Path) -> None:
     log = tmp_path / "log"
     before = work_of(os.getpid(), log)
     log.write_text("a line")

@@ -1,4 +1,4 @@
-"""The settings under which a server of our own starts, whatever the user's shell and folder say."""
+"""The settings of our own Prefect server, which do not depend on the user's shell and folder."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -21,13 +21,13 @@ OTHER = "sqlite+aiosqlite:////other/prefect.db"
         {"PREFECT_API_DATABASE_CONNECTION_URL": OTHER},
         {"PREFECT_SERVER_DATABASE_DRIVER": "postgresql+asyncpg", "PREFECT_SERVER_DATABASE_HOST": "other"},
         {"PREFECT_SERVER_API_AUTH_STRING": "a:b", "PREFECT_API_KEY": "k"},
-        {"PREFECT_PROFILES_PATH": "profiles.toml", "PREFECT_PROFILE": "mine"},
+        {"PREFECT_PROFILES_PATH": "profiles.toml", "PREFECT_PROFILE": "own"},
         {"UVICORN_WORKERS": "4"},
     ],
     ids=lambda variables: next(iter(variables)),
 )
 @pytest.mark.parametrize("in_a_file", [False, True])
-def test_it_keeps_to_its_home_and_asks_for_no_password(
+def test_server_stays_in_its_home_without_password(
     variables: Mapping[str, str], in_a_file: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, home, started = tmp_path / "user", tmp_path / "home", []
@@ -39,7 +39,7 @@ def test_it_keeps_to_its_home_and_asks_for_no_password(
     else:
         os.environ.update(variables)
     settings = f'PREFECT_SERVER_API_AUTH_STRING = "a:b"\nPREFECT_SERVER_DATABASE_CONNECTION_URL = "{OTHER}"\n'
-    Path("profiles.toml").write_text(f'active = "mine"\n[profiles.mine]\n{settings}')
+    Path("profiles.toml").write_text(f'active = "own"\n[profiles.own]\n{settings}')
     Path("prefect.toml").write_text(f'[server.database]\nconnection_url = "{OTHER}"\n')
     Path("pyproject.toml").write_text('[tool.prefect.server.api]\nauth_string = "a:b"\n')
 

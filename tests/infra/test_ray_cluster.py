@@ -1,4 +1,4 @@
-"""How a cluster is started and joined, with Ray's own calls replaced."""
+"""Starting and joining a cluster, with Ray's own calls replaced."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ from infra.ray_cluster import SOCKET_BYTES, Cluster
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The arguments and the environment of every call of `ray.init`."""
+    """Return a list that records the arguments and the environment of every call of `ray.init`."""
     calls: list[dict[str, Any]] = []
 
     def init(**arguments: Any) -> None:
@@ -37,17 +37,19 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(
     "name", ["RAY_ADDRESS", "RAY_NAMESPACE", "RAY_REDIS_ADDRESS", "RAY_AUTH_MODE", "RAY_JOB_CONFIG_JSON_ENV_VAR"]
 )
-def test_a_cluster_of_our_own_is_no_others(name: str, calls: list[dict[str, Any]]) -> None:
+def test_own_cluster_ignores_settings_for_others(name: str, calls: list[dict[str, Any]]) -> None:
     os.environ.update({name: "other", "RAY_worker_niceness": "7"})
     Cluster(None, 2).stop()
     ((call),) = calls
     assert name not in call["environment"]
-    assert call["environment"]["RAY_worker_niceness"] == "7", "what tunes any cluster is the user's"
-    assert call["environment"]["RAY_ENABLE_AUTO_CONNECT"] == "0", "no second one begins when this one has ended"
+    assert call["environment"]["RAY_worker_niceness"] == "7", "the user may tune any cluster"
+    assert call["environment"]["RAY_ENABLE_AUTO_CONNECT"] == "0", "no second one starts after this one ended"
     assert "address" not in call and call["include_dashboard"] is False, "nobody looks at it"
 
 
-def test_a_long_tmpdir_starts_too(calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_starts_with_a_long_tmpdir(
+    calls: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep = tmp_path / "slurm_jobdir" / "1355700" / "tmp.t0016"
     deep.mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
@@ -59,15 +61,15 @@ def test_a_long_tmpdir_starts_too(calls: list[dict[str, Any]], tmp_path: Path, m
 
 
 @pytest.mark.parametrize("address", [None, "auto"])
-def test_a_driver_keeps_its_handler_of_sigterm(
+def test_driver_keeps_its_sigterm_handler(
     address: str | None, calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray's own would abort a release that saves for longer than three seconds."""
+    """Ray's own handler would abort a release that saves for more than three seconds."""
     taken, init, before = list[int](), ray.init, signal.getsignal(signal.SIGTERM)
 
     def init_in_cpp(**arguments: Any) -> None:
         init(**arguments)
-        ctypes.CDLL(None).signal(signal.SIGTERM, int(signal.SIG_IGN))  # Python does not hear of it
+        ctypes.CDLL(None).signal(signal.SIGTERM, int(signal.SIG_IGN))  # unknown to Python
 
     monkeypatch.setattr(ray, "init", init_in_cpp)
     signal.signal(signal.SIGTERM, lambda number, _: taken.append(number))
@@ -81,7 +83,7 @@ def test_a_driver_keeps_its_handler_of_sigterm(
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_cluster_that_is_down_is_waited_for(
+def test_cluster_that_is_down_is_waited_for(
     calls: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -100,4 +102,6 @@ def test_a_cluster_that_is_down_is_waited_for(
         Cluster(f"127.0.0.1:{port}", None)
     assert len(tries) == 3
     assert f"waiting for the Ray cluster at 127.0.0.1:{port} (refused)" in caplog.text
-    assert calls[0]["environment"]["RAY_AUTH_MODE"] == "token", "a cluster by address has its secrets there"
+    assert calls[0]["environment"]["RAY_AUTH_MODE"] == "token", (
+        "the environment holds the secrets of a cluster by address"
+    )

@@ -1,4 +1,4 @@
-"""Databases of other versions of Prefect and MLflow, told before anything starts."""
+"""Databases of other versions of Prefect and MLflow are found before anything starts."""
 
 import sqlite3
 from contextlib import closing
@@ -30,35 +30,35 @@ def write(database: Database, schema: str) -> None:
         connection.execute("insert into alembic_version values (?)", (schema,))
 
 
-def test_none_yet_is_fine(database: Database) -> None:
+def test_missing_database_is_accepted(database: Database) -> None:
     assert database.check() == ""
     assert not database.path.exists()
 
 
-def test_one_in_which_nothing_was_written_yet_is_fine(database: Database) -> None:
+def test_empty_database_is_accepted(database: Database) -> None:
     database.path.touch()
     assert database.check() == ""
 
 
-def test_the_installed_one_is_fine(database: Database) -> None:
+def test_installed_schema_is_accepted(database: Database) -> None:
     _, latest = schemas(database.schema.package, database.schema.migrations)
     write(database, latest)
     assert database.check() == f"schema {latest} of {database.schema.package}"
 
 
-def test_a_newer_one_is_refused_with_the_remedy(database: Database) -> None:
+def test_newer_schema_is_refused_with_the_remedy(database: Database) -> None:
     write(database, NEWER)
     with pytest.raises(SchemaError) as error:
         database.check()
     seen, remedy = error.value.args
     assert (
         f"{database.path} has schema {NEWER}, which {database.schema.package} " in seen
-        and "a newer one wrote it" in seen
+        and "a newer version wrote it" in seen
     )
     assert remedy.startswith(f"install that version of {database.schema.package}, or move the file away")
 
 
-def test_an_older_one_is_migrated_by_prefect_and_by_a_command_for_mlflow(database: Database) -> None:
+def test_older_schema_needs_a_command_for_mlflow_only(database: Database) -> None:
     write(database, OLD[database.schema.package])
     if not database.schema.upgrade:
         assert OLD["prefect"] in database.check()
@@ -68,27 +68,27 @@ def test_an_older_one_is_migrated_by_prefect_and_by_a_command_for_mlflow(databas
         assert error.value.args[1] == f"mlflow db upgrade sqlite:///{database.path}"
 
 
-def test_what_is_no_database_is_told(database: Database) -> None:
+def test_file_that_is_no_database_is_refused(database: Database) -> None:
     database.path.write_bytes(b"no database at all, but bytes")
     with pytest.raises(SchemaError) as error:
         database.check()
     assert str(database.path) in error.value.args[0] and "move it away" in error.value.args[1]
 
 
-def test_a_release_looks_before_it_starts(database: Database, tmp_path: Path) -> None:
+def test_release_checks_schema_before_it_starts(database: Database, tmp_path: Path) -> None:
     write(database, NEWER)
     (found,) = before_a_release(Profile(name="test", home=tmp_path))
     assert not found.fine and NEWER in found.seen
 
 
-def test_servers_do_not_start_on_it(database: Database, tmp_path: Path) -> None:
+def test_servers_do_not_start_with_newer_schema(database: Database, tmp_path: Path) -> None:
     write(database, NEWER)
     with pytest.raises(ServiceError, match=f"has schema {NEWER}, .*; install that version of"):
         bring_up(Profile(name="test", home=tmp_path), "laptop", ["micro"], lambda _name, _seconds: None)
     assert not (tmp_path / "services" / "supervisord.conf").exists()
 
 
-def test_the_latest_schema_is_the_one_alembic_finds() -> None:
+def test_latest_schema_equals_that_of_alembic() -> None:
     from alembic.script import ScriptDirectory
     from mlflow.store.db import utils
 
@@ -96,6 +96,6 @@ def test_the_latest_schema_is_the_one_alembic_finds() -> None:
     assert schemas("mlflow", MLFLOW.migrations)[1] == ScriptDirectory(str(folder)).get_current_head()
 
 
-def test_prefect_keeps_one_schema_for_each_kind_of_database() -> None:
+def test_prefect_schemas_differ_by_database() -> None:
     sqlite, postgres = (schemas(each.package, each.migrations) for each in (PREFECT_SQLITE, PREFECT_POSTGRES))
     assert sqlite[1] not in postgres[0] and postgres[1] not in sqlite[0]

@@ -12,7 +12,7 @@ def mode(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
 
 
-def test_tokens_are_long_different_kept_and_private(tmp_path: Path) -> None:
+def test_tokens_are_long_distinct_stored_and_private(tmp_path: Path) -> None:
     first = tokens(tmp_path / "tokens")
     names = sorted(path.name for path in (tmp_path / "tokens").iterdir())
     assert names == ["mlflow", "mlflow_cookies", "postgres", "prefect", "ray"]
@@ -24,12 +24,12 @@ def test_tokens_are_long_different_kept_and_private(tmp_path: Path) -> None:
     assert [again[name] for name in names] == [first[name] for name in names]
 
 
-def test_no_token_is_in_a_representation(tmp_path: Path) -> None:
+def test_repr_contains_no_token(tmp_path: Path) -> None:
     made = tokens(tmp_path)
     assert made["prefect"] not in repr(made)
 
 
-def test_a_private_file_is_replaced_whole_and_stays_private(tmp_path: Path) -> None:
+def test_private_file_is_replaced_and_stays_private(tmp_path: Path) -> None:
     path = tmp_path / "environment"
     path.write_text("everyone may read this")
     write_private(path, "new")
@@ -42,7 +42,7 @@ def test_a_private_file_is_replaced_whole_and_stays_private(tmp_path: Path) -> N
         st.from_regex(r"OLMO_[A-Z]{1,8}", fullmatch=True), st.text("abc $`'\"\\!*", max_size=12), max_size=4
     )
 )
-def test_a_shell_reads_back_what_is_exported(environment: dict[str, str]) -> None:
+def test_shell_reads_back_exported_variables(environment: dict[str, str]) -> None:
     printed = "".join(f'printf "%s\\0" "${name}"\n' for name in sorted(environment))
     done = subprocess.run(["sh", "-euc", as_exports(environment) + printed], capture_output=True, check=True)
     assert done.stdout.decode().split("\0")[:-1] == [environment[name] for name in sorted(environment)]

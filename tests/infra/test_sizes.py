@@ -1,4 +1,4 @@
-"""The page of sizes says what its formulas give, and these agree with what is published of the models."""
+"""The tables in docs/sizes.md equal the results of its formulas, which agree with published figures."""
 
 import re
 from pathlib import Path
@@ -16,11 +16,11 @@ ROWS = [
 ]
 
 
-def test_the_tables_are_what_the_formulas_give() -> None:
+def test_tables_equal_the_formulas() -> None:
     assert [row(release) for row in (memory_row, time_row, storage_row) for release in RELEASES] == ROWS
 
 
-def test_the_profile_of_the_page_has_the_workers_of_its_table(tmp_path: Path) -> None:
+def test_profile_on_page_has_the_workers_of_its_table(tmp_path: Path) -> None:
     (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, flags=re.S)
     (tmp_path / "page.yaml").write_text(text)
     training = load_profile(str(tmp_path / "page.yaml")).training
@@ -31,12 +31,12 @@ def test_the_profile_of_the_page_has_the_workers_of_its_table(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("release", "steps"), zip(RELEASES, (1_907_359, 928_646, 596_057, 721_901), strict=True))
-def test_tokens_are_those_of_the_published_last_steps(release: object, steps: int) -> None:
+def test_tokens_equal_the_published_last_steps(release: object, steps: int) -> None:
     """Steps of stage 1, from the names of the revisions on the Hub."""
     assert float(storage_row(release)[4]) == pytest.approx(steps / 1000, abs=1)  # type: ignore[arg-type]
 
 
-def test_more_of_anything_never_needs_fewer_gpus() -> None:
+def test_larger_runs_never_need_fewer_gpus() -> None:
     models = [preset(release.model) for release in RELEASES]
     for memory in (80 * GB, 141 * GB):
         assert [least_gpus(model, memory) for model in models] == sorted(least_gpus(model, memory) for model in models)
@@ -47,5 +47,5 @@ def test_more_of_anything_never_needs_fewer_gpus() -> None:
         assert least_gpus(model, 141 * GB) <= gpus
 
 
-def test_only_the_smallest_fits_whole_into_one_gpu() -> None:
+def test_only_the_smallest_fits_into_one_gpu() -> None:
     assert [release.model for release in RELEASES if least_gpus(preset(release.model), 141 * GB) == 1] == ["olmo2-1b"]

@@ -39,12 +39,12 @@ def start(group: Group, *programs: Program) -> None:
         group.launch(program.name)
 
 
-def test_a_group_that_was_never_started_has_no_states(group: Group) -> None:
+def test_group_never_started_has_no_states(group: Group) -> None:
     assert not group.running
     assert group.states() == {}
 
 
-def test_programs_run_with_their_environment_and_end_with_the_group(group: Group) -> None:
+def test_programs_get_environment_and_end_with_group(group: Group) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "100 %, \"quoted\" and 'so'"}))
     wait_until(lambda: group.states()["one"].name == "RUNNING")
     wait_until(lambda: "here is 100 %, \"quoted\" and 'so'" in group.log("one").read_text())
@@ -55,8 +55,8 @@ def test_programs_run_with_their_environment_and_end_with_the_group(group: Group
     wait_until(lambda: not process.is_running())
 
 
-def test_a_program_ends_by_the_signal_it_asks_for(group: Group) -> None:
-    """As PostgreSQL does: it waits at SIGTERM, and is done at SIGINT."""
+def test_program_ends_by_its_own_signal(group: Group) -> None:
+    """Like PostgreSQL, which waits after SIGTERM and ends after SIGINT."""
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
     start(group, Program("one", [sys.executable, "-c", code], signal="INT"))
     wait_until(lambda: "up" in group.log("one").read_text() if group.log("one").exists() else False)
@@ -64,7 +64,7 @@ def test_a_program_ends_by_the_signal_it_asks_for(group: Group) -> None:
     assert "KeyboardInterrupt" in group.log("one").read_text()
 
 
-def test_nothing_of_the_environment_is_written(group: Group) -> None:
+def test_environment_is_not_written_to_files(group: Group) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "x"}))
     wait_until(lambda: group.states()["one"].name == "RUNNING")
     files = [path for path in group.folder.rglob("*") if path.is_file()]
@@ -72,7 +72,7 @@ def test_nothing_of_the_environment_is_written(group: Group) -> None:
     assert [path for path in files if CANARY in path.read_text()] == []
 
 
-def test_a_killed_program_is_started_again_and_the_others_go_on(group: Group) -> None:
+def test_killed_program_alone_is_restarted(group: Group) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "1"}), Program("two", SLEEPER, {"MARK": "2"}))
     wait_until(lambda: {state.name for state in group.states().values()} == {"RUNNING"})
     before = group.states()
@@ -81,7 +81,7 @@ def test_a_killed_program_is_started_again_and_the_others_go_on(group: Group) ->
     assert group.states()["two"] == before["two"]
 
 
-def test_a_program_that_runs_once_is_done_and_can_be_run_again(group: Group, tmp_path: Path) -> None:
+def test_program_that_runs_once_can_be_run_again(group: Group, tmp_path: Path) -> None:
     counter = tmp_path / "counter"
     count = [sys.executable, "-c", f"open({str(counter)!r}, 'a').write('x')"]
     start(group, Program("count", count, once=True))
@@ -90,13 +90,13 @@ def test_a_program_that_runs_once_is_done_and_can_be_run_again(group: Group, tmp
     wait_until(lambda: counter.read_text() == "xx")
 
 
-def test_a_program_that_fails_is_not_done(group: Group) -> None:
+def test_failed_program_is_not_done(group: Group) -> None:
     start(group, Program("bad", [sys.executable, "-c", "raise SystemExit('no such recipe')"], once=True))
     wait_until(lambda: "no such recipe" in (group.log("bad").read_text() if group.log("bad").exists() else ""))
     assert not group.states()["bad"].done
 
 
-def test_a_group_whose_socket_was_swept_is_still_found_and_ends(
+def test_group_without_its_socket_is_found_and_ends(
     group: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "x"}))
@@ -111,13 +111,13 @@ def test_a_group_whose_socket_was_swept_is_still_found_and_ends(
     wait_until(lambda: not process.is_running())
 
 
-def test_a_pid_that_went_to_another_process_is_no_group(group: Group) -> None:
+def test_reused_pid_is_not_a_running_group(group: Group) -> None:
     group.folder.mkdir()
     (group.folder / "supervisord.pid").write_text(str(os.getpid()))
     assert not group.running
 
 
-def test_groups_of_two_folders_do_not_meet(tmp_path: Path, group: Group) -> None:
+def test_groups_of_two_folders_are_separate(tmp_path: Path, group: Group) -> None:
     start(group, Program("one", SLEEPER, {"MARK": "1"}))
     assert not Group(tmp_path / "elsewhere").running
     assert Group(tmp_path / "services").running

@@ -1,4 +1,4 @@
-"""Environment variables that the products of an infra file read: asked of the installed product wherever it is one."""
+"""Environment variables that products read, determined from the installed product where possible."""
 
 import re
 import subprocess
@@ -30,7 +30,7 @@ SOURCES = {
 
 
 def unknown(names: Iterable[str]) -> list[str]:
-    """Return the variables that no product of ours reads."""
+    """Return the variables that none of our products reads."""
     return sorted(name for name in set(names) if not _known(name))
 
 

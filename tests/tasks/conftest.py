@@ -1,4 +1,4 @@
-"""A release that was made once and told to MLflow, for the tests of what can be seen there."""
+"""A release that was made once and written to MLflow, for the tests of MLflow's contents."""
 
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from tasks.tracking.mlflow.writer import MlflowWriter
 from tasks.tracking.queue import EventQueue
 
 
-class Told:
-    """A release that was made once, its events, and an empty database for everyone who asks."""
+class TrackedRelease:
+    """A release that was made once, its events, and new databases on request."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,21 +33,21 @@ class Told:
     def database(self, name: str) -> MlflowClient:
         return connect(new_database(self.folder / f"{name}.db"))
 
-    def lineage(self, client: MlflowClient) -> MlflowWriter:
+    def writer(self, client: MlflowClient) -> MlflowWriter:
         return MlflowWriter(client, (self.folder / "artifacts").as_uri())
 
 
 @pytest.fixture(scope="session")
-def told(tmp_path_factory):
-    return Told(tmp_path_factory.mktemp("told"))
+def tracked(tmp_path_factory):
+    return TrackedRelease(tmp_path_factory.mktemp("tracked"))
 
 
 @pytest.fixture(scope="module")
-def client(told, request):
-    client = told.database(request.module.__name__)
-    lineage = told.lineage(client)
-    for event in told.events:
-        lineage.tell(event)
+def client(tracked, request):
+    client = tracked.database(request.module.__name__)
+    writer = tracked.writer(client)
+    for event in tracked.events:
+        writer.write(event)
     return client
 
 

@@ -1,4 +1,4 @@
-"""A tracking database that was migrated once, to be copied: migrating takes MLflow two seconds."""
+"""A tracking database that was migrated once, for copying: a migration takes MLflow two seconds."""
 
 import shutil
 import tempfile
@@ -9,7 +9,7 @@ from tasks.tracking.mlflow.experiment import connect
 
 
 def new_database(path: Path) -> str:
-    """Put an empty database at `path`; return its URI."""
+    """Create an empty database at `path`; return its URI."""
     shutil.copy(_migrated(), path)
     return f"sqlite:///{path}"
 

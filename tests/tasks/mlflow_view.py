@@ -1,4 +1,4 @@
-"""What MLflow shows of a release, read through its public client and told without its own random ids."""
+"""A view of a release in MLflow, through its public client and without its random ids."""
 
 import json
 from typing import Any
@@ -35,7 +35,7 @@ class View:
         return self.model_ids[version.source.removeprefix("models:/")]
 
     def made_by(self, artifact: str) -> str:
-        """The run that has the model of an artifact among its outputs."""
+        """Return the id of the run with the model of an artifact among its outputs."""
         wanted = self.models[artifact].model_id
         [maker] = [
             run_id
@@ -53,7 +53,7 @@ class View:
         return sorted((metric.step, metric.value) for metric in history)
 
     def everything(self) -> dict[str, Any]:
-        """Runs, models and versions by what they stand for; times of calls and parents of replays are left out."""
+        """Return runs, models and versions by artifact, without times of calls and parents of replays."""
         return {
             "runs": sorted([self._run(run_id) for run_id in self.runs], key=repr),
             "models": sorted([self._model(model) for model in self.model_ids], key=repr),
@@ -96,7 +96,7 @@ class View:
     def _model(self, model_id: str) -> dict[str, Any]:
         model = self.client.get_logged_model(model_id)
         tags = dict(model.tags)
-        versions = json.loads(tags.pop("mlflow.modelVersions", "[]"))  # numbers follow the order of telling
+        versions = json.loads(tags.pop("mlflow.modelVersions", "[]"))  # numbers depend on the order of events
         return {
             "name": model.name,
             "status": model.status.value,

@@ -1,4 +1,4 @@
-"""A release in miniature: real steps, store and records, with work that takes no time; for tests of the lineage."""
+"""A miniature release: real steps, store and records, with trivial work; for tests of tracking."""
 
 import json
 from collections.abc import Mapping
@@ -111,7 +111,7 @@ class Release:
         return range(self.every, self.steps + 1, self.every)
 
     def make(self, store: Store, outbox: EventLog | None = None) -> dict[str, Record]:
-        """Make every step and tell the outbox; returns records by id."""
+        """Make every step and record it in the outbox; return records by id."""
         records: dict[str, Record] = {}
         if outbox:
             outbox.release({"name": "tiny", "stages": {"stage1": {"steps": self.steps}}}, self.plan)

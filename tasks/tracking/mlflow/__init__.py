@@ -1,1 +1,1 @@
-"""How events and records become runs, metrics, artifacts and registered models of MLflow."""
+"""Convert events and records to runs, metrics, artifacts and registered models of MLflow."""

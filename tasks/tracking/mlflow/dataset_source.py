@@ -1,4 +1,4 @@
-"""Where a dataset of a release lies: an artifact of a store, named so that MLflow can keep it and give it back."""
+"""The source of a dataset: an artifact of a store, in a form that MLflow can store and load."""
 
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +18,7 @@ class ArtifactSource(DatasetSource):
         """Return the folder of the artifact's verified files on local disk.
 
         Raises:
-            LookupError: the store does not hold it with this content.
+            LookupError: the store has no such artifact with this content.
         """
         store = Store(self.root)
         for record in store.records(self.kind):
@@ -30,12 +30,12 @@ class ArtifactSource(DatasetSource):
         raise LookupError(f"{self.root} does not hold {self.kind}/{self.name} with the digest {self.digest}")
 
     def to_dict(self) -> dict[Any, Any]:
-        """Everything the source is."""
+        """Return the fields of the source."""
         return {"root": self.root, "kind": self.kind, "name": self.name, "id": self.id, "digest": self.digest}
 
     @classmethod
     def from_dict(cls, source_dict: dict[Any, Any]) -> Self:
-        """The source that `to_dict` described."""
+        """Return the source with the fields that `to_dict` returned."""
         return cls(**source_dict)
 
     @staticmethod
@@ -48,4 +48,4 @@ class ArtifactSource(DatasetSource):
 
     @classmethod
     def _resolve(cls, raw_source: Any) -> Self:
-        raise NotImplementedError(f"{raw_source!r} names no artifact of a store")
+        raise NotImplementedError(f"{raw_source!r} is not an artifact of a store")

@@ -1,7 +1,7 @@
-"""One MLflow experiment: its runs and logged models found again by artifact id, its metrics never logged twice.
+"""One MLflow experiment: find its runs and logged models by artifact id, and never log a metric twice.
 
-Every call may have happened although its answer never came, so each looks before it makes. What the runs mean is left
-to `mlflow.writer`. Only the sender's process imports this.
+A server may carry out a call although its response is lost, so each function searches before it creates.
+`mlflow.writer` defines what the runs mean. Only the sender's process imports this.
 """
 
 import os
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# Read when MLflow is imported and at its calls: no telemetry; no retries of its own, because a repeated write that may
-# have happened needs a look first; no call longer than a sender may take to end.
+# MLflow reads these at import and at calls: no telemetry; no retries of its own, because we must check whether a write
+# happened before repeating it; and no call may take longer than a sender may take to end.
 os.environ |= {"DO_NOT_TRACK": "1", "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "15")
 
@@ -26,9 +26,9 @@ from olmo_core.artifact.lock import locked
 
 ARTIFACT = "olmo.artifact_id"
 RELEASE = "olmo.release_id"
-DIGEST = "olmo.digest"  # Of the record; set by the last call about a step, so it also says that all was told.
+DIGEST = "olmo.digest"  # Of the record; set by the last call about a step, so its presence means complete.
 STEP = "olmo.training_step"
-KIND = {"mlflow.experimentKind": "custom_model_development"}  # its pages open with runs and curves, not with chats
+KIND = {"mlflow.experimentKind": "custom_model_development"}  # its page opens with runs and charts, not with chats
 
 _METRICS_A_CALL = 1000  # MLflow: MAX_METRICS_PER_BATCH.
 _PARAMS_A_CALL = 100  # MLflow: MAX_PARAMS_TAGS_PER_BATCH.
@@ -36,11 +36,11 @@ _PAGE = 1000
 
 
 def connect(uri: str) -> MlflowClient:
-    """Open a tracking server or database; a fresh database is migrated by one process at a time."""
-    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # forgotten with the user's settings, by who forgets these
+    """Open a tracking server or database; only one process at a time migrates a new database."""
+    os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"  # again, because `unset` may have removed it
     with _migration_lock(uri):
         make_database(uri)
-        set_tracking_uri(uri)  # the registry looks a version's model up at this global address
+        set_tracking_uri(uri)  # the registry looks up a version's model at this global address
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         client.search_experiments(max_results=1)
         return client
@@ -59,24 +59,24 @@ def _migration_lock(uri: str) -> Any:
 
 @dataclass
 class Known:
-    """A run of the experiment as far as it matters here."""
+    """The cached fields of a run of the experiment."""
 
     id: str
     status: str
     tags: dict[str, str]
-    fresh: bool  # Made by this process, so no metric of it can be in MLflow unseen.
+    fresh: bool  # Created by this process, so MLflow has no metrics of it that this process does not know.
 
 
 class Experiment:
-    """The experiment `name`; there must be one process at a time that writes to it."""
+    """The experiment `name`; only one process at a time may write to it."""
 
     def __init__(self, client: MlflowClient, name: str, artifacts: str | None) -> None:
-        """Find or make it.
+        """Find or create the experiment.
 
         Args:
-            client: of the tracking server.
-            name: of the recipe.
-            artifacts: URI for files of its runs; the server's own choice when None.
+            client: client of the tracking server.
+            name: name of the recipe.
+            artifacts: URI for files of its runs; by default the server's own choice.
         """
         self.client = client
         self.name = name
@@ -93,7 +93,7 @@ class Experiment:
         self._seen: dict[str, dict[str, _Steps]] = defaultdict(dict)
 
     def run(self, tag: str, key: str, name: str, started: int, parent: str | None = None) -> Known:
-        """The run whose tag `tag` is `key`, made when there is none; `started` in ms since 1970."""
+        """Return the run whose tag `tag` is `key`; create it if there is none. `started` is in ms since 1970."""
         known = self._runs.get((tag, key)) or self._find_run(tag, key)
         if known is None:
             tags = {tag: key} | ({MLFLOW_PARENT_RUN_ID: parent} if parent else {})
@@ -103,15 +103,15 @@ class Experiment:
         return known
 
     def release(self, release: str, started: int) -> Known:
-        """The parent run of a release."""
+        """Return the parent run of a release."""
         return self.run(RELEASE, release, f"release {release[:8]}", started)
 
     def artifact(self, release: str, artifact: str, label: str, started: int) -> Known:
-        """The run of an artifact, below the release that told of it first."""
+        """Return the run of an artifact, a child of the first release that recorded it."""
         return self.run(ARTIFACT, artifact, label, started, self.release(release, started).id)
 
     def log(self, run: Known, params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-        """Set parameters and tags; both may have been set to the same before."""
+        """Set parameters and tags; setting the same values again does no harm."""
         rest = [Param(key, value) for key, value in params.items()]
         first, rest = rest[: _PARAMS_A_CALL // 2], rest[_PARAMS_A_CALL // 2 :]
         self.client.log_batch(run.id, params=first, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -120,7 +120,7 @@ class Experiment:
         run.tags.update(tags)
 
     def metrics(self, run: Known, metrics: Iterable[Metric]) -> None:
-        """Log what MLflow does not have yet: one value for each key and step of a run, the first one counts."""
+        """Log the metrics that MLflow does not have yet: the first value for each key and step of a run."""
         new = [metric for metric in metrics if self._steps(run, metric.key).add(metric.step)]
         try:
             for start in range(0, len(new), _METRICS_A_CALL):
@@ -136,23 +136,23 @@ class Experiment:
         run.status = status
 
     def reopen(self, run: Known) -> None:
-        """Show a run that ended as running again."""
+        """Set an ended run to running again."""
         if run.status != "RUNNING":
             self.client.update_run(run.id, status="RUNNING")
             run.status = "RUNNING"
 
     def unfinished(self, parent: Known) -> list[Known]:
-        """The runs below `parent` that still count as running."""
+        """Return the child runs of `parent` with the status running."""
         wanted = f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent.id}' and attributes.status = 'RUNNING'"
         return [self._know(run) for run in self._search_runs(wanted)]
 
     def maker(self, model: LoggedModel) -> Known:
-        """The run that a logged model is an output of."""
+        """Return the run that a logged model is an output of."""
         run_id = str(model.source_run_id)
         return self._by_id.get(run_id) or self._know(self.client.get_run(run_id))
 
     def find_model(self, artifact: str) -> LoggedModel | None:
-        """The logged model of a checkpoint or soup."""
+        """Return the logged model of a checkpoint or soup, None if there is none."""
         if artifact not in self._models and (found := self._search_models(artifact)):
             first, *others = sorted(found, key=lambda model: (model.creation_timestamp, model.model_id))
             for model in others:
@@ -161,7 +161,7 @@ class Experiment:
         return self._models.get(artifact)
 
     def model(self, artifact: str, name: str, source: Known, step: int, tags: Mapping[str, str]) -> LoggedModel:
-        """The logged model of a checkpoint or soup, made when there is none, as an output of the run `source`."""
+        """Return the logged model of a checkpoint or soup; create it if necessary, as an output of the run `source`."""
         found = self.find_model(artifact)
         if found is None:
             found = self.client.create_logged_model(
@@ -176,8 +176,8 @@ class Experiment:
         self._models[artifact] = self.client.finalize_logged_model(found.model_id, "READY")
         return self._models[artifact]
 
-    def settle(self) -> None:
-        """Remove second runs and models: a create that was given up as lost may have been carried out later."""
+    def remove_duplicates(self) -> None:
+        """Remove duplicate runs and models: a server may carry out a create after its request timed out."""
         for (tag, key), known in self._runs.items():
             for run in self._search_runs(f"tags.`{tag}` = '{key}'"):
                 if run.info.run_id != known.id:
@@ -221,7 +221,7 @@ class _Steps:
         self._bits = bytearray()
 
     def add(self, step: int) -> bool:
-        """Add a step; False when it was there."""
+        """Add a step; return whether it was new."""
         byte, bit = step >> 3, 1 << (step & 7)
         if byte >= len(self._bits):
             self._bits.extend(bytes(byte + 1 - len(self._bits)))

@@ -1,6 +1,6 @@
-"""What a record or a result is in MLflow's terms: metrics by section of charts, tags, steps, times, a note in Markdown.
+"""Convert records and results to MLflow's terms: metrics by section of charts, tags, steps, times, Markdown notes.
 
-Nested values become the flat keys and short texts that MLflow takes. Which run they belong to is decided in `writer`.
+Nested values become the flat keys and short texts that MLflow accepts. `writer` decides which run they belong to.
 """
 
 import json
@@ -22,9 +22,9 @@ _NOT_IN_KEYS = re.compile(r"[^A-Za-z0-9_\-. :/]")
 
 
 def scores(result: Mapping[str, Any]) -> dict[str, float]:
-    """What is followed from checkpoint to checkpoint: bits per byte of each held-out source, main metric of each task.
+    """Return the metrics to plot over checkpoints: bits per byte of each held-out source, main metric of each task.
 
-    What stands before the last slash is a section of charts, so a section compares sources by one metric.
+    The part of a key before its last slash is a section of charts, so each section compares sources by one metric.
     """
     heldout = {
         f"bits_per_byte/{source}": row["bits_per_byte"]
@@ -40,12 +40,12 @@ def scores(result: Mapping[str, Any]) -> dict[str, float]:
 
 
 def training_values(values: Mapping[str, Any]) -> dict[str, float]:
-    """What a run measures at a training step; the step itself is the axis."""
+    """Return the metrics of a run at a training step, without the step itself, which is the axis."""
     return {key(f"train/{name}"): float(value) for name, value in sorted(values.items()) if name != "step"}
 
 
 def record_tags(record: Record) -> dict[str, str]:
-    """What a record says of itself, to search by."""
+    """Return the tags of a record, for searching."""
     return {
         "olmo.kind": record.kind,
         "olmo.name": record.name,
@@ -57,18 +57,18 @@ def record_tags(record: Record) -> dict[str, str]:
 
 
 def code_tags(code: Mapping[str, Any]) -> dict[str, str]:
-    """The code that worked, as far as it is known."""
+    """Return tags for the state of the code, as far as it is known."""
     known = {MLFLOW_GIT_COMMIT: code["commit"], "olmo.dirty": code["dirty"]}
     return {name: str(value).lower() for name, value in known.items() if value is not None}
 
 
 def source_tags(recipe: str) -> dict[str, str]:
-    """What was called: the source MLflow shows beside the commit."""
+    """Return tags for the command, which MLflow shows as the source, next to the commit."""
     return {MLFLOW_SOURCE_NAME: f"olmo run {recipe}", MLFLOW_SOURCE_TYPE: "LOCAL"}
 
 
 def artifact_table(head: str, rows: Sequence[Sequence[str]]) -> str:
-    """Rows of names that end with the id of an artifact as Markdown, as many as a tag can hold."""
+    """Return a Markdown table of rows of names and an artifact id, with as many rows as fit into a tag."""
     text = f"| {head} | | artifact |\n|---|---|---|\n"
     for number, (*names, artifact) in enumerate(rows):
         row = f"| {' | '.join(names)} | `{artifact[:12]}` |\n"
@@ -79,37 +79,37 @@ def artifact_table(head: str, rows: Sequence[Sequence[str]]) -> str:
 
 
 def training_step(step: Any) -> int:
-    """A training step as an axis has it.
+    """Return `step` if it is a training step.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a non-negative integer.
     """
     if not isinstance(step, int) or step < 0:
-        raise ValueError(f"training step {step!r} is no whole number from 0 on")
+        raise ValueError(f"training step {step!r} is not a non-negative integer")
     return step
 
 
 def milliseconds(seconds: float) -> int:
-    """A time as MLflow has it."""
+    """Return a time in seconds since 1970 as MLflow's milliseconds."""
     return int(seconds * 1000)
 
 
 def moment(text: str) -> int:
-    """A time of a record, ISO 8601, as MLflow has it."""
+    """Return a time of a record, ISO 8601, as MLflow's milliseconds since 1970."""
     return milliseconds(datetime.fromisoformat(text).timestamp())
 
 
 def params(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Every leaf under its dotted path; lists as JSON; what is too long is cut and says so."""
+    """Return dotted path -> text of every leaf; lists are JSON, and long texts are truncated with a note."""
     found: dict[str, str] = {}
     for path, value in _leaves(values):
         text = value if isinstance(value, str) else json.dumps(value)
-        found[unused(key(prefix + ".".join(path)), found)] = cut(text, PARAM_LENGTH)
+        found[unused(key(prefix + ".".join(path)), found)] = truncate(text, PARAM_LENGTH)
     return found
 
 
 def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every leaf that is a number, under its path with slashes; truth values count as 0 and 1."""
+    """Return slashed path -> value of every leaf that is a number; booleans count as 0 and 1."""
     found: dict[str, float] = {}
     for path, value in _leaves(values):
         if isinstance(value, int | float):
@@ -118,9 +118,9 @@ def numbers(values: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def key(text: str) -> str:
-    """`text` as a key MLflow takes: other characters become `_`, what is too long loses its beginning.
+    """Return `text` as a valid MLflow key: other characters become `_`, and a long text loses its beginning.
 
-    MLflow takes slashes only where the key could be a relative path.
+    MLflow allows slashes only if the key is a valid relative path.
     """
     plain = _NOT_IN_KEYS.sub("_", text)[-KEY_LENGTH:]
     path = posixpath.normpath(plain)
@@ -129,15 +129,15 @@ def key(text: str) -> str:
 
 
 def unused(name: str, taken: Mapping[str, Any]) -> str:
-    """`name`, or with the first number behind it that makes it another key than those taken."""
+    """Return `name`, with the first number appended that makes it differ from all keys in `taken`."""
     number, free = 2, name
     while free in taken:
         free, number = f"{name[: KEY_LENGTH - 8]}_{number}", number + 1
     return free
 
 
-def cut(text: str, length: int) -> str:
-    """`text` in at most `length` characters; says how long it was when it is cut."""
+def truncate(text: str, length: int) -> str:
+    """Return `text` in at most `length` characters; a truncated text ends with its original length."""
     note = f"... ({len(text)} characters)"
     return text if len(text) <= length else text[: length - len(note)] + note
 

@@ -1,4 +1,4 @@
-"""Revisions as versions of a registered model, each under its name as an alias: a branch there is an alias here.
+"""Register revisions as versions of a registered model: a branch on the Hub is an alias here.
 
 Only the sender's process imports this.
 """
@@ -24,13 +24,13 @@ class Registry:
         self._client = client
 
     def version(self, repo: str, model: LoggedModel, tags: Mapping[str, str], aliases: Sequence[str]) -> ModelVersion:
-        """The version with the revision and commit in `tags`, made of `model` when there is none.
+        """Return the version with the revision and commit in `tags`; create it from `model` if there is none.
 
         Args:
             repo: Hub repository, `org/name`; the registered model has its name.
-            model: what the version is made of.
-            tags: of the version; a revision that shows another commit is another version.
-            aliases: to move to this version.
+            model: logged model of the version.
+            tags: tags of the version; another commit of a revision is another version.
+            aliases: aliases to move to this version.
         """
         name = repo.rpartition("/")[2]
         if not self._client.search_registered_models(f"name = '{name}'"):
@@ -38,7 +38,7 @@ class Registry:
             self._client.create_registered_model(name, description=about)
         wanted = " and ".join([f"name = '{name}'", *(f"tags.`{tag}` = '{tags[tag]}'" for tag in (REVISION, COMMIT))])
         same = sorted(self._client.search_model_versions(wanted), key=lambda each: int(each.version))
-        for second in same[1:]:  # a create that was given up as lost was carried out later
+        for second in same[1:]:  # the server carried out a create after its request had timed out
             self._client.delete_model_version(name, second.version)
         found = (
             same[0]
@@ -59,7 +59,7 @@ class Registry:
         return found
 
     def _link(self, model: LoggedModel, version: ModelVersion) -> None:
-        """Let the page of a model name its versions, as MLflow does when it registers one itself."""
+        """List the versions on the page of a model, as MLflow does when it registers one itself."""
         tags = self._client.get_logged_model(model.model_id).tags
         known = json.loads(tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
         own = {"name": version.name, "version": str(version.version)}

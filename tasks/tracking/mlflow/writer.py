@@ -1,8 +1,8 @@
-"""What the events of a release mean in MLflow: runs, datasets, logged models, registered versions, curves.
+"""Write the events of a release to MLflow as runs, datasets, logged models, registered versions and metrics.
 
-An experiment is a recipe, its parent runs are releases with the scores of their `main`, each of its child runs is one
-artifact, whichever release made it. Models and datasets join the child runs, so the lineage can be walked from a soup
-back to its corpora. Events may come twice and in any order. Only the sender's process imports this.
+An experiment is a recipe. Its parent runs are releases, with the scores of their `main`; each child run is an artifact,
+whichever release made it. Models and datasets connect the child runs, so the lineage leads from a soup back to its
+corpora. Events may arrive twice and in any order. Only the sender's process imports this.
 """
 
 from collections.abc import Mapping
@@ -19,13 +19,13 @@ from tasks.tracking.mlflow.format import (
     TAG_LENGTH,
     artifact_table,
     code_tags,
-    cut,
     milliseconds,
     params,
     scores,
     source_tags,
     training_step,
     training_values,
+    truncate,
 )
 from tasks.tracking.mlflow.models import COMMIT, REVISION, Registry
 from tasks.tracking.mlflow.records import MAIN_MODEL, RecordWriter
@@ -34,27 +34,27 @@ REPOSITORY = "olmo.repo"
 
 
 class MlflowWriter:
-    """Tells MLflow what the outbox holds; one at a time may write to a tracking server."""
+    """Writes the events of the outbox to MLflow; only one writer at a time may use a tracking server."""
 
     def __init__(self, client: MlflowClient, artifacts: str | None) -> None:
-        """Nothing is told yet.
+        """Set up a writer without writing anything.
 
         Args:
-            client: of the tracking server.
-            artifacts: URI of a folder for the files of runs; the server's own choice when None.
+            client: client of the tracking server.
+            artifacts: URI of a folder for the files of runs; by default the server's own choice.
         """
         self._client = client
         self._artifacts = artifacts
         self._experiments: dict[str, Experiment] = {}
         self._labels: dict[str, str] = {}
-        self._told = RecordWriter(client)
+        self._records = RecordWriter(client)
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        """Tell one event.
+    def write(self, event: Mapping[str, Any]) -> None:
+        """Write one event.
 
         Raises:
-            MlflowException: MLflow cannot be reached or does not take it.
-            LookupError, ValueError, TypeError: the event is not what it should be.
+            MlflowException: MLflow cannot be reached or refuses it.
+            LookupError, ValueError, TypeError: the event is malformed.
         """
         experiment = self._experiment(event["recipe"])
         match event["event"]:
@@ -62,7 +62,7 @@ class MlflowWriter:
                 self._release(experiment, event)
             case "step":
                 record = Record.model_validate(event["record"])
-                self._told.tell(experiment, event["release"], record, event["root"], event["reused"])
+                self._records.tell(experiment, event["release"], record, event["root"], event["reused"])
             case "metrics":
                 self._metrics(experiment, event)
             case "revision":
@@ -74,16 +74,16 @@ class MlflowWriter:
             case other:
                 raise ValueError(f"no such event: {other!r}")
 
-    def settle(self) -> None:
-        """Remove what was made twice; to be called some time after calls that failed."""
+    def remove_duplicates(self) -> None:
+        """Remove runs and models that were created twice; call it some time after failed calls."""
         for experiment in self._experiments.values():
-            experiment.settle()
+            experiment.remove_duplicates()
 
     def probe(self, recipe: str) -> None:
         """Write something harmless.
 
         Raises:
-            MlflowException: nothing can be written at all now.
+            MlflowException: MLflow accepts no writes at the moment.
         """
         experiment = Experiment(self._client, recipe, self._artifacts)
         self._client.set_experiment_tag(experiment.id, "olmo.recipe", recipe)
@@ -119,7 +119,7 @@ class MlflowWriter:
         )
 
     def _repository(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
-        """Put the evaluated revisions of a repository on curves, one run for each that their names tell of."""
+        """Log the scores of a repository's evaluated revisions, one run for each run in their names."""
         at, repo = milliseconds(event["time"]), event["repo"]
         parent = experiment.release(event["release"], at)
         experiment.log(parent, {}, {MLFLOW_RUN_NAME: f"evaluations of {repo}", REPOSITORY: repo})
@@ -133,14 +133,14 @@ class MlflowWriter:
 
     def _revision(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         source = Input(**event["model"], digest=None)
-        model = self._told.model(experiment, event["release"], source, event["root"])
+        model = self._records.model(experiment, event["release"], source, event["root"])
         tags = {REVISION: event["name"], COMMIT: event["commit"], ARTIFACT: event["id"]}
         aliases = [event["name"], MAIN] if event["main"] else [event["name"]]
         Registry(self._client).version(event["repo"], model, tags, aliases)
         if event["main"]:
             parent = experiment.release(event["release"], milliseconds(event["time"]))
             experiment.log(parent, {}, {"olmo.main": f"{source.kind}/{source.name}", MAIN_MODEL: model.model_id})
-            self._told.main_scores(experiment, parent)
+            self._records.main_scores(experiment, parent)
 
     def _end(self, experiment: Experiment, event: Mapping[str, Any]) -> None:
         at = milliseconds(event["time"])
@@ -152,5 +152,5 @@ class MlflowWriter:
             return
         for run in experiment.unfinished(parent):
             experiment.end(run, "FAILED", at)
-        experiment.log(parent, {}, {"olmo.failure": cut(event["reason"], TAG_LENGTH)})
+        experiment.log(parent, {}, {"olmo.failure": truncate(event["reason"], TAG_LENGTH)})
         experiment.end(parent, "FAILED", at)

@@ -33,7 +33,7 @@ def random_bytes(job: Job) -> dict[str, Any]:
 
 
 def failing(job: Job) -> dict[str, Any]:
-    """Write something and fail, unless a file says that all is well now."""
+    """Write something and fail unless the file ARTIFACT_TEST_WELL exists."""
     (job.out / "words.txt").write_text("half")
     if not Path(os.environ["ARTIFACT_TEST_WELL"]).exists():
         raise ValueError("not well")
@@ -41,7 +41,7 @@ def failing(job: Job) -> dict[str, Any]:
 
 
 def linking(job: Job) -> dict[str, Any]:
-    """Put a link into the artifact, which is refused."""
+    """Put a link into the artifact, which the commit refuses."""
     (job.out / "link").symlink_to("/etc/hostname")
     return {}
 
@@ -52,7 +52,7 @@ def not_json(job: Job) -> dict[str, Any]:
 
 
 def run(job: Job) -> dict[str, Any]:
-    """Commit checkpoints while running, going on from the last one; `die_at` in the environment kills it half way."""
+    """Commit checkpoints, starting after the last one found; ARTIFACT_TEST_DIE_AT kills the process after one."""
     start = 0
     for number in range(int(job.fields["checkpoints"])):
         if job.find(checkpoint(job.step, number)) is not None:
@@ -81,7 +81,7 @@ def _note(what: str) -> None:
 
 
 def gated(job: Job) -> dict[str, Any]:
-    """Say that the work has begun and wait to be let on, where the environment names a gate."""
+    """Report that the work has begun and wait for the gate, if the environment names one."""
     (job.out / "words.txt").write_text("gated")
     if gate := os.environ.get("ARTIFACT_TEST_GATE"):
         Path(f"{gate}.begun").write_text("begun")

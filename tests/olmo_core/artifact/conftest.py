@@ -19,7 +19,7 @@ PROJECT = HERE.parents[2]
 
 @pytest.fixture(scope="session")
 def s3_environment() -> Iterator[dict[str, str]]:
-    """Start an S3 server and say where it is, the way a user would: through the environment."""
+    """Start an S3 server and configure its address through the environment, as a user would."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -36,7 +36,7 @@ def s3_environment() -> Iterator[dict[str, str]]:
             patch.setenv(name, value)
         import s3fs
 
-        s3fs.S3FileSystem.clear_instance_cache()  # one of another file would go on asking its own server
+        s3fs.S3FileSystem.clear_instance_cache()  # an instance cached by another file would keep using its own server
         s3fs.S3FileSystem(use_listings_cache=False).mkdir("artifacts")
         yield values
         s3fs.S3FileSystem.clear_instance_cache()
@@ -50,7 +50,7 @@ def s3_root(s3_environment: dict[str, str]) -> str:
 
 @pytest.fixture(params=["local", "memory", "s3"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """Return an empty artifact root of each sort."""
+    """Return an empty artifact root of each kind."""
     if request.param == "local":
         return str(tmp_path / "root")
     if request.param == "memory":
@@ -70,7 +70,7 @@ def local(tmp_path: Path) -> Store:
 
 @pytest.fixture(autouse=True)
 def journal(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the file in which work functions note that they ran."""
+    """Return the file in which work functions record that they ran."""
     path = tmp_path_factory.mktemp("journal") / "journal"
     path.touch()
     monkeypatch.setenv("ARTIFACT_TEST_LOG", str(path))

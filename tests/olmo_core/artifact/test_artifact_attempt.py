@@ -30,7 +30,7 @@ def opened(store: Store, step: Step) -> Attempt:
     ("work", "error"),
     [(linking, UnsafePathError), (not_json, UnstableValueError), (failing, ValueError)],
 )
-def test_a_failure_leaves_nothing_and_frees_the_lease(
+def test_failed_attempt_leaves_nothing_and_frees_lease(
     store: Store, work: Work, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ARTIFACT_TEST_WELL", str(tmp_path / "well"))
@@ -45,7 +45,7 @@ def test_a_failure_leaves_nothing_and_frees_the_lease(
     assert number == 4 and last is not None and last.act == "release" and last.reason.startswith(error.__name__)
 
 
-def test_a_step_that_failed_can_be_made_later(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_step_can_be_made_later(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARTIFACT_TEST_WELL", str(tmp_path / "well"))
     step = Step("corpus", "bad", 1, {}, {}, failing)
     with pytest.raises(ValueError, match="not well"):
@@ -55,7 +55,7 @@ def test_a_step_that_failed_can_be_made_later(store: Store, tmp_path: Path, monk
     assert make(step, store).reused
 
 
-def test_the_superseded_owner_is_refused_and_the_winner_stays_whole(
+def test_superseded_owner_cannot_commit_over_winner(
     store: Store, words: Step, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(SupersededError, match="taken over"), opened(store, words) as slow:
@@ -73,10 +73,10 @@ def test_the_superseded_owner_is_refused_and_the_winner_stays_whole(
     assert attempt_names(store, words) == ["attempt-2"]
 
 
-def test_what_killed_owners_left_is_swept_by_the_next_commit(store: Store, words: Step) -> None:
+def test_commit_sweeps_files_of_killed_owners(store: Store, words: Step) -> None:
     slow = opened(store, words)
     with slow:
-        slow._open = False  # as if killed: nothing is tidied up
+        slow._open = False  # as if killed: no cleanup
         (slow.out / "half").write_text("half")
     store.objects.write(f"{words.folder}/attempt-1/half", b"half")
     slow.lease.end("release")
@@ -87,7 +87,7 @@ def test_what_killed_owners_left_is_swept_by_the_next_commit(store: Store, words
 
 
 class LosesAcknowledgement:
-    """Objects that apply the creation of one entry, say that it failed, and do not answer the next `outage` calls."""
+    """Objects that create one entry but report a failure, and then fail the next `outage` calls."""
 
     def __init__(self, objects: Any, number: int, error: type[OSError], outage: int) -> None:
         self.objects = objects
@@ -97,17 +97,17 @@ class LosesAcknowledgement:
         self.left = 0
 
     def create(self, key: str, data: bytes) -> None:
-        self._answer()
+        self._fail_in_outage()
         self.objects.create(key, data)
         if key.endswith(self.key):
             self.left = self.outage
             raise self.error("acknowledgement lost")
 
     def read(self, key: str) -> Any:
-        self._answer()
+        self._fail_in_outage()
         return self.objects.read(key)
 
-    def _answer(self) -> None:
+    def _fail_in_outage(self) -> None:
         if self.left:
             self.left -= 1
             raise self.error("no answer")
@@ -117,7 +117,7 @@ class LosesAcknowledgement:
 
 
 @pytest.mark.parametrize(("error", "outage"), [(FileExistsError, 0), (TimeoutError, 0), (TimeoutError, 3)])
-def test_a_commit_whose_acknowledgement_was_lost_counts(
+def test_commit_counts_when_acknowledgement_is_lost(
     local: Store, words: Step, error: type[OSError], outage: int
 ) -> None:
     local.objects = LosesAcknowledgement(local.objects, 2, error, outage)  # type: ignore[assignment]
@@ -126,9 +126,7 @@ def test_a_commit_whose_acknowledgement_was_lost_counts(
 
 
 @pytest.mark.parametrize("outage", [5, 1000], ids=["until the release", "for ever"])
-def test_a_commit_that_went_through_in_an_outage_is_found_afterwards(
-    local: Store, words: Step, journal: Path, outage: int
-) -> None:
+def test_commit_applied_during_outage_is_found_later(local: Store, words: Step, journal: Path, outage: int) -> None:
     local.objects = LosesAcknowledgement(local.objects, 2, TimeoutError, outage)  # type: ignore[assignment]
     with pytest.raises(TimeoutError):
         make(words, local)
@@ -136,7 +134,7 @@ def test_a_commit_that_went_through_in_an_outage_is_found_afterwards(
     assert journal.read_text() == "words\n"
 
 
-def test_every_byte_is_durable_before_the_commit_and_the_commit_before_the_record(
+def test_files_are_durable_before_commit_and_commit_before_record(
     local: Store, words: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done: list[str] = []
@@ -166,8 +164,8 @@ def test_every_byte_is_durable_before_the_commit_and_the_commit_before_the_recor
     assert commit < done.index(lease, commit) < record < done.index(str(artifact.path.parent), record)
 
 
-# Forks a process for each call that makes something durable or visible and kills it right before the n-th of them,
-# until one comes through. In a process of its own, because forking one with threads is not safe.
+# Forks a child for n = 1, 2, ... and kills it right before its n-th call that makes something durable or visible,
+# until one survives. Runs in a process of its own, because forking a process with threads is not safe.
 KILLER = """
 import os, signal, sys
 from artifact_work import words
@@ -199,7 +197,7 @@ for number in range(1, 300):
 """
 
 
-def test_killed_at_any_point_of_a_commit_there_is_nothing_or_all_of_it(tmp_path: Path, words: Step) -> None:
+def test_kill_at_any_point_leaves_nothing_or_whole_artifact(tmp_path: Path, words: Step) -> None:
     subprocess.run([sys.executable, "-c", KILLER, str(tmp_path / "root")], check=True, timeout=120)
     expected = Store(tmp_path / "rootexpected").peek(words)
     assert expected is not None

@@ -11,17 +11,17 @@ from olmo_core.artifact.files import UnsafePathError, list_files, safe_path, sha
 @pytest.mark.parametrize(
     "path", ["", ".", "/etc/passwd", "..", "a/../b", "../a", "a//b", "a/", "./a", "a\\b", "a\0b", "a/./b"]
 )
-def test_paths_that_leave_their_folder_or_have_two_spellings_are_refused(path: str) -> None:
+def test_unsafe_or_ambiguous_path_is_refused(path: str) -> None:
     with pytest.raises(UnsafePathError):
         safe_path(path)
 
 
 @pytest.mark.parametrize("path", ["a", "a/b.json", ".gitattributes", "a..b", "deep/er/x y"])
-def test_plain_paths_pass(path: str) -> None:
+def test_plain_path_is_accepted(path: str) -> None:
     assert safe_path(path) == path
 
 
-def test_files_are_listed_sorted_with_their_folders(tmp_path: Path) -> None:
+def test_files_are_listed_sorted_with_subfolders(tmp_path: Path) -> None:
     for name in ("b/z", "b/a", "a-first", ".hidden", "b-last"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -42,7 +42,7 @@ def test_links_and_pipes_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 10, 3 * 2**20])
-def test_digests_come_in_order(tmp_path: Path, size: int) -> None:
+def test_digests_keep_file_order(tmp_path: Path, size: int) -> None:
     contents = [bytes([number]) * size for number in range(5)]
     paths = []
     for number, content in enumerate(contents):
@@ -51,9 +51,7 @@ def test_digests_come_in_order(tmp_path: Path, size: int) -> None:
     assert list(sha256_files(paths)) == [hashlib.sha256(content).hexdigest() for content in contents]
 
 
-def test_a_folder_whose_names_cannot_be_made_durable_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_folder_that_cannot_be_synced_is_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def of_files_only(handle: int) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 

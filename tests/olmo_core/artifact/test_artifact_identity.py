@@ -18,23 +18,23 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_canonical_text_reads_back_as_the_same_value(value: Any) -> None:
+def test_canonical_text_parses_to_same_value(value: Any) -> None:
     assert json.loads(canonical(value)) == value
 
 
 @given(st.dictionaries(st.text(), plain, min_size=2, max_size=4))
-def test_order_of_keys_is_no_part_of_the_value(value: dict[str, Any]) -> None:
+def test_canonical_text_ignores_key_order(value: dict[str, Any]) -> None:
     assert canonical(dict(reversed(value.items()))) == canonical(value)
 
 
 @given(st.integers(min_value=-(2**60), max_value=2**60))
-def test_equal_numbers_have_one_text(number: int) -> None:
+def test_equal_numbers_have_same_text(number: int) -> None:
     if float(number) == number:
         assert canonical(float(number)) == canonical(number)
 
 
 @given(plain, plain)
-def test_different_values_have_different_texts(one: Any, other: Any) -> None:
+def test_different_values_have_different_text(one: Any, other: Any) -> None:
     assert (canonical(one) == canonical(other)) == _same(one, other)
 
 
@@ -66,12 +66,12 @@ class _Colour(Enum):
         ({"a": object()}, r"fields\.a is a object"),
     ],
 )
-def test_a_value_without_a_stable_form_is_refused_by_its_place(value: Any, where: str) -> None:
+def test_unstable_value_is_refused_with_its_path(value: Any, where: str) -> None:
     with pytest.raises(UnstableValueError, match=where):
         canonical(value, "fields")
 
 
-def test_the_id_is_the_digest_of_this_very_text() -> None:
+def test_id_is_digest_of_canonical_payload() -> None:
     source = Step("package", "nltk", 2, {"sha256": "ab"})
     text = '{"fields":{"sha256":"ab"},"inputs":{},"kind":"package","version":2}'
     assert source.id == hashlib.sha256(text.encode()).hexdigest()
@@ -81,7 +81,7 @@ def test_the_id_is_the_digest_of_this_very_text() -> None:
     assert step.folder == f"corpus/wiki-{step.id[:12]}"
 
 
-def test_what_bears_identity_and_what_does_not() -> None:
+def test_only_declared_values_change_the_id() -> None:
     def step(**changes: Any) -> Step:
         source = Step("package", "p", 1, {"a": changes.pop("deep", 1)})
         values = {"kind": "corpus", "name": "n", "version": 1, "fields": {"x": [1, 2]}, "inputs": {"p": source}}
@@ -92,7 +92,7 @@ def test_what_bears_identity_and_what_does_not() -> None:
     assert step(name="other", work=print).id == step().id
 
 
-def test_closure_yields_inputs_first_and_each_once() -> None:
+def test_closure_yields_inputs_first_and_once() -> None:
     a = Step("k", "a", 1)
     b = Step("k", "b", 2, inputs={"a": a})
     c = Step("k", "c", 3, inputs={"a": a})
@@ -103,5 +103,5 @@ def test_closure_yields_inputs_first_and_each_once() -> None:
 @pytest.mark.parametrize(
     ("value", "expected"), [(None, True), (False, True), ((), True), (0, False), ("", False), (True, False)]
 )
-def test_what_is_not_used_bears_no_identity_and_zero_is_used(value: object, expected: bool) -> None:
+def test_unused_values_exclude_zero(value: object, expected: bool) -> None:
     assert unused(value) is expected

@@ -1,4 +1,4 @@
-"""Imports are left alone by the garbage collector, which goes on after them as it did before."""
+"""The garbage collector is off during imports and works as before after them."""
 
 import gc
 import weakref
@@ -10,13 +10,13 @@ from olmo_core.artifact.imports import swift_imports
 
 
 class Circle:
-    """What only the collector can free."""
+    """A cycle that only the collector can free."""
 
     itself: "Circle"
 
 
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_collector_rests_for_imports_only_however_they_end(enabled: bool) -> None:
+def test_collector_is_restored_after_failed_import(enabled: bool) -> None:
     before = gc.isenabled()
     try:
         (gc.enable if enabled else gc.disable)()
@@ -28,8 +28,8 @@ def test_the_collector_rests_for_imports_only_however_they_end(enabled: bool) ->
         (gc.enable if before else gc.disable)()
 
 
-def test_garbage_of_an_earlier_step_is_still_found() -> None:
-    """A worker imports for every step; what it froze then would never be freed."""
+def test_garbage_of_earlier_step_is_collected() -> None:
+    """A worker enters for every step; garbage frozen then would never be freed."""
     circle = Circle()
     circle.itself, gone = circle, weakref.ref(circle)
     with swift_imports():
@@ -38,7 +38,7 @@ def test_garbage_of_an_earlier_step_is_still_found() -> None:
     assert gone() is None
 
 
-def test_what_was_imported_is_never_looked_at_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_objects_are_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "never_imported_before.py").write_text("kept = [[] for _ in range(1000)]\n")
     monkeypatch.syspath_prepend(tmp_path)
     before = gc.get_freeze_count()
@@ -47,7 +47,7 @@ def test_what_was_imported_is_never_looked_at_again(tmp_path: Path, monkeypatch:
     assert gc.get_freeze_count() >= before + len(never_imported_before.kept)
 
 
-def test_garbage_from_before_an_import_is_not_kept_by_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_before_import_is_not_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "imported_after_garbage.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     circle = Circle()

@@ -37,7 +37,7 @@ def elsewhere() -> Owner:
     return Owner(host="elsewhere", system="elsewhere boot namespace", pid=1, started=0.0)
 
 
-def test_a_lease_is_held_until_it_is_ended(log: LeaseLog) -> None:
+def test_lease_is_held_until_it_ends(log: LeaseLog) -> None:
     lease = take(log)
     lease.check()
     lease.end("release", reason="done")
@@ -50,7 +50,7 @@ def test_a_lease_is_held_until_it_is_ended(log: LeaseLog) -> None:
     assert (log.last()[1] or pytest.fail()).record == {"any": 1}
 
 
-def test_the_owner_that_was_superseded_can_neither_commit_nor_release(log: LeaseLog) -> None:
+def test_superseded_owner_cannot_commit_or_release(log: LeaseLog) -> None:
     slow = take(log)
     own(log, 2, elsewhere())
     with pytest.raises(SupersededError, match="attempt 1 was taken over by process 1 on elsewhere"):
@@ -63,7 +63,7 @@ def test_the_owner_that_was_superseded_can_neither_commit_nor_release(log: Lease
     assert log.last()[0] == 2
 
 
-def test_a_dead_process_of_this_machine_is_taken_over_at_once(log: LeaseLog) -> None:
+def test_dead_local_owner_is_taken_over_at_once(log: LeaseLog) -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     me = this_process()
     import psutil
@@ -78,14 +78,12 @@ def test_a_dead_process_of_this_machine_is_taken_over_at_once(log: LeaseLog) -> 
     take(log, ttl=3600).end("release")
 
 
-def test_a_reused_pid_is_not_mistaken_for_the_owner(log: LeaseLog) -> None:
+def test_reused_pid_is_not_the_owner(log: LeaseLog) -> None:
     own(log, 1, this_process().model_copy(update={"started": 12345.0}))
     take(log, ttl=3600).end("release")
 
 
-def test_a_silent_owner_elsewhere_is_dead_only_after_its_time_by_the_observers_clock(
-    log: LeaseLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_silent_remote_owner_is_dead_after_ttl_of_observer(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1000.0]
     monkeypatch.setattr(lease_module.time, "monotonic", lambda: now[0])
     own(log, 1, elsewhere())
@@ -95,26 +93,26 @@ def test_a_silent_owner_elsewhere_is_dead_only_after_its_time_by_the_observers_c
     assert not watch.dead(log, 1, elsewhere())
     log.objects.write(log.heartbeat_key(1), b'{"beat": 7}')
     now[0] += 2
-    assert not watch.dead(log, 1, elsewhere())  # it spoke in between
+    assert not watch.dead(log, 1, elsewhere())  # its heartbeat changed
     now[0] += 89
     assert not watch.dead(log, 1, elsewhere())
     now[0] += 2
     assert watch.dead(log, 1, elsewhere())
-    assert not watch.dead(log, 3, elsewhere())  # somebody else took over: its time starts now
+    assert not watch.dead(log, 3, elsewhere())  # another owner took over: its time starts now
 
 
-def test_a_living_owner_is_waited_for_and_named(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_acquire_waits_for_live_owner_and_names_it(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease_module, "_BEATS_PER_TTL", 1000)
     lease = take(log, ttl=60)
     waited: list[Owner | None] = []
     waiting = threading.Event()
 
-    def tell(owner: Owner | None) -> None:
+    def record(owner: Owner | None) -> None:
         waited.append(owner)
         waiting.set()
 
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(acquire, log, 60, tell)
+        second = pool.submit(acquire, log, 60, record)
         assert waiting.wait(TIMEOUT)
         beats: set[bytes | None] = set()
         while len(beats) < 4:
@@ -127,7 +125,7 @@ def test_a_living_owner_is_waited_for_and_named(log: LeaseLog, monkeypatch: pyte
     taken.end("release")
 
 
-def test_the_heartbeat_notices_that_the_lease_was_lost(log: LeaseLog) -> None:
+def test_heartbeat_notices_lost_lease(log: LeaseLog) -> None:
     lease = take(log, ttl=0.1)
     assert not lease.lost
     own(log, 2, elsewhere())
@@ -135,21 +133,21 @@ def test_the_heartbeat_notices_that_the_lease_was_lost(log: LeaseLog) -> None:
     assert lease.lost
 
 
-def test_a_damaged_entry_is_no_free_lease(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_entry_is_not_a_free_lease(log: LeaseLog, monkeypatch: pytest.MonkeyPatch) -> None:
     log.objects.create("corpus/wiki-0123/lease/000001.json", b"\x00garbage")
     assert log.last() == (1, None)
     now = [0.0]
     monkeypatch.setattr(lease_module.time, "monotonic", lambda: now[0])
     monkeypatch.setattr(lease_module.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
-    told: list[Any] = []
-    lease = acquire(log, 5, told.append)
+    reported: list[Any] = []
+    lease = acquire(log, 5, reported.append)
     assert lease is not None and lease.number == 2
-    assert told == [None] and now[0] > 5
+    assert reported == [None] and now[0] > 5
     lease.end("release")
 
 
 class Unreliable:
-    """Objects whose creation is applied or not, and then fails anyway, as over a bad network."""
+    """Objects whose `create` fails whether or not it was applied, as over a bad network."""
 
     def __init__(self, objects: Objects, applied: list[bool], error: type[OSError]) -> None:
         self.objects = objects
@@ -170,11 +168,9 @@ class Unreliable:
 
 @pytest.mark.parametrize("error", [FileExistsError, TimeoutError, OSError])
 @pytest.mark.parametrize("applied", [[True], [False], [False, True], [False, False]])
-def test_an_owner_whose_acknowledgement_was_lost_knows_that_it_won(
-    root: str, applied: list[bool], error: type[OSError]
-) -> None:
+def test_winner_knows_it_won_when_acknowledgement_is_lost(root: str, applied: list[bool], error: type[OSError]) -> None:
     if error is FileExistsError and False in applied:
-        applied = [True]  # a store says so only where something exists
+        applied = [True]  # a store raises this only for an existing object
     log = LeaseLog(Unreliable(open_objects(root), list(applied), error), "corpus/a")
     lease = take(log)
     assert lease.number == 1
@@ -183,14 +179,14 @@ def test_an_owner_whose_acknowledgement_was_lost_knows_that_it_won(
     assert lease.committed()
 
 
-def test_one_who_lost_knows_it_even_where_the_answer_was_lost(root: str) -> None:
+def test_loser_knows_it_lost_when_acknowledgement_is_lost(root: str) -> None:
     objects = open_objects(root)
     own(LeaseLog(objects, "corpus/a"), 1, elsewhere())
     unreliable = LeaseLog(Unreliable(objects, [False], TimeoutError), "corpus/a")
     assert not unreliable.append(1, Entry(act="own", nonce="x", owner=this_process()))
 
 
-def test_an_outage_is_an_error_and_no_answer(root: str) -> None:
+def test_outage_raises_and_writes_nothing(root: str) -> None:
     log = LeaseLog(Unreliable(open_objects(root), [False] * 3, TimeoutError), "corpus/a")
     with pytest.raises(TimeoutError):
         log.append(1, Entry(act="own", nonce="x", owner=this_process()))
@@ -202,14 +198,14 @@ acts = st.lists(st.tuples(st.sampled_from(["take", "commit", "release", "set-asi
 
 @given(acts)
 @settings(deadline=None, max_examples=150)
-def test_any_history_has_one_owner_and_commits_only_by_it(history: list[tuple[str, int]]) -> None:
-    """Four workers take over, commit and release in any order; the log is checked against the rule of one owner."""
+def test_any_history_has_one_owner_who_alone_commits(history: list[tuple[str, int]]) -> None:
+    """Check the log against the rule of one owner while four workers take over, commit and release in any order."""
     log = LeaseLog(open_objects(f"memory://{uuid.uuid4().hex}"), "corpus/a")
     held: dict[int, Lease] = {}
     owner: int | None = None
     complete = False
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Owner, "gone", lambda self: True)  # every owner looks dead, so each is taken over at will
+        patch.setattr(Owner, "gone", lambda self: True)  # every owner looks dead, so any can be taken over
         for act, worker in history:
             if act == "take":
                 lease = acquire(log)

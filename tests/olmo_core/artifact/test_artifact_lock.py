@@ -10,7 +10,7 @@ from olmo_core.artifact.lock import locked
 
 @pytest.fixture(params=[None, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """File systems with locks, and without."""
+    """Simulate a file system with or without locks."""
 
     def flock(*_: object) -> None:
         raise OSError(request.param, "no locks")
@@ -19,7 +19,7 @@ def kind(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setattr(fcntl, "flock", flock)
 
 
-def test_one_holds_it_at_a_time(kind: None, tmp_path: Path) -> None:
+def test_lock_has_one_holder_at_a_time(kind: None, tmp_path: Path) -> None:
     inside, seen = [], list[int]()
     path = tmp_path / "new" / ".lock"
 
@@ -40,7 +40,7 @@ def test_one_holds_it_at_a_time(kind: None, tmp_path: Path) -> None:
         pass
 
 
-def test_other_errors_of_a_lock_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_lock_errors_are_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def flock(*_: object) -> None:
         raise OSError(errno.EIO, "broken")
 

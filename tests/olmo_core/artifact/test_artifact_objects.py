@@ -10,7 +10,7 @@ import pytest
 from olmo_core.artifact.objects import LocalObjects, RootError, open_objects
 
 
-def test_objects_are_created_once_and_replaced_whole(root: str) -> None:
+def test_objects_are_created_once_and_replaced_atomically(root: str) -> None:
     objects = open_objects(root)
     assert objects.read("a/b.json") is None
     objects.create("a/b.json", b"one")
@@ -31,7 +31,7 @@ def test_objects_are_created_once_and_replaced_whole(root: str) -> None:
     assert objects.sizes("nothing") == {}
 
 
-def test_of_many_that_create_one_object_exactly_one_succeeds(root: str) -> None:
+def test_concurrent_create_succeeds_once(root: str) -> None:
     objects = open_objects(root)
     barrier = Barrier(8)
 
@@ -50,19 +50,19 @@ def test_of_many_that_create_one_object_exactly_one_succeeds(root: str) -> None:
 
 
 @pytest.mark.parametrize("error", [PermissionError(errno.EPERM, "no links"), OSError(errno.EOPNOTSUPP, "no links")])
-def test_without_hard_links_an_object_is_still_created_once(
+def test_object_is_created_once_without_hard_links(
     error: OSError, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(os, "link", link)
-    test_objects_are_created_once_and_replaced_whole(str(tmp_path / "one"))
-    test_of_many_that_create_one_object_exactly_one_succeeds(str(tmp_path / "two"))
+    test_objects_are_created_once_and_replaced_atomically(str(tmp_path / "one"))
+    test_concurrent_create_succeeds_once(str(tmp_path / "two"))
     assert [path.name for path in (tmp_path / "two" / "lease").iterdir()] == ["000001.json"]
 
 
-def test_an_object_that_could_not_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_create_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -72,7 +72,7 @@ def test_an_object_that_could_not_be_made_leaves_nothing(tmp_path: Path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_read_is_one_request_to_s3(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_is_one_s3_request(s3_root: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from s3fs import S3FileSystem
 
     objects, asked, call = open_objects(s3_root), [], S3FileSystem._call_s3
@@ -88,7 +88,7 @@ def test_a_read_is_one_request_to_s3(s3_root: str, monkeypatch: pytest.MonkeyPat
     assert asked == ["get_object"] * 2
 
 
-def test_a_folder_holds_no_temporary_files_afterwards(tmp_path: Path) -> None:
+def test_writes_leave_no_temporary_files(tmp_path: Path) -> None:
     objects = open_objects(tmp_path)
     objects.create("a/one", b"1")
     with pytest.raises(FileExistsError):
@@ -120,7 +120,7 @@ def test_a_folder_holds_no_temporary_files_afterwards(tmp_path: Path) -> None:
         "reference://x",
     ],
 )
-def test_other_roots_are_refused(root: str) -> None:
+def test_unsupported_root_is_refused(root: str) -> None:
     with pytest.raises(RootError):
         open_objects(root)
 

@@ -1,4 +1,4 @@
-"""Many processes at once: one execution, take-over of the dead, refusal of the superseded."""
+"""Concurrent processes: one executes, a dead owner is taken over, a superseded owner is refused."""
 
 import os
 import signal
@@ -16,7 +16,7 @@ from olmo_core.artifact.store import Store
 TIMEOUT = 60.0
 STEP = Step("corpus", "wiki", 1, {"word": "soup"}, {}, gated)
 
-# Waits for a line on stdin, so that all start together; prints what came of it.
+# Waits for a line on stdin, so that all start together; prints the outcome.
 STARTER = """
 import sys
 from pathlib import Path
@@ -55,7 +55,7 @@ def line(process: "subprocess.Popen[str]") -> str:
 
 
 @pytest.mark.parametrize("sort", ["local", "s3"])
-def test_many_processes_that_start_one_step_execute_it_once(
+def test_concurrent_processes_run_a_step_once(
     sort: str, tmp_path: Path, journal: Path, request: pytest.FixtureRequest
 ) -> None:
     root = str(tmp_path / "root") if sort == "local" else request.getfixturevalue("s3_root")
@@ -71,7 +71,7 @@ def test_many_processes_that_start_one_step_execute_it_once(
 
 @pytest.fixture
 def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a pipe that the work `gated` writes to when it has begun, and another it then waits on."""
+    """Return a pipe that the work `gated` waits on; it first writes to a second one, `<gate>.begun`."""
     path = tmp_path / "gate"
     os.mkfifo(path)
     os.mkfifo(f"{path}.begun")
@@ -80,7 +80,7 @@ def gate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("sort", ["local", "s3"])
-def test_a_killed_owner_is_taken_over_at_once(
+def test_killed_owner_is_taken_over_at_once(
     sort: str, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     root = str(tmp_path / "root") if sort == "local" else request.getfixturevalue("s3_root")
@@ -91,11 +91,11 @@ def test_a_killed_owner_is_taken_over_at_once(
     owner.kill()
     owner.communicate()
     monkeypatch.delenv("ARTIFACT_TEST_GATE")
-    made = make(STEP, Store(root, tmp_path / "mine", ttl=3600))
+    made = make(STEP, Store(root, tmp_path / "own", ttl=3600))
     assert not made.reused and made.artifact.record.attempt == 2
 
 
-def test_a_paused_owner_is_superseded_and_its_commit_refused(
+def test_paused_owner_is_superseded_and_cannot_commit(
     tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = str(tmp_path / "root")
@@ -106,9 +106,9 @@ def test_a_paused_owner_is_superseded_and_its_commit_refused(
     owner.send_signal(signal.SIGSTOP)
     with monkeypatch.context() as patch:
         patch.delenv("ARTIFACT_TEST_GATE")
-        told: list[object] = []
-        made = make(STEP, Store(root, ttl=1.0), waiting=told.append)
-    assert not made.reused and len(told) == 1 and f"process {owner.pid} on " in str(told[0])
+        owners: list[object] = []
+        made = make(STEP, Store(root, ttl=1.0), waiting=owners.append)
+    assert not made.reused and len(owners) == 1 and f"process {owner.pid} on " in str(owners[0])
     owner.send_signal(signal.SIGCONT)
     gate.write_text("go on")
     assert owner.communicate(timeout=TIMEOUT)[0].split() == ["SupersededError"]

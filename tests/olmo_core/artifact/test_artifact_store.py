@@ -18,7 +18,7 @@ from olmo_core.artifact.store import CollisionError, Store
 
 
 def fresh(store: Store, tmp_path: Path, name: str = "other") -> Store:
-    """Return the store as another process with a scratch folder of its own sees it."""
+    """Return the store as another process sees it, with its own scratch folder."""
     return Store(store.root, scratch=tmp_path / name, warn=[].append)
 
 
@@ -31,7 +31,7 @@ def content(artifact: Artifact) -> dict[str, bytes]:
     return {path.relative_to(artifact.path).as_posix(): path.read_bytes() for path in artifact.path.rglob("*.*")}
 
 
-def test_what_was_made_is_found_by_everybody(store: Store, words: Step, tmp_path: Path, journal: Path) -> None:
+def test_artifact_is_found_by_other_processes(store: Store, words: Step, tmp_path: Path, journal: Path) -> None:
     assert store.find(words) is None and store.peek(words) is None
     made = make(words, store)
     assert not made.reused
@@ -46,7 +46,7 @@ def test_what_was_made_is_found_by_everybody(store: Store, words: Step, tmp_path
     assert journal.read_text() == "words\n"
 
 
-def test_a_remote_artifact_can_be_read_without_its_root(s3_root: str, words: Step, tmp_path: Path) -> None:
+def test_fetched_artifact_is_readable_without_its_root(s3_root: str, words: Step, tmp_path: Path) -> None:
     made = make(words, Store(s3_root, scratch=tmp_path / "one"))
     found = Store(s3_root, scratch=tmp_path / "two").find(words)
     assert found is not None and found.path != made.artifact.path
@@ -54,7 +54,7 @@ def test_a_remote_artifact_can_be_read_without_its_root(s3_root: str, words: Ste
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "missing"])
-def test_a_damaged_file_is_named_set_aside_and_made_again(
+def test_damaged_file_is_named_set_aside_and_made_again(
     store: Store, words: Step, tmp_path: Path, journal: Path, damage: str
 ) -> None:
     first = make(words, store).artifact.record
@@ -79,10 +79,10 @@ def test_a_damaged_file_is_named_set_aside_and_made_again(
     assert other.problem(words) == ""
     assert make(words, fresh(store, tmp_path, "third")).reused
     assert journal.read_text().split() == ["words"] * 2
-    assert store.objects.names(first.files_folder), "what was set aside stays for inspection"
+    assert store.objects.names(first.files_folder), "an artifact that was set aside stays for inspection"
 
 
-def test_damage_is_noticed_in_a_process_that_verified_before(local: Store, words: Step) -> None:
+def test_damage_after_verification_is_noticed(local: Store, words: Step) -> None:
     artifact = make(words, local).artifact
     assert local.find(words) is not None
     path = artifact.path / "words.txt"
@@ -90,7 +90,7 @@ def test_damage_is_noticed_in_a_process_that_verified_before(local: Store, words
     assert local.find(words) is None
 
 
-def test_a_damaged_scratch_file_is_fetched_again(s3_root: str, words: Step, tmp_path: Path) -> None:
+def test_damaged_scratch_file_is_fetched_again(s3_root: str, words: Step, tmp_path: Path) -> None:
     store = Store(s3_root, scratch=tmp_path / "scratch")
     artifact = make(words, store).artifact
     whole = content(artifact)
@@ -109,7 +109,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Step]:
 
 @given(data=st.data())
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_flipped_bit_and_every_cut_is_found(finished: tuple[Path, Step], data: st.DataObject) -> None:
+def test_any_flipped_bit_or_cut_is_found(finished: tuple[Path, Step], data: st.DataObject) -> None:
     root, step = finished
     store = Store(root, warn=lambda _: None)
     artifact = store.find(step)
@@ -131,21 +131,21 @@ def test_every_flipped_bit_and_every_cut_is_found(finished: tuple[Path, Step], d
 
 @given(data=st.data())
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_damaged_record_is_refused_or_says_the_same(finished: tuple[Path, Step], data: st.DataObject) -> None:
+def test_damaged_record_is_refused_or_equal(finished: tuple[Path, Step], data: st.DataObject) -> None:
     root, step = finished
     whole = (root / step.folder / "record.json").read_bytes()
     record = Record.from_json(whole)
     bit = data.draw(st.integers(0, len(whole) * 8 - 1))
     damaged = whole[: bit // 8] + bytes([whole[bit // 8] ^ 1 << bit % 8]) + whole[bit // 8 + 1 :]
     try:
-        assert Record.from_json(damaged) == record  # white space between values carries nothing
+        assert Record.from_json(damaged) == record  # white space between values has no meaning
         assert whole[bit // 8 : bit // 8 + 1].isspace()
     except DamagedRecordError:
         pass
 
 
 @pytest.mark.parametrize("damage", [None, b"", b"{}", b"[]", b"\xff\xfe", b'{"seal": 1', b"NaN", b"null"])
-def test_a_lost_or_damaged_record_is_restored_from_the_lease_log(
+def test_lost_or_damaged_record_is_restored_from_lease_log(
     store: Store, words: Step, tmp_path: Path, journal: Path, damage: bytes | None
 ) -> None:
     record = make(words, store).artifact.record
@@ -164,7 +164,7 @@ def test_a_lost_or_damaged_record_is_restored_from_the_lease_log(
     assert journal.read_text() == "words\n"
 
 
-def test_an_artifact_copied_without_its_lease_log_is_complete(store: Store, words: Step, tmp_path: Path) -> None:
+def test_artifact_copied_without_lease_log_is_complete(store: Store, words: Step, tmp_path: Path) -> None:
     record = make(words, store).artifact.record
     store.objects.delete(f"{record.folder}/lease")
     assert make(words, fresh(store, tmp_path)).reused
@@ -173,7 +173,7 @@ def test_an_artifact_copied_without_its_lease_log_is_complete(store: Store, word
     assert not again.reused and again.artifact.record.digest == record.digest
 
 
-def test_an_old_record_put_back_by_a_writer_that_slept_gives_way_to_the_new_one(local: Store, words: Step) -> None:
+def test_old_record_of_paused_writer_gives_way_to_new_one(local: Store, words: Step) -> None:
     old = make(words, local).artifact
     (old.path / "words.txt").write_text("damaged")
     new = make(words, local).artifact.record
@@ -183,7 +183,7 @@ def test_an_old_record_put_back_by_a_writer_that_slept_gives_way_to_the_new_one(
     assert Record.from_json(local.objects.read(f"{new.folder}/record.json") or b"") == new
 
 
-def test_of_two_that_find_the_same_damage_the_slower_one_spares_what_was_made_since(local: Store, words: Step) -> None:
+def test_concurrent_repair_keeps_new_artifact(local: Store, words: Step) -> None:
     old = make(words, local).artifact
     (old.path / "words.txt").write_text("damaged")
     slow, warnings = Store(local.root, warn=[].append), []
@@ -203,7 +203,7 @@ def test_of_two_that_find_the_same_damage_the_slower_one_spares_what_was_made_si
     assert warnings == []
 
 
-def test_names_bear_no_identity(store: Store, words: Step, journal: Path) -> None:
+def test_renamed_step_reuses_its_artifact(store: Store, words: Step, journal: Path) -> None:
     record = make(words, store).artifact.record
     renamed = Step("corpus", "english", 1, words.fields, {}, words.work)
     assert renamed.id == words.id and renamed.folder != words.folder
@@ -213,7 +213,7 @@ def test_names_bear_no_identity(store: Store, words: Step, journal: Path) -> Non
     assert journal.read_text() == "words\n"
 
 
-def test_records_are_listed_in_order_without_what_is_not_complete(store: Store, words: Step) -> None:
+def test_records_lists_complete_artifacts_in_order(store: Store, words: Step) -> None:
     other = Step("package", "nltk", 1, {}, {}, artifact_work.words)
     second = Step("corpus", "ai2", 1, {"word": "x"}, {}, artifact_work.words)
     for step in (words, other, second):
@@ -226,18 +226,18 @@ def test_records_are_listed_in_order_without_what_is_not_complete(store: Store, 
 
 
 @pytest.mark.parametrize(("kind", "name"), [("corpus", "../x"), ("a/b", "x"), ("corpus", ""), ("corpus", ".x")])
-def test_a_name_that_is_no_file_name_is_refused(local: Store, kind: str, name: str) -> None:
-    with pytest.raises(ValueError, match="may hold letters"):
+def test_step_name_that_is_no_file_name_is_refused(local: Store, kind: str, name: str) -> None:
+    with pytest.raises(ValueError, match="may only contain letters"):
         local.find(Step(kind, name, 1))
 
 
 def forge(record: Record, **changes: Any) -> bytes:
-    """Return a record whose seal, id and digest all fit although it was tampered with."""
+    """Return a changed record with matching seal, id and digest."""
     forged = record.model_copy(update=changes)
     return forged.model_copy(update={"digest": content_digest(forged.kind, forged.files, forged.result)}).to_json()
 
 
-def test_a_forged_record_cannot_reach_outside_its_folder(local: Store, words: Step, tmp_path: Path) -> None:
+def test_forged_record_cannot_reach_outside_its_folder(local: Store, words: Step, tmp_path: Path) -> None:
     record = make(words, local).artifact.record
     (tmp_path / "secret").write_text("secret")
     key = f"{record.folder}/record.json"
@@ -254,7 +254,7 @@ def test_a_forged_record_cannot_reach_outside_its_folder(local: Store, words: St
     assert {path.name for path in tmp_path.iterdir()} == {"root", "secret"}
 
 
-def test_a_record_of_another_step_in_this_folder_is_not_taken(local: Store, words: Step) -> None:
+def test_record_of_another_step_in_folder_is_ignored(local: Store, words: Step) -> None:
     record = make(words, local).artifact.record
     local.objects.delete(f"{record.folder}/lease")
     stranger = forge(record, payload={**record.payload, "version": 9})
@@ -262,7 +262,7 @@ def test_a_record_of_another_step_in_this_folder_is_not_taken(local: Store, word
     assert Store(local.root, warn=[].append).find(words) is None
 
 
-def test_a_step_whose_short_id_collides_is_an_error_and_no_other_artifact(local: Store, words: Step) -> None:
+def test_colliding_short_id_is_an_error(local: Store, words: Step) -> None:
     make(words, local)
     twin = Step(words.kind, words.name, 2, {}, {}, words.work)
     vars(twin)["id"] = words.id[:12] + "0" * 52
@@ -271,7 +271,7 @@ def test_a_step_whose_short_id_collides_is_an_error_and_no_other_artifact(local:
         make(twin, local)
 
 
-def test_an_outage_is_never_taken_for_damage(local: Store, words: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outage_is_not_mistaken_for_damage(local: Store, words: Step, monkeypatch: pytest.MonkeyPatch) -> None:
     make(words, local)
 
     def down(*_: Any) -> Any:
@@ -289,7 +289,7 @@ def test_an_outage_is_never_taken_for_damage(local: Store, words: Step, monkeypa
     assert make(words, Store(local.root)).reused
 
 
-def test_a_store_pickles_as_its_arguments(store: Store, words: Step) -> None:
+def test_store_pickles_as_its_arguments(store: Store, words: Step) -> None:
     make(words, store)
     copy = pickle.loads(pickle.dumps(store))
     assert (copy.root, copy.base, copy.ttl) == (store.root, store.base, store.ttl)

@@ -27,7 +27,7 @@ def corpus(fields: dict[str, Any] = FIELDS, name: str = "wiki", version: int = 1
 
 
 def release(seed: int = 1, vocabulary: int = 8000, word: str = "soup") -> Step:
-    """Return the last step of a small graph in which the corpus reaches the end along two ways."""
+    """Return the last step of a small graph in which two paths lead from the corpus to the end."""
     wiki = Step("corpus", "wiki", 1, {"word": word}, {}, words)
     tokenizer = Step("tokenizer", "bpe", 1, {"vocabulary": vocabulary}, {"wiki": wiki}, join)
     mix = Step("mix", "stage2", 1, {"seed": seed}, {"wiki": wiki, "bpe": tokenizer}, join)
@@ -39,23 +39,21 @@ def make_all(step: Step, store: Store) -> None:
         make(each, store)
 
 
-def test_complete_is_a_hit_and_nothing_at_all_is_a_miss(store: Store) -> None:
+def test_complete_artifact_is_a_hit_and_empty_store_a_miss(store: Store) -> None:
     answer = why(corpus(), store)
     assert (answer.hit, answer.reason) == (False, "no corpus was ever made in this store")
     make(corpus(), store)
     assert why(corpus(), store).hit and why(corpus(), store).reason == "complete"
 
 
-def test_other_arithmetic_is_named_where_matrices_were_multiplied(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_arithmetic_is_named_for_matrix_work(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     make(corpus(), store)
     here, other = environment(), "kernels of another machine"
     monkeypatch.setattr(why_module, "environment", lambda: here.model_copy(update={"arithmetic": other}))
     assert why(corpus(), store).reason == "complete", "a corpus has the same bytes everywhere"
     monkeypatch.setattr(why_module, "ARITHMETIC", "artifact_work")
     assert why(corpus(), store).reason == (
-        f"complete; computed by {here.arithmetic}, here it would be {other}: other bits, losses within 1e-3"
+        f"complete; computed with {here.arithmetic}, this machine would use {other}: other bits, losses within 1e-3"
     )
     assert why(corpus(), store).hit
 
@@ -73,7 +71,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 @given(leaf=st.sampled_from(leaves), value=st.integers(100, 200) | st.text() | st.none())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_very_field_that_changed_is_named_with_both_values(filled: Store, leaf: str, value: Any) -> None:
+def test_changed_field_is_named_with_both_values(filled: Store, leaf: str, value: Any) -> None:
     fields = json.loads(json.dumps(FIELDS))
     holder, key = fields, leaf
     if "." in leaf:
@@ -91,7 +89,7 @@ def test_the_very_field_that_changed_is_named_with_both_values(filled: Store, le
     assert answer.differences == [Difference("corpus/wiki", f"fields.{leaf}", recorded, value)]
 
 
-def test_fields_and_versions_that_came_or_went_are_named(local: Store) -> None:
+def test_added_and_removed_fields_and_versions_are_named(local: Store) -> None:
     make(corpus(), local)
     fields = {key: value for key, value in FIELDS.items() if key != "seed"} | {"shards": 4}
     answer = why(corpus(fields, version=2), local)
@@ -103,7 +101,7 @@ def test_fields_and_versions_that_came_or_went_are_named(local: Store) -> None:
     assert "corpus/wiki: fields.shards was (absent), is now 4" in map(str, answer.differences)
 
 
-def test_an_input_that_differs_is_followed_to_where_it_began(store: Store) -> None:
+def test_changed_input_is_traced_to_its_cause(store: Store) -> None:
     make_all(release(), store)
     assert why(release(), store).hit
     assert why(release(word="stew"), store).differences == [Difference("corpus/wiki", "fields.word", "soup", "stew")], (
@@ -116,14 +114,14 @@ def test_an_input_that_differs_is_followed_to_where_it_began(store: Store) -> No
     }
 
 
-def test_only_what_depends_on_a_change_is_a_miss(local: Store) -> None:
+def test_only_dependents_of_a_change_are_misses(local: Store) -> None:
     make_all(release(), local)
     explainer = Explainer(local)
     hits = {step.label: explainer.why(step).hit for step in release(seed=2).closure()}
     assert hits == {"corpus/wiki": True, "tokenizer/bpe": True, "mix/stage2": False, "run/ingredient1": False}
 
 
-def test_an_input_whose_old_record_is_gone_is_named_by_its_ids(local: Store) -> None:
+def test_input_without_old_record_is_named_by_ids(local: Store) -> None:
     make_all(release(), local)
     old = release().inputs["mix"]
     local.objects.delete(old.folder)
@@ -131,7 +129,7 @@ def test_an_input_whose_old_record_is_gone_is_named_by_its_ids(local: Store) -> 
     assert answer.differences == [Difference("run/ingredient1", "inputs.mix", old.id, release(seed=2).inputs["mix"].id)]
 
 
-def test_the_nearest_of_another_name_is_used_where_there_is_no_other(local: Store) -> None:
+def test_nearest_record_of_another_name_is_the_fallback(local: Store) -> None:
     make(corpus(name="far", fields={"a": 1, "b": 2}), local)
     make(corpus(name="near"), local)
     answer = why(corpus({**FIELDS, "seed": 1}), local)
@@ -139,14 +137,14 @@ def test_the_nearest_of_another_name_is_used_where_there_is_no_other(local: Stor
     assert [each.path for each in answer.differences] == ["fields.seed"]
 
 
-def test_the_same_name_is_nearer_than_fewer_differences(local: Store) -> None:
+def test_same_name_is_nearer_than_fewer_differences(local: Store) -> None:
     wanted = {**FIELDS, "seed": 1, "share": 0.9}
     make(corpus({**wanted, "share": 0.8}, name="other"), local)
     make(corpus(), local)
     assert why(corpus(wanted), local).nearest == corpus().folder
 
 
-def test_damage_is_the_reason_before_and_after_it_is_set_aside(local: Store) -> None:
+def test_damage_is_the_reason_before_and_after_set_aside(local: Store) -> None:
     path = make(corpus(), local).artifact.path / "words.txt"
     path.unlink()
     for _ in range(2):
@@ -166,7 +164,7 @@ def test_why_changes_nothing(local: Store) -> None:
     assert local.objects.sizes("") == before
 
 
-def test_an_input_made_again_with_other_content_is_the_reason(local: Store) -> None:
+def test_changed_content_of_an_input_is_the_reason(local: Store) -> None:
     noise = Step("corpus", "noise", 1, {}, {}, random_bytes)
     mix = Step("mix", "noisy", 1, {}, {"noise": noise}, join)
     first = make(noise, local).artifact
@@ -177,7 +175,7 @@ def test_an_input_made_again_with_other_content_is_the_reason(local: Store) -> N
     assert not answer.hit and "input noise was made again" in answer.reason
 
 
-def test_changed_code_is_said_and_only_strictly_a_miss(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_code_is_reported_and_a_miss_only_if_strict(local: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(corpus(), local).artifact.record
     now = Source(digest="0", modules={**made.source.modules, "artifact_work": "0", "olmo_core.new": "1"})
     monkeypatch.setattr("olmo_core.artifact.why.source_of", lambda work: now)

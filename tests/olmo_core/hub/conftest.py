@@ -1,4 +1,4 @@
-"""A tiny native model and tokenizer, and the revisions made of them, for every test of the hub room."""
+"""A tiny native model, its tokenizer and revisions of them, for the tests of the hub room."""
 
 import json
 import os
@@ -28,7 +28,7 @@ VOCAB = 300
 
 @pytest.fixture(scope="session")
 def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A byte-level tokenizer of 300 ids as the data room makes them."""
+    """Return the folder of a byte-level tokenizer of 300 ids, as the tokens room makes them."""
     folder = tmp_path_factory.mktemp("tokenizer")
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     vocab = {letter: number for number, letter in enumerate(letters)}
@@ -53,7 +53,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Folder of a native model: grouped heads, vocabulary not a multiple of 128, gains other than one."""
+    """Return a function that makes a native model: grouped heads, odd vocabulary size, gains other than one."""
     made: dict[tuple[int, int], Path] = {}
 
     def make(seed: int = 0, n_kv_heads: int = 2) -> Path:
@@ -77,7 +77,7 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
-    """A Hub on loopback; waits inside the client itself pass at once."""
+    """Start a Hub on loopback; waits inside the client return at once."""
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     with FakeHub() as hub:
         yield hub
@@ -85,19 +85,19 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
 
 @pytest.fixture
 def waits() -> list[float]:
-    """What `target` was asked to wait, in seconds."""
+    """Return the list of waits of `target`, in seconds."""
     return []
 
 
 @pytest.fixture
 def target(hub: FakeHub, waits: list[float], tmp_path: Path) -> HubEndpoint:
-    """The repository `REPO` of `hub`."""
+    """Return the repository `REPO` of `hub` as a target."""
     return HubEndpoint(REPO, hub.url, scratch=tmp_path / "scratch", wait=waits.append)
 
 
 @pytest.fixture
 def revision(tmp_path: Path, native: Callable[..., Path], tokenizer_folder: Path) -> Callable[..., RevisionFiles]:
-    """Make a revision of the model with some seed, with further files as given."""
+    """Return a function that makes a revision of the model with a given seed and extra files."""
 
     def make(name: str, seed: int = 0, dtype: str = "float32", **files: str) -> RevisionFiles:
         folder = tmp_path / "revisions" / name

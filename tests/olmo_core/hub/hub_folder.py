@@ -1,4 +1,4 @@
-"""The files of a folder as a record lists them and as a Hub shows them; needs no torch, as conftest does."""
+"""The files of a folder as a record and as a Hub list them; unlike conftest, without torch."""
 
 from pathlib import Path
 

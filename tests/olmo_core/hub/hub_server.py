@@ -19,13 +19,13 @@ DATE = "2026-01-01T00:00:00.000Z"
 
 @dataclass
 class Fault:
-    """What happens to a request whose line `METHOD path` matches: an error answer, a broken line, or a lost answer."""
+    """A fault of requests whose line `METHOD path` matches: an error, a broken connection, or a lost response."""
 
     pattern: str
     status: int = 500
     headers: dict[str, str] = field(default_factory=dict)
-    after: bool = False  # The request is carried out; only its answer is lost.
-    cut: bool = False  # The connection is closed without an answer.
+    after: bool = False  # The request is carried out; only its response is lost.
+    cut: bool = False  # The connection is closed without a response.
     times: int = 1
 
 
@@ -160,14 +160,14 @@ class FakeHub:
             raise RefusedError(404, "RepoNotFound")
         return self.repos[name]
 
-    def create(self, asked: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
-        name = f"{asked['organization']}/{asked['name']}" if asked.get("organization") else asked["name"]
-        said = {"url": f"{self.url}/{name}", "id": name}
+    def create(self, body: dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        name = f"{body['organization']}/{body['name']}" if body.get("organization") else body["name"]
+        fields = {"url": f"{self.url}/{name}", "id": name}
         if name in self.repos:
-            raise RefusedError(409, "Conflict", said)
-        repo = self.repos[name] = Repo(private=asked.get("visibility") == "private")
+            raise RefusedError(409, "Conflict", fields)
+        repo = self.repos[name] = Repo(private=body.get("visibility") == "private")
         repo.branches["main"] = repo.commit({".gitattributes": self.blob(b"*.safetensors filter=lfs\n")}, "")
-        return as_json(said)
+        return as_json(fields)
 
     def blob(self, content: bytes) -> str:
         key = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
@@ -175,10 +175,10 @@ class FakeHub:
         return key
 
     def offer(self, wanted: dict[str, Any]) -> dict[str, Any]:
-        said = {"oid": wanted["oid"], "size": wanted["size"]}
+        fields = {"oid": wanted["oid"], "size": wanted["size"]}
         if wanted["oid"] not in self.lfs:
-            said["actions"] = {"upload": {"href": f"{self.url}/lfs/{wanted['oid']}", "header": {}}}
-        return said
+            fields["actions"] = {"upload": {"href": f"{self.url}/lfs/{wanted['oid']}", "header": {}}}
+        return fields
 
     def model(
         self, method: str, name: str, rest: list[str], query: dict[str, list[str]], body: bytes
@@ -213,19 +213,19 @@ class FakeHub:
             case ["GET"] | ["GET", "revision", _]:
                 commit = repo.resolve(rest[1] if rest else "main")
                 files = [{"rfilename": path} for path in sorted(repo.commits[commit])]
-                said = {"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": files, "tags": []}
-                return as_json({**said, "private": repo.private})
+                fields = {"_id": name, "id": name, "modelId": name, "sha": commit, "siblings": files, "tags": []}
+                return as_json({**fields, "private": repo.private})
         raise RefusedError(404, "NoRoute")
 
     def mode(self, file: dict[str, Any], tree: dict[str, str]) -> dict[str, Any]:
         lfs = file["path"].endswith(".safetensors") or file["size"] > LFS_ABOVE
-        said = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
-        return {**said, "oid": tree[file["path"]]} if file["path"] in tree else said
+        fields = {"path": file["path"], "uploadMode": "lfs" if lfs else "regular", "shouldIgnore": False}
+        return {**fields, "oid": tree[file["path"]]} if file["path"] in tree else fields
 
     def entry(self, path: str, key: str) -> dict[str, Any]:
         size = len(self.blobs[key])
-        said = {"type": "file", "path": path, "size": size, "oid": key[:40]}
-        return {**said, "lfs": {"oid": key, "size": size, "pointerSize": 130}} if key in self.lfs else said
+        fields = {"type": "file", "path": path, "size": size, "oid": key[:40]}
+        return {**fields, "lfs": {"oid": key, "size": size, "pointerSize": 130}} if key in self.lfs else fields
 
     def commit(self, name: str, branch: str, lines: list[dict[str, Any]]) -> tuple[int, dict[str, str], bytes]:
         repo = self.repo(name)

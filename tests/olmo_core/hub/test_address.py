@@ -1,4 +1,4 @@
-"""What people call a model elsewhere, and what a recipe pins of it."""
+"""Addresses of models, and the commit or digest that a recipe pins."""
 
 import pytest
 from hub_server import FakeHub
@@ -11,30 +11,32 @@ from olmo_core.hub.pretrained import PretrainedConfig
 REPO = "olmo/tiny"
 
 
-def test_a_revision_is_the_commit_it_stands_at(revision):
+def test_address_of_revision_is_pinned_to_its_commit(revision):
     with FakeHub() as hub:
         endpoint, made = HubEndpoint(REPO, hub.url), revision("stage1-step4")
-        commit = endpoint.show(endpoint.upload(made), made).commit
+        commit = endpoint.move_name(endpoint.upload(made), made).commit
         pinned = PretrainedConfig(repo=REPO, revision=commit)
         assert pretrained_at(f"{REPO}@stage1-step4", hub.url) == pinned
         assert pretrained_at(f"{REPO}@{commit}", hub.url) == pinned
-        with pytest.raises(ValueError, match=f"{REPO}@stage1-step5 is no folder .* it shows stage1-step4$"):
+        with pytest.raises(ValueError, match=f"{REPO}@stage1-step5 is neither a folder .* it has stage1-step4$"):
             pretrained_at(f"{REPO}@stage1-step5", hub.url)
-        with pytest.raises(ValueError, match=r"olmo/none is no folder .* no such repository, or it shows nothing"):
+        with pytest.raises(
+            ValueError, match=r"olmo/none is neither a folder .* repository does not exist or has no model"
+        ):
             pretrained_at("olmo/none", hub.url)
 
 
-def test_a_folder_is_its_digest(revision, native, tmp_path, monkeypatch):
+def test_address_of_folder_is_pinned_to_its_digest(revision, native, tmp_path, monkeypatch):
     folder = revision("r").folder
     assert pretrained_at(str(folder)) == PretrainedConfig(path=str(folder), sha256=folder_digest(folder))
     monkeypatch.chdir(native().parent)
     assert pretrained_at(native().name).path == str(native())
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match=r"empty holds neither model\.safetensors nor"):
+    with pytest.raises(ValueError, match=r"empty has neither model\.safetensors nor"):
         pretrained_at(str(empty))
 
 
-def test_what_is_neither_is_said():
-    with pytest.raises(ValueError, match="base is no folder on this machine, and no repository: write organisation"):
+def test_unknown_address_is_refused():
+    with pytest.raises(ValueError, match="base is neither a folder on this machine nor a repository; write"):
         pretrained_at("base")

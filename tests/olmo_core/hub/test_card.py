@@ -71,7 +71,7 @@ def test_warm_up_is_told_in_the_unit_of_the_schedule(unit):
     [("Apache License 2.0", "apache-2.0"), ("MIT License", "mit"), ("CC BY 4.0", "cc-by-4.0"), ("GPL 3.0", "gpl-3.0")],
 )
 def test_a_licence_is_one_the_hub_knows(said, near):
-    with pytest.raises(ValidationError, match=f"no identifier of a licence on the Hub.*did you mean '{near}'"):
+    with pytest.raises(ValidationError, match=f"not a licence identifier of the Hub.*did you mean '{near}'"):
         CardConfig(repo="a/b", title="T", license=said)
     assert CardConfig(repo="a/b", title="T", license=near).license == near
 
@@ -80,6 +80,6 @@ def test_a_licence_is_one_the_hub_knows(said, near):
     ("said", "near"), [("english", "en"), ("Norwegian", "no"), ("EN", "en"), ("pt-BR", "pt"), ("xx-xx", "give one")]
 )
 def test_a_language_is_one_the_hub_knows(said, near):
-    with pytest.raises(ValidationError, match=f"no code of a language.*{near}"):
+    with pytest.raises(ValidationError, match=f"not an ISO 639 language code.*{near}"):
         CardConfig(repo="a/b", title="T", languages=(said,))
     assert CardConfig(repo="a/b", title="T", languages=("en", "no", "nob", "code")).languages[1] == "no"

@@ -52,12 +52,12 @@ def test_transformers_reads_and_keeps_every_value(native, exported):
     )
 
 
-def test_what_transformers_saves_can_be_read(native, exported, tmp_path):
+def test_files_saved_by_transformers_are_read(native, exported, tmp_path):
     saved, back = tmp_path / "saved", tmp_path / "back"
     back.mkdir()
     AutoModelForCausalLM.from_pretrained(exported()).save_pretrained(saved)
     config = read_hub_model(saved, back)
-    # Without a tokenizer the rows of the embedding are all there is to know of the vocabulary.
+    # Without a tokenizer, only the rows of the embedding indicate the size of the vocabulary.
     assert config == load_config(native()).model_copy(update={"vocab_size": 384})
     assert torch.equal(load_model(back).head.weight, load_model(native()).head.weight)
 
@@ -76,7 +76,7 @@ def test_same_model_gives_same_bytes(exported):
     files = sorted(path.name for path in one.iterdir())
     assert files == sorted(path.name for path in two.iterdir())
     assert all((one / name).read_bytes() == (two / name).read_bytes() for name in files)
-    # The order is that of names, not of anything a process has of its own.
+    # Tensors are ordered by name, which does not depend on the process.
     data = (one / "model.safetensors").read_bytes()
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     del header["__metadata__"]
@@ -105,11 +105,11 @@ def test_large_models_are_cut_into_files(native, exported, tmp_path, monkeypatch
     ("change", "message"),
     [
         (lambda tensors: tensors.pop("norm.weight"), "lacks 1 tensors of the model, the first is model.norm.weight"),
-        (lambda tensors: tensors.update({"norm.bias": torch.ones(32)}), "norm.bias is not one of an OLMo model"),
-        (lambda tensors: tensors.update({"norm.weight": torch.ones(31)}), r"shape \(31,\), the model config asks for"),
+        (lambda tensors: tensors.update({"norm.bias": torch.ones(32)}), "norm.bias does not belong to an OLMo"),
+        (lambda tensors: tensors.update({"norm.weight": torch.ones(31)}), r"shape \(31,\), the model config requires"),
         (
             lambda tensors: tensors.update({"blocks.3.attention_norm.weight": torch.ones(32)}),
-            "blocks.3.attention_norm.weight has no place",
+            "blocks.3.attention_norm.weight does not exist in a model",
         ),
     ],
 )
@@ -141,18 +141,18 @@ def test_other_architectures_are_refused(exported, tmp_path, key, value, message
         read_hub_model(folder, tmp_path)
 
 
-def test_a_head_beside_tied_embeddings_is_refused(exported, tmp_path):
+def test_head_with_tied_embeddings_is_refused(exported, tmp_path):
     folder = exported()
     path = folder / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"tie_word_embeddings": True}))
-    with pytest.raises(WeightsError, match=r"lm_head\.weight has no place in a model of this config"):
+    with pytest.raises(WeightsError, match=r"lm_head\.weight does not exist in a model of this config"):
         read_hub_model(folder, tmp_path)
 
 
-def test_index_cannot_name_files_elsewhere(exported, tmp_path):
+def test_index_cannot_name_files_outside_its_folder(exported, tmp_path):
     folder = exported()
     (folder / weights.INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": "../x.safetensors"}}))
-    with pytest.raises(WeightsError, match="no file of the same folder"):
+    with pytest.raises(WeightsError, match="not a file in the same folder"):
         read_hub_model(folder, tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_tokenizer_of_another_model_is_refused(native, tokenizer_folder, tmp_pat
         write_tokenizer(native(), wide, tmp_path)
 
 
-def test_padding_of_a_tokenizer_is_not_handed_on(native, tokenizer_folder, tmp_path):
+def test_padding_of_tokenizer_is_not_exported(native, tokenizer_folder, tmp_path):
     folder, out = tmp_path / "tokenizer", tmp_path / "out"
     shutil.copytree(tokenizer_folder, folder)
     out.mkdir()
@@ -181,8 +181,8 @@ def test_padding_of_a_tokenizer_is_not_handed_on(native, tokenizer_folder, tmp_p
     assert (out / "tokenizer.json").read_bytes() == (tokenizer_folder / "tokenizer.json").read_bytes()
 
 
-def test_transformers_4_finds_what_it_goes_by(exported):
-    """4.57 adds `token_type_ids` and warns of a wrong expression unless these fields say otherwise."""
+def test_transformers_4_finds_its_fields(exported):
+    """4.57 adds `token_type_ids` and warns of a wrong expression unless these fields are set."""
     folder = exported()
     assert json.loads((folder / "tokenizer_config.json").read_text())["model_input_names"] == [
         "input_ids",

@@ -1,4 +1,4 @@
-"""What others put into a repository stays, and nobody sees a repository before its owner says so."""
+"""Files of others in a repository stay, and a repository is private until its owner decides otherwise."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ def proven(monkeypatch):
 
 
 def put(hub, files, gone=()):
-    """Somebody commits to `main`."""
+    """Commit files to `main` as another user."""
     repo = hub.repos.setdefault(REPO, Repo())
     tree = dict(repo.commits[repo.branches["main"]]) if "main" in repo.branches else {}
     tree |= {path: hub.blob(text) for path, text in files.items()}
@@ -31,11 +31,11 @@ def put(hub, files, gone=()):
 
 
 def made_as(revision, name, seed, **files):
-    """Another revision for the same name."""
+    """Return another revision with the same name."""
     return replace(revision(f"{name}-{seed}", seed=seed, **files), name=name)
 
 
-def test_files_of_others_stay_when_main_is_published_and_published_again(hub, target, revision, native):
+def test_files_of_others_stay_on_main(hub, target, revision, native):
     put(hub, OTHERS)
     first = made_as(revision, "main", 0, extra_txt="x")
     assert not publish(first, native(), target).reused
@@ -47,7 +47,7 @@ def test_files_of_others_stay_when_main_is_published_and_published_again(hub, ta
     assert published(target) == ["main"]
 
 
-def test_a_checkpoint_is_exactly_its_files_beside_what_others_put_on_main(hub, target, revision, native):
+def test_checkpoint_holds_no_files_that_others_put_on_main(hub, target, revision, native):
     put(hub, OTHERS)
     made = revision(LATE)
     publish(made, native(), target)
@@ -55,7 +55,7 @@ def test_a_checkpoint_is_exactly_its_files_beside_what_others_put_on_main(hub, t
 
 
 @pytest.mark.parametrize("before", [True, False], ids=["written-first", "edited-later"])
-def test_a_card_written_by_hand_stays_and_is_named(hub, target, revision, native, before):
+def test_card_written_by_hand_stays_and_is_named(hub, target, revision, native, before):
     if before:
         put(hub, {"README.md": CARD})
     else:
@@ -74,7 +74,7 @@ def test_a_card_written_by_hand_stays_and_is_named(hub, target, revision, native
 @pytest.mark.parametrize(
     "card", [b"", b"---\nlicense: mit\n---\n", b"---\r\nlicense: mit\r\ntags:\r\n- a\r\n---\r\n\n"]
 )
-def test_a_card_without_a_text_is_replaced(hub, target, revision, native, card):
+def test_card_without_text_is_replaced(hub, target, revision, native, card):
     put(hub, {"README.md": card})
     made = revision("main")
     assert publish(made, native(), target).kept == ()
@@ -85,19 +85,19 @@ def test_a_card_without_a_text_is_replaced(hub, target, revision, native, card):
     "name",
     ["config.json", "model.safetensors", "model-00001-of-00002.safetensors", "adapter_config.json", "lineage.json"],
 )
-def test_a_model_of_others_is_refused_before_anything_goes_up(hub, target, revision, native, name):
+def test_model_of_others_is_refused_before_upload(hub, target, revision, native, name):
     put(hub, {name: b"{}"} | OTHERS)
     commits = hub.repos[REPO].branches.copy()
     with pytest.raises(PublishError, match=rf"^{REPO}: main holds {name}, which this project did not write"):
         publish(revision("main"), native(), target)
     assert hub.files(REPO, "main") == {name: b"{}"} | OTHERS
     assert hub.repos[REPO].branches == commits
-    if name not in ("model.safetensors", "lineage.json"):  # Those are known as ours or not by a revision alone.
+    if name not in ("model.safetensors", "lineage.json"):  # Only a revision decides whether these are ours.
         with pytest.raises(PublishError, match=name):
             target.state()
 
 
-def test_a_file_of_ours_that_somebody_changed_is_not_overwritten(hub, target, revision, native):
+def test_own_file_changed_by_others_is_not_overwritten(hub, target, revision, native):
     publish(made_as(revision, "main", 0), native(), target)
     config = json.loads(hub.files(REPO, "main")["config.json"])
     put(hub, {"config.json": json.dumps(config).encode()})
@@ -105,7 +105,7 @@ def test_a_file_of_ours_that_somebody_changed_is_not_overwritten(hub, target, re
         publish(made_as(revision, "main", 1), native(1), target)
 
 
-def test_a_lineage_lists_what_it_was_written_with(revision):
+def test_lineage_lists_the_files_of_its_revision(revision):
     made = revision("main")
     listed = json.loads((made.folder / LINEAGE_FILE).read_text())["files"]
     assert [entry["path"] for entry in listed] == sorted(content(made).keys() - {LINEAGE_FILE})
@@ -113,18 +113,19 @@ def test_a_lineage_lists_what_it_was_written_with(revision):
 
 
 @pytest.mark.parametrize("public", [False, True])
-def test_a_repository_is_private_unless_the_recipe_says_public(hub, tmp_path, revision, native, public):
+def test_repository_is_private_unless_public_is_set(hub, tmp_path, revision, native, public):
     target = HubEndpoint(REPO, hub.url, public=public, scratch=tmp_path, wait=lambda seconds: None)
-    assert target.state() == f"{REPO} at {hub.url}, to be made {'public' if public else 'private'}"
+    assert target.state() == f"{REPO} at {hub.url}, to be created {'public' if public else 'private'}"
     publish(revision(LATE), native(), target)
     assert hub.repos[REPO].private is not public
 
 
 @pytest.mark.parametrize("private", [False, True])
-def test_a_repository_that_exists_keeps_its_visibility(hub, tmp_path, revision, native, private):
+def test_existing_repository_keeps_its_visibility(hub, tmp_path, revision, native, private):
     put(hub, OTHERS)
     hub.repos[REPO].private = private
     target = HubEndpoint(REPO, hub.url, public=private, scratch=tmp_path, wait=lambda seconds: None)
-    assert target.state() == f"{REPO} at {hub.url}, which is {'private' if private else 'public'} and stays so"
+    seen = "private" if private else "public"
+    assert target.state() == f"{REPO} at {hub.url}, which is {seen} and stays {seen}"
     publish(revision(LATE), native(), target)
     assert hub.repos[REPO].private is private

@@ -1,4 +1,4 @@
-"""The tokenizer of a Hub commit, and the evaluation of the model beside it, from the Hub that the placement names."""
+"""Import of a Hub commit's tokenizer, and evaluation of its model, from the Hub that the placement names."""
 
 import json
 from dataclasses import replace
@@ -13,7 +13,7 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.hub.convert import ConversionError
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.import_tokenizer import take_tokenizer
+from olmo_core.hub.import_tokenizer import import_tokenizer
 from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrained_tokenizer_step
 from olmo_core.tokens.tokenizer import load_tokenizer
@@ -28,7 +28,7 @@ def hub():
 
 
 def changed(revision, **fields):
-    """A revision whose config.json says something else."""
+    """Return a revision with a changed config.json."""
     path = revision.folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     return replace(revision, files=entries(revision.folder))
@@ -37,10 +37,10 @@ def changed(revision, **fields):
 def take(hub, folder, commit):
     folder.mkdir()
     step = pretrained_tokenizer_step(PretrainedConfig(repo=REPO, revision=commit))
-    return take_tokenizer(Job(step=step, inputs={}, out=folder, placement=HubPlacement(hub=hub.url)))
+    return import_tokenizer(Job(step=step, inputs={}, out=folder, placement=HubPlacement(hub=hub.url)))
 
 
-def test_it_is_the_tokenizer_the_model_was_published_with(hub, revision, tokenizer_folder, tmp_path):
+def test_imported_tokenizer_equals_published_one(hub, revision, tokenizer_folder, tmp_path):
     commit = HubEndpoint(REPO, hub.url).upload(revision("r"))
     result = take(hub, tmp_path / "taken", commit)
     assert (tmp_path / "taken" / "tokenizer.json").read_bytes() == (tokenizer_folder / "tokenizer.json").read_bytes()
@@ -51,19 +51,19 @@ def test_it_is_the_tokenizer_the_model_was_published_with(hub, revision, tokeniz
     assert not hub.count(r"resolve/.*safetensors"), "weights are the other step's"
 
 
-def test_one_without_padding_pads_with_end_of_document(hub, revision, tmp_path):
+def test_missing_padding_defaults_to_end_of_document(hub, revision, tmp_path):
     commit = HubEndpoint(REPO, hub.url).upload(changed(revision("r"), pad_token_id=None))
     result = take(hub, tmp_path / "taken", commit)
     assert result["pad_id"] == result["eos_id"]
 
 
-def test_what_ends_a_document_has_to_be_known(hub, revision, tmp_path):
+def test_unknown_end_of_document_is_refused(hub, revision, tmp_path):
     commit = HubEndpoint(REPO, hub.url).upload(changed(revision("r"), eos_token_id=4000))
-    with pytest.raises(ConversionError, match=r"config\.json: eos_token_id is 4000, no id of its tokenizer"):
+    with pytest.raises(ConversionError, match=r"config\.json: eos_token_id is 4000, which is not an id of"):
         take(hub, tmp_path / "taken", commit)
 
 
-def test_the_end_of_document_is_found_among_several_ends(hub, revision, tokenizer_folder, tmp_path):
+def test_end_of_document_is_found_among_several_ends(hub, revision, tokenizer_folder, tmp_path):
     ours = json.loads((tokenizer_folder / "special_tokens.json").read_text())["eos_id"]
     for name, listed in (("one", [4000, 5]), ("several", [5, ours])):
         commit = HubEndpoint(REPO, hub.url).upload(changed(revision(name), eos_token_id=listed))
@@ -75,7 +75,7 @@ def test_the_end_of_document_is_found_among_several_ends(hub, revision, tokenize
         take(hub, tmp_path / "none", commit)
 
 
-def test_padding_of_its_last_use_is_not_taken(hub, revision, tokenizer_folder, tmp_path):
+def test_saved_padding_and_truncation_are_not_imported(hub, revision, tokenizer_folder, tmp_path):
     made = revision("r")
     tokenizer = Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json"))
     tokenizer.enable_padding(pad_id=1)
@@ -89,15 +89,15 @@ def test_padding_of_its_last_use_is_not_taken(hub, revision, tokenizer_folder, t
     assert taken.to_str() == Tokenizer.from_file(str(tokenizer_folder / "tokenizer.json")).to_str()
 
 
-def test_a_commit_without_a_tokenizer_is_refused(hub, revision, tmp_path):
+def test_commit_without_tokenizer_is_refused(hub, revision, tmp_path):
     made = revision("r")
     (made.folder / "tokenizer.json").unlink()
     commit = HubEndpoint(REPO, hub.url).upload(replace(made, files=entries(made.folder)))
-    with pytest.raises(ConversionError, match=f"{REPO} at {commit} holds no tokenizer.json"):
+    with pytest.raises(ConversionError, match=f"{REPO} at {commit} has no tokenizer.json"):
         take(hub, tmp_path / "taken", commit)
 
 
-def test_a_commit_is_one_artifact_wherever_it_is_had(hub, revision, native, tmp_path):
+def test_commit_is_one_artifact_from_any_endpoint(hub, revision, native, tmp_path):
     commit = HubEndpoint(REPO, hub.url).upload(revision("r"))
     step = pretrained_step(PretrainedConfig(repo=REPO, revision=commit), "model-main")
     store = Store(tmp_path / "store")

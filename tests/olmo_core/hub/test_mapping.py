@@ -22,7 +22,7 @@ def test_table_covers_both_models_exactly():
     assert {native_name(name): shape for name, shape in theirs.items()} == ours
 
 
-def test_names_go_there_and_back():
+def test_names_map_both_ways():
     for pattern in TENSORS:
         name = pattern.format(n=17)
         assert native_name(hub_name(name)) == name
@@ -30,5 +30,5 @@ def test_names_go_there_and_back():
 
 @pytest.mark.parametrize("name", ["blocks.0.attention.w_q.bias", "blocks.x.attention.w_q.weight", "lm_head.weight", ""])
 def test_unknown_names_are_refused(name):
-    with pytest.raises(KeyError, match="not one of an OLMo model"):
+    with pytest.raises(KeyError, match="does not belong to an OLMo model"):
         hub_name(name)

@@ -25,7 +25,7 @@ PUBLISHED = [
 ]
 
 
-def test_names_of_olmo1_say_no_stage():
+def test_names_of_olmo1_have_no_stage():
     """Branches of allenai/OLMo-7B, of 2160 sequences of 2048 tokens a step, rounded to the nearest billion."""
     rule = RevisionNameConfig(stage=False, rounding="nearest")
     for step, tokens in ((1000, "4B"), (452_000, "2000B"), (556_000, "2460B"), (557_000, "2464B")):
@@ -54,7 +54,7 @@ def test_published_names(rule, stage, step, batch, budget, ingredient, name):
         (RevisionNameConfig(unit="M"), 3_895_020_000_000, 0, "3895020M"),
     ],
 )
-def test_tokens_are_written(rule, tokens, budget, written):
+def test_token_counts(rule, tokens, budget, written):
     assert token_count(rule, tokens, budget) == written
 
 
@@ -76,12 +76,12 @@ def test_override_replaces_the_computed_name():
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "-x", "", "a b", "x.lock", "a..b", "é"])
-def test_names_that_are_no_branch_are_refused(name):
+def test_name_that_cannot_be_a_branch_is_refused(name):
     with pytest.raises(ValidationError, match="cannot be a branch"):
         RevisionNameConfig(overrides={"x": name})
 
 
-def test_order_goes_by_number_and_ends_with_main():
+def test_names_sort_by_number_and_end_with_main():
     names = [
         "stage1-step0-tokens0K",
         "stage1-step400-tokens2M",
@@ -108,12 +108,12 @@ def test_order_goes_by_number_and_ends_with_main():
         ("a/step1-tokens1B", None),
     ],
 )
-def test_a_name_tells_where_its_checkpoint_stands(name, expected):
+def test_place_of_a_checkpoint_by_its_name(name, expected):
     assert place(name) == expected
 
 
 @given(st.integers(0, 10**7), st.integers(1, 10**13), st.sampled_from([None, 1, 12]))
-def test_every_computed_name_is_understood(step, tokens, ingredient):
+def test_every_computed_name_has_a_place(step, tokens, ingredient):
     found = place(revision_name(CEIL, "stage2", step, tokens, tokens, ingredient))
     assert (found.run, found.step) == ("stage2" if ingredient is None else f"stage2-ingredient{ingredient}", step)
     assert tokens <= found.tokens

@@ -14,7 +14,7 @@ REPO = "olmo/tiny"
 
 @pytest.fixture
 def cached(tmp_path, revision):
-    """Upload a revision, after a change to its folder, to a cache nothing has checked."""
+    """Upload a revision, after a change to its folder, to a cache without verifying it."""
 
     def make(change=lambda folder: None, dtype="float32"):
         made = revision("r", dtype=dtype)
@@ -26,7 +26,7 @@ def cached(tmp_path, revision):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_a_true_export_passes(cached, native, dtype):
+def test_correct_export_passes(cached, native, dtype):
     commit, cache = cached(dtype=dtype)
     parity = verify(REPO, commit, cache, native())
     assert parity.tokens == 2 * 64
@@ -75,26 +75,26 @@ LAYER = "model.layers.1."
         (config(eos_token_id=5), "eos_token_id"),
     ],
 )
-def test_a_false_export_fails(cached, native, change, message):
+def test_wrong_export_fails(cached, native, change, message):
     commit, cache = cached(change)
     with pytest.raises(ParityError, match=message):
         verify(REPO, commit, cache, native())
 
 
-def test_another_model_fails(cached, native):
+def test_export_of_another_model_fails(cached, native):
     commit, cache = cached()
     with pytest.raises(ParityError, match="argmax agrees at"):
         verify(REPO, commit, cache, native(1))
 
 
-def test_batch_is_fixed_and_within_the_vocabulary():
+def test_batch_is_fixed_and_within_vocabulary():
     tokens = batch(300, 4096)
     assert tokens.shape == (2, 512) and tokens.dtype == torch.int64
     assert torch.equal(tokens, batch(300, 4096))
     assert tokens.min() >= 0 and 250 < tokens.max() < 300
 
 
-def test_comparison_allows_ties_and_nothing_else():
+def test_comparison_allows_only_ties():
     native = torch.tensor([[[1.0, 1.0 + 1e-6, 0.0]]])
     tied = torch.tensor([[[1.0 + 2e-6, 1.0, 0.0]]])
     assert compare(native, tied, "x").argmax_agreement == 1

@@ -1,4 +1,4 @@
-"""The same numbers both ways between our models and those of transformers, for every shape a config can take."""
+"""Our models and those of transformers give the same logits in both directions, for every shape of a config."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_model, save_model
 from olmo_core.model.transformer import SHORT, Transformer
 
-CONTEXT = SHORT + 32  # Long enough that ours takes its other attention too.
+CONTEXT = SHORT + 32  # Long enough to cover both of our attention kernels.
 SHAPE: dict[str, Any] = dict(
     d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=CONTEXT, init_std=0.2
 )
@@ -41,11 +41,11 @@ class Pair:
 
 @pytest.fixture(scope="module", params=VARIANTS)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """A model of ours, and the same exported and loaded by transformers."""
+    """One of our models, and the same model exported and loaded by transformers."""
     config = ModelConfig.model_validate({**SHAPE, **VARIANTS[request.param]})
     generator = torch.Generator().manual_seed(1)
     model = Transformer(config).initialize(generator).eval()
-    for parameter in model.parameters():  # Gains far from one, so that each norm has to be in its place.
+    for parameter in model.parameters():  # Gains far from one, so that a misplaced norm changes the logits.
         if parameter.ndim == 1:
             parameter.data.uniform_(0.5, 1.5, generator=generator)
     native, hub = tmp_path_factory.mktemp("native"), tmp_path_factory.mktemp("hub")
@@ -55,7 +55,7 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def same_logits(ours: torch.Tensor, theirs: torch.Tensor) -> None:
-    """Sums in fp32 differ by what the size of the numbers in them allows: 1e-5 of the largest logit."""
+    """Check that logits differ by at most 1e-5 of the largest one, the rounding of sums in fp32."""
     torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5 * theirs.abs().max().item())
 
 
@@ -102,7 +102,7 @@ def test_logits_are_equal_in_a_padded_batch(pair: Pair, side: str) -> None:
 
 
 @torch.no_grad()
-def test_bfloat16_is_as_close_to_fp32_as_in_transformers(pair: Pair, tmp_path: Path) -> None:
+def test_bfloat16_is_as_exact_as_in_transformers(pair: Pair, tmp_path: Path) -> None:
     write_hub_model(pair.native, tmp_path, "bfloat16", 1, 2)
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.bfloat16)
     exact = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32)
@@ -113,7 +113,7 @@ def test_bfloat16_is_as_close_to_fp32_as_in_transformers(pair: Pair, tmp_path: P
     assert 0 < ours <= 1.1 * peer
 
 
-def test_a_model_comes_back_to_the_bit(pair: Pair, tmp_path: Path) -> None:
+def test_round_trip_of_a_model_is_bitwise(pair: Pair, tmp_path: Path) -> None:
     assert read_hub_model(pair.hub, tmp_path) == pair.ours.config.model_copy(update={"vocab_size": 384})
     before, after = load_file(pair.native / "model.safetensors"), load_file(tmp_path / "model.safetensors")
     assert before.keys() == after.keys()
@@ -121,7 +121,7 @@ def test_a_model_comes_back_to_the_bit(pair: Pair, tmp_path: Path) -> None:
 
 
 def remade(pair: Pair) -> Any:
-    """A model that transformers draws itself, of the same config."""
+    """A model of the same config that transformers initialised."""
     torch.manual_seed(3)
     return AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(pair.hub)).eval()
 
@@ -135,7 +135,7 @@ def converted(model: Any, folder: Path, save: Callable[..., None]) -> Transforme
 
 
 @torch.no_grad()
-def test_a_model_of_transformers_gives_the_same_logits_here(pair: Pair, tmp_path: Path) -> None:
+def test_model_made_by_transformers_gives_same_logits(pair: Pair, tmp_path: Path) -> None:
     theirs = remade(pair)
     ours = converted(theirs, tmp_path, theirs.save_pretrained)
     tokens = ids(2, 60)

@@ -73,13 +73,13 @@ def test_other_bytes_than_the_commit_has_are_refused(hub, take, revision):
     for key in hub.repos[REPO].commits[commit].values():
         if key in hub.lfs:
             hub.blobs[key] = hub.blobs[key][:-1] + bytes([hub.blobs[key][-1] ^ 1])
-    with pytest.raises(ConversionError, match=r"model\.safetensors came with other bytes than the commit has"):
+    with pytest.raises(ConversionError, match=r"the downloaded model\.safetensors differs from the one in the commit"):
         take(hub, repo=REPO, revision=commit)
 
 
 def test_what_the_hub_has_not_and_a_hub_out_of_order_are_told_apart(hub, take, revision, tmp_path):
     HubEndpoint(REPO, hub.url).upload(revision("r"))
-    with pytest.raises(ConversionError, match=f"{REPO} at {'0' * 40} cannot be had from the Hub"):
+    with pytest.raises(ConversionError, match=f"{REPO} at {'0' * 40} cannot be downloaded from the Hub"):
         take(hub, repo=REPO, revision="0" * 40)
     hub.faults.append(Fault("GET .*tree", status=503, times=100))
     (tmp_path / "taken").rmdir()
@@ -165,10 +165,10 @@ def test_a_folder_of_another_content_is_refused(take, native, tmp_path):
     shutil.copytree(native(), folder)
     digest = folder_digest(folder)
     (folder / "model.safetensors").write_bytes((native(1) / "model.safetensors").read_bytes())
-    with pytest.raises(ConversionError, match=rf"has the sha256 [0-9a-f]{{64}}, the recipe says {digest}"):
+    with pytest.raises(ConversionError, match=rf"has the sha256 [0-9a-f]{{64}}, but {digest} in the recipe"):
         take(path=str(folder), sha256=digest)
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ConversionError, match=r"holds no model\.safetensors"):
+    with pytest.raises(ConversionError, match=r"has no model\.safetensors"):
         folder_digest(folder)
 
 

@@ -45,7 +45,7 @@ def test_every_revision_loads_by_name(target, revision, native):
     assert (target.root / "revisions.txt").read_text() == f"{EARLY}\n{LATE}\nmain\n"
 
 
-def test_without_links_a_snapshot_holds_copies(target, revision, native, monkeypatch):
+def test_snapshot_holds_copies_without_links(target, revision, native, monkeypatch):
     def symlink(*_, **__):
         raise PermissionError("no links")
 
@@ -55,7 +55,7 @@ def test_without_links_a_snapshot_holds_copies(target, revision, native, monkeyp
     assert torch.equal(load(target, "main")[0].lm_head.weight, load_model(native()).head.weight)
 
 
-def test_layout_is_one_the_hub_client_knows(target, revision, native):
+def test_layout_is_known_to_the_hub_client(target, revision, native):
     publish(revision("main"), native(), target)
     found = scan_cache_dir(target.folder)
     assert not found.warnings
@@ -64,7 +64,7 @@ def test_layout_is_one_the_hub_client_knows(target, revision, native):
     assert {file.file_name for file in repo.refs["main"].files} == {e.path for e in revision("same").files}
 
 
-def test_again_does_nothing_and_loads_nothing(target, revision, native, monkeypatch):
+def test_second_publication_does_and_loads_nothing(target, revision, native, monkeypatch):
     made = revision(LATE)
     first = publish(made, native(), target)
     before = {path: path.stat().st_mtime_ns for path in target.root.rglob("*") if path.parent.name == "blobs"}
@@ -74,7 +74,7 @@ def test_again_does_nothing_and_loads_nothing(target, revision, native, monkeypa
     assert before == {path: path.stat().st_mtime_ns for path in target.root.rglob("*") if path.parent.name == "blobs"}
 
 
-def test_commit_depends_on_content_alone(revision, tmp_path, native):
+def test_commit_depends_on_content_only(revision, tmp_path, native):
     one, two = revision("one"), revision("two")
     for name in ("README.md", "lineage.json"):
         (two.folder / name).write_bytes((one.folder / name).read_bytes())
@@ -98,7 +98,7 @@ def test_equal_weights_are_stored_once(target, revision, native):
     assert len(large) == 1
 
 
-def test_false_model_never_gets_its_name(target, revision, native):
+def test_wrong_model_never_gets_its_name(target, revision, native):
     publish(revision(EARLY), native(), target)
     with pytest.raises(ParityError):
         publish(revision(LATE, seed=1), native(0), target)
@@ -114,7 +114,7 @@ def test_changed_source_is_refused(target, revision, native):
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
-    with pytest.raises(PublishError, match=r"model.safetensors has sha256 .* its record says"):
+    with pytest.raises(PublishError, match=r"model.safetensors has sha256 .*, but .* in its record"):
         publish(made, native(), target)
     assert published(target) == []
 
@@ -134,7 +134,7 @@ def test_damage_is_repaired(target, revision, native, damage, name):
     assert blob.read_bytes() == good
 
 
-def test_main_waits_for_the_revisions_it_lists(target, revision, native):
+def test_main_is_refused_before_the_revisions_it_lists(target, revision, native):
     main = revision("main", revisions_txt=f"{EARLY}\n{LATE}\nmain\n")
     publish(revision(LATE), native(), target)
     with pytest.raises(PublishError, match=f"1 are not published yet, the first is {EARLY}"):
@@ -148,10 +148,10 @@ class Killed(BaseException):
     pass
 
 
-def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypatch):
-    """Cut publishing off at every change of the disk in turn: no name shows early, and the next call finishes."""
-    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # A place to cut at; the machine itself stays up.
+def test_publication_killed_at_any_write_can_be_finished(tmp_path, revision, native, monkeypatch):
+    """Interrupt publishing at each change of the disk in turn: no name appears early, and the next call finishes."""
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Tested elsewhere.
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # A point to interrupt at; the machine itself stays up.
     made = revision(LATE)
     point = 0
     while True:
@@ -172,7 +172,7 @@ def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypa
             patch.setattr(os, "fsync", cut(os.fsync))
             patch.setattr(Path, "replace", cut(Path.replace))
             patch.setattr(Path, "symlink_to", cut(Path.symlink_to))
-            # A file that was opened for writing and nothing more is empty.
+            # A file that was only opened for writing is empty.
             patch.setattr(Path, "open", cut(Path.open, lambda path, mode="r", **kwargs: "w" in mode))
             try:
                 publish(made, native(), target)
@@ -191,7 +191,7 @@ def test_killed_at_any_write_then_run_again(tmp_path, revision, native, monkeypa
     assert point > 3 * len(made.files)
 
 
-def test_two_processes_publish_side_by_side(tmp_path, target, revision, native):
+def test_two_processes_publish_concurrently(tmp_path, target, revision, native):
     code = (
         "import sys; from pathlib import Path\n"
         "sys.path.insert(0, sys.argv[1])\n"
@@ -201,7 +201,7 @@ def test_two_processes_publish_side_by_side(tmp_path, target, revision, native):
         "target = LocalCache(Path(sys.argv[2]), 'olmo/tiny')\n"
         "for folder in map(Path, sys.argv[3:]):\n"
         "    made = RevisionFiles(folder.name, folder, entries(folder))\n"
-        "    target.show(target.upload(made), made)\n"
+        "    target.move_name(target.upload(made), made)\n"
     )
     folders = [revision(f"stage1-step{n}-tokens1K", seed=n % 2).folder for n in range(8)]
     here = Path(__file__).parent

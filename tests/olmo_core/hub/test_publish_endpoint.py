@@ -25,11 +25,11 @@ def test_revisions_appear_with_exactly_their_files(hub, target, revision, native
         assert not publish(made, native(seed), target).reused
     assert published(target) == [EARLY, LATE, "main"]
     assert shows(hub, LATE, late) and shows(hub, EARLY, early) and shows(hub, "main", main)
-    assert hub.repos[REPO].branches == target.published()  # No staging branch is left.
+    assert hub.repos[REPO].branches == target.published()  # No staging branch remains.
     assert hub.messages[0] == f"{LATE}\nMade by code at commit abc123"
 
 
-def test_again_changes_nothing(hub, target, revision, native, monkeypatch):
+def test_second_publication_changes_nothing(hub, target, revision, native, monkeypatch):
     made = revision(LATE)
     first = publish(made, native(), target)
     before = hub.repos[REPO].branches.copy()
@@ -41,7 +41,7 @@ def test_again_changes_nothing(hub, target, revision, native, monkeypatch):
     assert hub.count("^(POST|PUT|DELETE)") == 0
 
 
-def test_a_name_is_one_commit_and_moves_by_one(hub, target, revision, native):
+def test_name_moves_by_one_commit(hub, target, revision, native):
     publish(revision("main"), native(), target)
     commits = hub.count("POST .*/commit/")
     changed = replace(revision("next", seed=1, extra_txt="x"), name="main")
@@ -54,23 +54,23 @@ def test_a_name_is_one_commit_and_moves_by_one(hub, target, revision, native):
     assert shows(hub, "main", fewer)
 
 
-def test_equal_weights_go_up_once(hub, target, revision, native):
+def test_equal_weights_are_uploaded_once(hub, target, revision, native):
     publish(revision(EARLY), native(), target)
     publish(revision(LATE), native(), target)
     assert published(target) == [EARLY, LATE]
     assert hub.count("PUT /lfs/") == 1
 
 
-def test_false_model_never_gets_its_name(hub, target, revision, native):
+def test_wrong_model_never_gets_its_name(hub, target, revision, native):
     with pytest.raises(ParityError):
         publish(revision(LATE, seed=1), native(0), target)
     assert published(target) == []
     made = revision("again")
-    publish(replace(made, name=LATE), native(0), target)  # What lies on the staging branch does no harm.
+    publish(replace(made, name=LATE), native(0), target)  # The files on the staging branch do no harm.
     assert shows(hub, LATE, made)
 
 
-def test_token_comes_from_the_environment_and_goes_nowhere_else(revision, native, tmp_path, monkeypatch, capfd):
+def test_token_comes_from_environment_and_is_not_leaked(revision, native, tmp_path, monkeypatch, capfd):
     secret = "hf_canary0123456789"
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
     made = revision(LATE)
@@ -102,9 +102,7 @@ def test_transformers_loads_from_the_endpoint(hub, target, revision, native, tmp
     subprocess.run([sys.executable, "-c", code, native(0), native(1)], env=environment, check=True, timeout=240)
 
 
-def test_the_copy_that_is_verified_needs_no_room_for_temporary_files(
-    hub, target, revision, native, tmp_path, monkeypatch
-):
+def test_verification_needs_no_space_for_temporary_files(hub, target, revision, native, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     left = tmp_path / "scratch"
     monkeypatch.setattr("olmo_core.hub.parity.verify", lambda repo, commit, cache, _: seen.append(cache) or PROVEN)
@@ -113,7 +111,7 @@ def test_the_copy_that_is_verified_needs_no_room_for_temporary_files(
     assert [cache.parent for cache in seen] == [left] and list(left.iterdir()) == []
 
 
-def test_a_full_disk_is_named(target, revision, native, tmp_path, monkeypatch):
+def test_full_disk_is_named(target, revision, native, tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
 

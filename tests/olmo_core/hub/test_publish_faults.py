@@ -1,4 +1,4 @@
-"""What a Hub answers beyond the happy case: errors, lost answers, broken lines, and kills at any request."""
+"""Faults of a Hub: errors, lost responses, broken connections, and kills at any request."""
 
 import pickle
 from dataclasses import replace
@@ -35,8 +35,8 @@ from tasks.workers.failures import root_message
         (Fault("GET .*/resolve/.*safetensors", cut=True), []),
     ],
 )
-def test_faults_are_outlived(hub, target, revision, native, waits, fault, waited):
-    """Each fault strikes, is waited out as asked, and leaves one commit and one name with the right files."""
+def test_transient_fault_is_survived(hub, target, revision, native, waits, fault, waited):
+    """Publishing waits after each fault as asked, and leaves one commit and one name with the right files."""
     hub.faults.append(fault)
     made = revision(LATE)
     publish(made, native(), target)
@@ -44,10 +44,10 @@ def test_faults_are_outlived(hub, target, revision, native, waits, fault, waited
     assert waits == waited
     assert shows(hub, LATE, made)
     assert set(hub.repos[REPO].branches) == {LATE, "main"}
-    assert len(hub.repos[REPO].commits) == 2  # That of the repository itself, and ours: none was made twice.
+    assert len(hub.repos[REPO].commits) == 2  # The repository's first one and ours: none was made twice.
 
 
-def test_lost_answer_to_the_commit_of_an_existing_name(hub, target, revision, native):
+def test_lost_response_to_commit_of_existing_name(hub, target, revision, native):
     publish(revision("main"), native(), target)
     commits = len(hub.repos[REPO].commits)
     hub.faults.append(Fault("POST .*/commit/main", 500, after=True))
@@ -57,8 +57,8 @@ def test_lost_answer_to_the_commit_of_an_existing_name(hub, target, revision, na
     assert len(hub.repos[REPO].commits) == commits + 2
 
 
-def test_another_writer_is_noticed(hub, target, revision, native, monkeypatch):
-    """Somebody commits to the branch between reading its head and committing: 412, read again, their file stays."""
+def test_concurrent_writer_is_noticed(hub, target, revision, native, monkeypatch):
+    """Another commit between reading the head and committing gives a 412; the head is read again, their file stays."""
     made = revision("main")
     create = target.api.create_commit
     stray = []
@@ -74,12 +74,12 @@ def test_another_writer_is_noticed(hub, target, revision, native, monkeypatch):
     monkeypatch.setattr(target.api, "create_commit", between)
     publish(made, native(), target)
     assert stray and hub.count("POST .*/commit/main") == 2
-    # The repository's, staging, the stray one, ours: the first try was refused.
+    # The repository's, staging, the other writer's, ours: the first attempt was refused.
     assert len(hub.repos[REPO].commits) == 4
     assert hub.files(REPO, "main") == {**content(made), "stray.txt": b"stray"}
 
 
-def test_endless_outage_is_an_error_and_no_name(hub, target, revision, native, waits):
+def test_endless_outage_raises_and_moves_no_name(hub, target, revision, native, waits):
     hub.faults.append(Fault("POST .*/commit/", 503, times=100))
     with pytest.raises(PublishError, match=f"does not hold its files after {ATTEMPTS} attempts.*503"):
         publish(revision(LATE), native(), target)
@@ -101,16 +101,16 @@ DATE = {"Date": "Wed, 21 Oct 2026 07:00:00 GMT", "Retry-After": "Wed, 21 Oct 202
         ("POST .*/branch/stage1", WINDOW, 120),
     ],
 )
-def test_a_long_pause_ends_the_call_and_the_next_goes_on(
+def test_long_pause_ends_the_call_and_next_one_continues(
     hub, target, revision, native, waits, monkeypatch, request_, headers, seconds
 ):
-    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Tested elsewhere.
     made = revision(LATE)
     target.published()
     hub.faults.append(Fault(request_, 429, headers))
     with pytest.raises(PauseError, match=f"asks for a pause of {seconds} s") as raised:
         publish(made, native(), target)
-    assert pickle.loads(pickle.dumps(raised.value)).seconds == seconds  # It comes from another process.
+    assert pickle.loads(pickle.dumps(raised.value)).seconds == seconds  # It is raised in another process.
     publish(made, native(), target)
     assert shows(hub, LATE, made) and waits == []
     assert len(hub.repos[REPO].commits) == 2
@@ -120,38 +120,38 @@ def test_a_long_pause_ends_the_call_and_the_next_goes_on(
     ("headers", "waited"),
     [({"ratelimit": '"api";r=0;t=12'}, 12), ({"ratelimit": '"api";r=7;t=120'}, 1), ({"Retry-After": "soon"}, 1)],
 )
-def test_a_short_pause_is_waited_out_in_place(hub, target, waits, headers, waited):
+def test_short_pause_is_waited_out(hub, target, waits, headers, waited):
     hub.faults.append(Fault("POST .*/repos/create", 429, headers))
     target._client.call(lambda api: api.create_repo(REPO))
     assert waits == [waited]
 
 
-def test_more_than_an_hour_is_an_outage(hub, target, revision, native, waits):
+def test_pause_of_more_than_an_hour_is_an_outage(hub, target, revision, native, waits):
     hub.faults.append(Fault("POST .*/commit/", 503, {"Retry-After": "7200"}))
     with pytest.raises(PublishError, match="a pause of 7200 s, more than an hour; publish again later"):
         publish(revision(LATE), native(), target)
     assert waits == []
 
 
-def test_a_hub_without_xet_is_told_what_to_set(hub, target, revision, native, waits, monkeypatch):
+def test_hub_without_xet_raises_with_the_remedy(hub, target, revision, native, waits, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_DISABLE_XET", False)
-    with pytest.raises(PublishError, match=f"{hub.url} takes no large files by xet; set HF_HUB_DISABLE_XET=1"):
+    with pytest.raises(PublishError, match=f"{hub.url} does not support xet for large files; set HF_HUB_DISABLE_XET=1"):
         publish(revision(LATE), native(), target)
     assert published(target) == [] and waits == []
 
 
 @pytest.mark.parametrize(
-    ("said", "waited"),
+    ("message", "waited"),
     [
         ("Network error: Request error: HTTP status server error (503 Service Unavailable)", [1.0]),
         ("Network error: connection reset", [1.0]),
         ("Network error: Request error: HTTP status client error (403 Forbidden)", None),
     ],
 )
-def test_faults_of_xet_are_waited_out_and_its_refusals_are_not(
-    hub, target, revision, native, waits, monkeypatch, said, waited
+def test_transient_xet_fault_is_retried_and_refusal_is_not(
+    hub, target, revision, native, waits, monkeypatch, message, waited
 ):
-    create, faults = target.api.create_commit, [ConnectionError(said)]
+    create, faults = target.api.create_commit, [ConnectionError(message)]
 
     def faulty(*args, **kwargs):
         if faults:
@@ -176,7 +176,7 @@ def test_faults_of_xet_are_waited_out_and_its_refusals_are_not(
         ("POST .*/branch/", 418, "look at the status page"),
     ],
 )
-def test_a_refusal_is_one_line_and_not_repeated(hub, target, revision, native, request_, status, remedy):
+def test_refusal_is_one_line_and_not_retried(hub, target, revision, native, request_, status, remedy):
     hub.faults.append(Fault(request_, status, times=100))
     with pytest.raises(PublishError, match=f"^{REPO} at {hub.url} answers {status}: .*; {remedy}") as refused:
         publish(revision(LATE), native(), target)
@@ -184,10 +184,10 @@ def test_a_refusal_is_one_line_and_not_repeated(hub, target, revision, native, r
     assert hub.count(request_) == 1
 
 
-def test_killed_at_any_request_then_run_again(revision, native, tmp_path, monkeypatch):
-    """Cut publishing off at every request in turn: no name shows early, and the next call finishes with one commit."""
+def test_publication_killed_at_any_request_can_be_finished(revision, native, tmp_path, monkeypatch):
+    """Interrupt publishing at each request in turn: no name appears early; the next call finishes with one commit."""
     monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Proven elsewhere.
+    monkeypatch.setattr("olmo_core.hub.parity.verify", lambda *args: Parity(1, 0.0, 1.0))  # Tested elsewhere.
     made = revision(LATE)
     point = visible = 0
     finished = False
@@ -222,10 +222,10 @@ def test_killed_at_any_request_then_run_again(revision, native, tmp_path, monkey
             assert set(hub.repos[REPO].branches) == {LATE, "main"}
             assert len(hub.repos[REPO].commits) == 2
         point += 1
-    assert point > 12 and visible > 1  # Cut before and after the name appeared.
+    assert point > 12 and visible > 1  # Interrupted before and after the name appeared.
 
 
-def test_bytes_changed_on_the_way_are_noticed(hub, target, revision, native, monkeypatch):
+def test_bytes_changed_in_transit_are_noticed(hub, target, revision, native, monkeypatch):
     made = revision(LATE)
     upload = target.upload
 
@@ -236,6 +236,6 @@ def test_bytes_changed_on_the_way_are_noticed(hub, target, revision, native, mon
         return commit
 
     monkeypatch.setattr(target, "upload", damaged)
-    with pytest.raises(PublishError, match=r"model.safetensors came back with other bytes"):
+    with pytest.raises(PublishError, match=r"the downloaded model.safetensors differs from the upload"):
         publish(made, native(), target)
     assert published(target) == []

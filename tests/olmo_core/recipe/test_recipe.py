@@ -198,12 +198,12 @@ def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> Non
         ("--release.candidates=[sop]", "release.candidates: nothing is called 'sop'; did you mean 'soup'?"),
         (
             "--release.card.license=Apache License 2.0",
-            "release.card.license (value 'Apache License 2.0'): no identifier of a licence on the Hub, where 'other' "
-            "stands for any; did you mean 'apache-2.0'?",
+            "release.card.license (value 'Apache License 2.0'): not a licence identifier of the Hub, where 'other' "
+            "stands for any other licence; did you mean 'apache-2.0'?",
         ),
         (
             "--release.card.languages=[no, english]",
-            "release.card.languages.1 (value 'english'): no code of a language, as ISO 639 has them; did you mean",
+            "release.card.languages.1 (value 'english'): not an ISO 639 language code; did you mean",
         ),
         ("--evaluation.heldout=[wisdm]", "evaluation.heldout: nothing is called 'wisdm'; did you mean 'wisdom'?"),
         ("--evaluation.package=tasks", "evaluation.package: nothing is called 'tasks'; there are none"),

@@ -16,7 +16,7 @@ Checkpoint = Callable[..., Path]
 
 
 @pytest.mark.parametrize("count", [2, 3, 4])
-def test_the_mean_is_that_of_numpy_to_the_byte(checkpoint: Checkpoint, tmp_path: Path, count: int) -> None:
+def test_mean_equals_numpy_bitwise(checkpoint: Checkpoint, tmp_path: Path, count: int) -> None:
     folders = {f"seed {seed}": checkpoint(seed) for seed in range(count)}
     average(folders, tmp_path / "soup")
     weights = [load_file(folder / "model.safetensors") for folder in folders.values()]
@@ -29,7 +29,7 @@ def test_the_mean_is_that_of_numpy_to_the_byte(checkpoint: Checkpoint, tmp_path:
 
 
 def test_sums_are_kept_in_fp64(checkpoint: Checkpoint, tmp_path: Path) -> None:
-    values = [1.0, 2.0**-30, 2.0**-30, -1.0]  # In fp32 the small ones would be lost beside 1.
+    values = [1.0, 2.0**-30, 2.0**-30, -1.0]  # In fp32 adding the small ones to 1 would lose them.
     folders = {}
     for number, value in enumerate(values):
         folders[str(number)] = folder = tmp_path / str(number)
@@ -39,7 +39,7 @@ def test_sums_are_kept_in_fp64(checkpoint: Checkpoint, tmp_path: Path) -> None:
     assert load_file(tmp_path / "soup")["w"].tolist() == [2.0**-31] * 3
 
 
-def test_bf16_checkpoints_give_what_torch_gives(tmp_path: Path) -> None:
+def test_mean_of_bf16_equals_torch(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(0)
     tensors = [{"w": torch.randn(300, 70, generator=generator).bfloat16()} for _ in range(3)]
     for number, weights in enumerate(tensors):
@@ -52,7 +52,7 @@ def test_bf16_checkpoints_give_what_torch_gives(tmp_path: Path) -> None:
     assert torch.equal(found, expected)
 
 
-def test_threads_and_piece_size_change_no_byte(
+def test_threads_and_piece_size_do_not_change_bytes(
     checkpoint: Checkpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folders = {str(seed): checkpoint(seed) for seed in range(3)}
@@ -62,7 +62,7 @@ def test_threads_and_piece_size_change_no_byte(
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
 
 
-def test_memory_does_not_grow_with_the_model(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_memory_does_not_depend_on_model_size(checkpoint: Checkpoint, tmp_path: Path) -> None:
     def peak(rows: int, seed: int) -> int:
         shapes = {"w": (rows, 1 << 18)}
         folders = {str(number): checkpoint(seed + number, shapes) for number in range(2)}
@@ -84,7 +84,7 @@ def test_memory_does_not_grow_with_the_model(checkpoint: Checkpoint, tmp_path: P
         ({"a": (3, 2), "b": (4,)}, r"tensor a is F32\[2, 3\] in first and F32\[3, 2\] in second"),
     ],
 )
-def test_unlike_ingredients_are_named(
+def test_different_ingredients_are_named(
     checkpoint: Checkpoint, tmp_path: Path, shapes: dict[str, tuple[int, ...]], message: str
 ) -> None:
     folders = {"first": checkpoint(1, {"a": (2, 3), "b": (4,)}), "second": checkpoint(2, shapes)}
@@ -92,14 +92,14 @@ def test_unlike_ingredients_are_named(
         average(folders, tmp_path / "soup")
 
 
-def test_another_dtype_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_different_dtype_is_named(checkpoint: Checkpoint, tmp_path: Path) -> None:
     folders = {"first": checkpoint(1), "second": checkpoint(2, dtype=np.float16)}
     with pytest.raises(ValueError, match=r"is F32\[.*\] in first and F16\[.*\] in second"):
         average(folders, tmp_path / "soup")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_numbers_that_are_not_finite_are_named(checkpoint: Checkpoint, tmp_path: Path, bad: float) -> None:
+def test_non_finite_numbers_are_named(checkpoint: Checkpoint, tmp_path: Path, bad: float) -> None:
     folders = {"good": checkpoint(1), "spoilt": checkpoint(2)}
     weights = load_file(folders["spoilt"] / "model.safetensors")
     weights["norm.weight"][3] = bad
@@ -108,7 +108,7 @@ def test_numbers_that_are_not_finite_are_named(checkpoint: Checkpoint, tmp_path:
         average(folders, tmp_path / "soup")
 
 
-def test_progress_ends_at_all_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
+def test_progress_ends_at_total_bytes(checkpoint: Checkpoint, tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     average({"1": checkpoint(1), "2": checkpoint(2)}, tmp_path / "soup", report=lambda *both: seen.append(both))
     total = 4 * (700 * 400 + 15 + 7 + 1)

@@ -21,14 +21,14 @@ STEPS = [Step("checkpoint", f"ingredient{n}-step60", 1, {"seed": n}) for n in ra
 
 @pytest.fixture
 def soup(checkpoint: Callable[..., Path], run: Callable[..., Any]) -> tuple[Path, dict[str, Path]]:
-    """A soup of three and its ingredients by step id."""
+    """Return a soup of three and its ingredients by step id."""
     folders = [checkpoint(seed) for seed in range(3)]
     roles = {f"ingredient{n}": step for n, step in enumerate(STEPS)}
     out, _ = run(soup_step(SoupConfig(), roles), dict(zip(roles, folders, strict=True)))
     return out, {step.id: folder for step, folder in zip(STEPS, folders, strict=True)}
 
 
-def test_neither_order_nor_roles_change_a_byte(checkpoint: Callable[..., Path], run: Callable[..., Any]) -> None:
+def test_order_and_roles_do_not_change_bytes(checkpoint: Callable[..., Path], run: Callable[..., Any]) -> None:
     folders = [checkpoint(seed) for seed in range(3)]
     found = set()
     for order in itertools.permutations(range(3)):
@@ -42,7 +42,7 @@ def test_neither_order_nor_roles_change_a_byte(checkpoint: Callable[..., Path], 
     assert len(found) == 1
 
 
-def test_the_certificate_says_what_went_in_and_came_out(soup: tuple[Path, dict[str, Path]]) -> None:
+def test_certificate_has_digests_of_ingredients_and_soup(soup: tuple[Path, dict[str, Path]]) -> None:
     folder, ingredients = soup
     certificate = read_certificate(folder)
     assert (certificate.method, certificate.accumulation) == ("uniform", "float64")
@@ -63,7 +63,7 @@ def test_the_certificate_says_what_went_in_and_came_out(soup: tuple[Path, dict[s
         assert entry.tensors == digests(ingredients[entry.id])
 
 
-def test_a_true_soup_verifies_in_any_order_and_number_of_threads(soup: tuple[Path, dict[str, Path]]) -> None:
+def test_soup_verifies_with_any_order_and_threads(soup: tuple[Path, dict[str, Path]]) -> None:
     folder, ingredients = soup
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     assert verify(folder, dict(reversed(ingredients.items())), threads=2) == read_certificate(folder)
@@ -72,7 +72,7 @@ def test_a_true_soup_verifies_in_any_order_and_number_of_threads(soup: tuple[Pat
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.sampled_from(["soup", "ingredient"]), st.floats(0, 0.9999), st.integers(0, 22))
-def test_every_flipped_bit_is_found(soup: tuple[Path, dict[str, Path]], which: str, place: float, bit: int) -> None:
+def test_any_flipped_bit_is_found(soup: tuple[Path, dict[str, Path]], which: str, place: float, bit: int) -> None:
     folder, ingredients = soup
     target = folder if which == "soup" else ingredients[STEPS[1].id]
     path = target / "model.safetensors"
@@ -89,7 +89,7 @@ def test_every_flipped_bit_is_found(soup: tuple[Path, dict[str, Path]], which: s
         path.write_bytes(kept)
 
 
-def test_a_certificate_of_other_numbers_is_found(soup: tuple[Path, dict[str, Path]]) -> None:
+def test_certificate_with_wrong_digests_is_found(soup: tuple[Path, dict[str, Path]]) -> None:
     folder, ingredients = soup
     plain = json.loads((folder / "certificate.json").read_text())
     plain["ingredients"][0]["tensors"]["norm.weight"] = "0" * 64
@@ -98,8 +98,8 @@ def test_a_certificate_of_other_numbers_is_found(soup: tuple[Path, dict[str, Pat
         verify(folder, ingredients)
 
 
-def test_a_mean_of_other_weights_is_found(soup: tuple[Path, dict[str, Path]]) -> None:
-    """A soup that agrees with its certificate, but is not the mean of its ingredients."""
+def test_mean_of_other_weights_is_found(soup: tuple[Path, dict[str, Path]]) -> None:
+    """The soup matches its certificate, but is not the mean of its ingredients."""
     folder, ingredients = soup
     weights = load_file(folder / "model.safetensors")
     weights["norm.weight"] *= 2
@@ -118,10 +118,10 @@ def test_other_ingredients_are_refused(soup: tuple[Path, dict[str, Path]]) -> No
         verify(folder, {name: path for name, path in ingredients.items() if name != first})
 
 
-def test_a_missing_certificate_is_an_error(soup: tuple[Path, dict[str, Path]]) -> None:
+def test_missing_certificate_is_an_error(soup: tuple[Path, dict[str, Path]]) -> None:
     folder, ingredients = soup
     (folder / "certificate.json").unlink()
-    with pytest.raises(CertificateError, match="no certificate that can be read"):
+    with pytest.raises(CertificateError, match="no readable certificate"):
         verify(folder, ingredients)
 
 
@@ -133,14 +133,14 @@ def test_ingredients_of_another_model_are_refused(checkpoint: Callable[..., Path
         run(soup_step(SoupConfig(), roles), dict(zip(roles, folders, strict=True)))
 
 
-def test_a_soup_needs_two_different_ingredients() -> None:
+def test_soup_needs_two_different_ingredients() -> None:
     with pytest.raises(ValueError, match="at least two ingredients, soup has 1"):
         soup_step(SoupConfig(), {"a": STEPS[0]})
     with pytest.raises(ValueError, match="b and a are the same checkpoint"):
         soup_step(SoupConfig(), {"a": STEPS[0], "b": STEPS[0]})
 
 
-def test_ingredients_of_one_name_are_kept_apart(
+def test_ingredients_with_same_name_are_distinct(
     checkpoint: Callable[..., Path], run: Callable[..., Any], tmp_path: Path
 ) -> None:
     folders = [checkpoint(seed) for seed in range(2)]

@@ -12,7 +12,7 @@ from olmo_core.soup.tensors import Tensor, TensorFile, header, narrow, widen
 
 
 def bf16(bits: int) -> Fraction:
-    """Exact value of the 16 bits of a finite bf16."""
+    """Return the exact value of the 16 bits of a finite bf16."""
     return Fraction(float(np.array([bits << 16], np.uint32).view(np.float32)[0]))
 
 
@@ -20,14 +20,14 @@ OFFSETS = st.sampled_from([0.0, 2.0**-40, -(2.0**-40), 2.0**-24, -(2.0**-24), 2.
 BF16_LIMIT = float(bf16(0x7F7F))  # The largest; more than this is never the mean of bf16 numbers.
 
 
-# The middle between two neighbours, and what lies so close to it that fp32 cannot tell them apart.
+# The midpoint of two neighbours, and values so close to it that fp32 cannot distinguish them.
 NEAR_MIDDLES = st.builds(
     lambda bits, off: float((bf16(bits) + bf16(bits + 1)) / 2) * (1 + off), st.integers(0x3000, 0x4F00), OFFSETS
 )
 
 
 @given(st.one_of(st.floats(-BF16_LIMIT, BF16_LIMIT), NEAR_MIDDLES, NEAR_MIDDLES.map(lambda value: -value)))
-def test_bf16_is_the_nearest_and_even_of_two_as_near(value: float) -> None:
+def test_bf16_rounds_to_nearest_even(value: float) -> None:
     found = int(narrow(np.array([value]), "BF16")[0])
     magnitude = found & 0x7FFF
     exact = abs(Fraction(value))
@@ -39,8 +39,8 @@ def test_bf16_is_the_nearest_and_even_of_two_as_near(value: float) -> None:
     assert value == 0 or (found >> 15 == 1) == (value < 0)
 
 
-def test_bf16_is_rounded_once_where_rounding_twice_goes_wrong() -> None:
-    # Just above the middle of 1 and 1 + 2**-7; through fp32 it would fall on the middle, and from there to 1.
+def test_bf16_is_rounded_only_once() -> None:
+    # Just above the midpoint of 1 and 1 + 2**-7; fp32 would round it to the midpoint, and then to 1.
     value = np.array([1 + 2**-8 + 2**-40])
     assert widen(narrow(value, "BF16").data.cast("B"), "BF16")[0] == 1 + 2**-7
     through_single = value.astype(np.float32).view(np.uint32)
@@ -48,7 +48,7 @@ def test_bf16_is_rounded_once_where_rounding_twice_goes_wrong() -> None:
 
 
 @given(st.lists(st.integers(0, 0xFFFF).filter(lambda bits: bits & 0x7F80 != 0x7F80), min_size=1))
-def test_every_bf16_number_survives(bits: list[int]) -> None:
+def test_every_bf16_number_round_trips(bits: list[int]) -> None:
     raw = np.array(bits, np.uint16)
     wide = widen(raw.data.cast("B"), "BF16")
     assert wide.dtype == np.float32
@@ -56,7 +56,7 @@ def test_every_bf16_number_survives(bits: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("dtype", "numpy_type"), [("F32", np.float32), ("F16", np.float16), ("F64", np.float64)])
-def test_files_of_the_library_are_read(tmp_path: Path, dtype: str, numpy_type: type) -> None:
+def test_files_written_by_safetensors_are_read(tmp_path: Path, dtype: str, numpy_type: type) -> None:
     values = np.arange(12, dtype=numpy_type).reshape(3, 4)
     save_file({"b": values, "a": values[0]}, tmp_path / "f", metadata={"format": "pt"})
     with TensorFile(tmp_path / "f") as file:
@@ -69,7 +69,7 @@ def test_files_of_the_library_are_read(tmp_path: Path, dtype: str, numpy_type: t
         assert widen(raw, dtype).tolist() == [8, 9, 10, 11]
 
 
-def test_a_header_is_that_of_the_library(tmp_path: Path) -> None:
+def test_header_equals_that_of_safetensors(tmp_path: Path) -> None:
     tensors = {"w": np.zeros((2, 3), np.float32), "half": np.zeros(5, np.float16), "ä": np.zeros((), np.float32)}
     save_file(tensors, tmp_path / "f")
     declared = {
@@ -92,26 +92,26 @@ def write(path: Path, entries: object, data: bytes = b"") -> Path:
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, "tensor w does not fit its place"),
-        ({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "tensor w does not fit its place"),
-        ({"w": {"dtype": "I64", "shape": [1], "data_offsets": [0, 4]}}, "dtype I64 has no mean"),
+        ({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, "tensor w does not fit its data offsets"),
+        ({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 4]}}, "tensor w does not fit its data offsets"),
+        ({"w": {"dtype": "I64", "shape": [1], "data_offsets": [0, 4]}}, "dtype I64 cannot be averaged"),
         ({"w": {"shape": [1]}}, "data_offsets"),
-        (["w"], "no safetensors file"),
+        (["w"], "not a safetensors file"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, entries: object, message: str) -> None:
+def test_damaged_file_is_named(tmp_path: Path, entries: object, message: str) -> None:
     with pytest.raises(ValueError, match=message) as error:
         TensorFile(write(tmp_path / "broken", entries, b"1234"))
     assert str(tmp_path / "broken") in str(error.value)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", (10**9).to_bytes(8, "little") + b"{}"])
-def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_file_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "f").write_bytes(content)
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         TensorFile(tmp_path / "f")
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"holds no model\.safetensors"):
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has no model\.safetensors"):
         TensorFile(tmp_path / "model.safetensors")

@@ -193,7 +193,7 @@ def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, 
         (["micro", "--stage", "s", "--load_path", "x", "--reset_trainer_state"], "--stage s: recipe micro has stage1"),
         (
             ["micro", "--stage", "stage1", "--load_path", "/no/base", "--reset_trainer_state"],
-            "/no/base is no folder on this machine, and no repository: write organisation/name@revision",
+            "/no/base is neither a folder on this machine nor a repository; write organisation/name@revision",
         ),
         (["micro", "--stage", "stage1"], "run/stage1 needs mix/pretrain"),
     ],

@@ -1,4 +1,4 @@
-"""What a tracking server, or a proxy before it, answers beyond the happy case is one line with the remedy."""
+"""Errors of a tracking server, or of a proxy in front of it, are one line with the remedy."""
 
 import threading
 from collections.abc import Iterator
@@ -6,14 +6,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from tasks.tracking.mlflow.errors import LONGEST, in_words, status
+from tasks.tracking.mlflow.errors import LONGEST, explain, status
 from tasks.tracking.mlflow.experiment import connect
 
 PAGE = "<html>\n" + "<h1>Sign in</h1>\n" * 100 + "</html>"
 
 
 class Answers(BaseHTTPRequestHandler):
-    """Gives one answer to everything."""
+    """Gives the same response to every request."""
 
     answer = (200, "")
 
@@ -45,22 +45,22 @@ def server() -> Iterator[str]:
         (401, "You are not authenticated", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
         (403, '{"error_code": "PERMISSION_DENIED", "message": "no"}', "let this user write there"),
         (404, PAGE, "correct `mlflow` in the profile"),
-        (413, PAGE, "let the proxy before the server take larger requests"),
-        (429, PAGE, "it takes fewer requests than come"),
-        (502, PAGE, "look into the server's log"),
+        (413, PAGE, "let the proxy in front of the server accept larger requests"),
+        (429, PAGE, "its request rate is limited"),
+        (502, PAGE, "see the server's log"),
         (200, PAGE, "correct `mlflow` in the profile"),
         (302, "", "correct `mlflow` in the profile"),
     ],
 )
-def test_an_answer_is_one_line_with_the_remedy(server, monkeypatch, code, body, remedy):
+def test_server_error_is_one_line_with_the_remedy(server, monkeypatch, code, body, remedy):
     monkeypatch.setattr(Answers, "answer", (code, body))
     with pytest.raises(Exception) as raised:
         connect(server)
-    line = in_words(raised.value)
+    line = explain(raised.value)
     assert remedy in line and "\n" not in line and "<h1>" not in line
     assert len(line) < LONGEST + 100
     assert status(raised.value) == (None if code in (200, 302) else code)
 
 
-def test_a_refusal_of_the_event_itself_is_passed_on():
-    assert in_words(ValueError("step -1")) == "ValueError: step -1"
+def test_error_of_the_event_itself_is_unchanged():
+    assert explain(ValueError("step -1")) == "ValueError: step -1"

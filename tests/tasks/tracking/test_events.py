@@ -46,7 +46,7 @@ def test_every_event_names_recipe_and_release(outbox, tmp_path):
     assert {(line["recipe"], line["release"]) for line in (release, failed)} == {("tiny", "r1")}
 
 
-def test_metrics_come_out_complete_and_before_later_events(outbox, tmp_path):
+def test_metrics_are_complete_and_before_later_events(outbox, tmp_path):
     for step in range(120):
         outbox.metrics("run1", step, {"loss": step / 2, "lr": np.float32(0.5)})
     outbox.finished()
@@ -54,7 +54,7 @@ def test_metrics_come_out_complete_and_before_later_events(outbox, tmp_path):
     assert lines(tmp_path)[-1]["event"] == "finished"
 
 
-def test_values_are_those_of_the_call(outbox, tmp_path):
+def test_values_are_copied_at_the_call(outbox, tmp_path):
     values = {"loss": 1.0}
     outbox.metrics("run1", 1, values)
     values["loss"] = 2.0
@@ -62,7 +62,7 @@ def test_values_are_those_of_the_call(outbox, tmp_path):
     assert points(tmp_path) == {("run1", 1): {"loss": 1.0}}
 
 
-def test_metrics_are_written_without_a_call(outbox, tmp_path, monkeypatch):
+def test_metrics_are_written_without_flush(outbox, tmp_path, monkeypatch):
     written = threading.Event()
     write = os.write
     monkeypatch.setattr(outbox_module.os, "write", lambda *call: (write(*call), written.set())[0])
@@ -87,7 +87,7 @@ def test_threads_share_one_outbox(outbox, tmp_path):
     assert points(tmp_path).keys() == {(f"run{i}", step) for i in range(4) for step in range(200)}
 
 
-def test_a_pickled_outbox_writes_a_file_of_its_own(outbox, tmp_path):
+def test_pickled_outbox_writes_its_own_file(outbox, tmp_path):
     outbox.metrics("run1", 1, {"loss": 1.0})
     outbox.flush()
     with pickle.loads(pickle.dumps(outbox)) as other:
@@ -96,7 +96,7 @@ def test_a_pickled_outbox_writes_a_file_of_its_own(outbox, tmp_path):
     assert points(tmp_path).keys() == {("run1", 1), ("run1", 2)}
 
 
-def test_a_full_disk_is_warned_of_once_and_nothing_is_lost(outbox, tmp_path, monkeypatch, caplog):
+def test_full_disk_is_logged_once_and_loses_nothing(outbox, tmp_path, monkeypatch, caplog):
     write, room = os.write, [25]
 
     def full(file: int, data: bytes) -> int:
@@ -119,7 +119,7 @@ def test_a_full_disk_is_warned_of_once_and_nothing_is_lost(outbox, tmp_path, mon
     assert outbox.lost == 0
 
 
-def test_what_memory_cannot_hold_is_counted(outbox, monkeypatch, tmp_path):
+def test_metrics_beyond_memory_limit_are_counted_as_lost(outbox, monkeypatch, tmp_path):
     monkeypatch.setattr(outbox_module, "MEMORY_BYTES", 10_000)
     monkeypatch.setattr(outbox, "_open", lambda: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
     for step in range(1000):
@@ -131,7 +131,7 @@ def test_what_memory_cannot_hold_is_counted(outbox, monkeypatch, tmp_path):
     assert outbox.lost == 1000 - len(points(tmp_path))
 
 
-def test_what_is_no_number_is_counted_and_never_raised(outbox, tmp_path):
+def test_invalid_metrics_are_counted_and_never_raise(outbox, tmp_path):
     outbox.metrics("run1", 1, {"loss": object()})
     outbox.flush()
     outbox.metrics("run1", 2, {"loss": 1.0})
@@ -140,7 +140,7 @@ def test_what_is_no_number_is_counted_and_never_raised(outbox, tmp_path):
     assert points(tmp_path).keys() == {("run1", 2)}
 
 
-def test_a_process_that_ends_leaves_nothing_in_memory(tmp_path):
+def test_ending_process_writes_everything(tmp_path):
     code = (
         "import sys; from tasks.tracking.events import EventLog;"
         "EventLog(sys.argv[1], 'tiny', 'r1').metrics('run1', 7, {'loss': 1})"

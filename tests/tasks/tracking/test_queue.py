@@ -32,7 +32,7 @@ def metrics(run: str, *steps: int) -> dict:
     return {"event": "metrics", "recipe": "tiny", "release": "r", "time": 0.5, "id": run, "points": points}
 
 
-def test_lines_come_in_the_order_of_files_and_once(tmp_path):
+def test_lines_are_read_once_in_file_order(tmp_path):
     write(tmp_path, "1", event(1), event(2))
     write(tmp_path, "0", event(0))
     assert everything(EventQueue(tmp_path, "a")) == [event(0), event(1), event(2)]
@@ -46,7 +46,7 @@ def test_another_address_gets_everything(tmp_path):
     assert EventQueue(tmp_path, "b").left() == 1
 
 
-def test_an_incomplete_line_waits_and_hides_nothing(tmp_path):
+def test_incomplete_line_waits_and_blocks_nothing(tmp_path):
     text = json.dumps(event(1))
     write(tmp_path, "0", event(0), tail=text[:9])
     write(tmp_path, "1", event(2))
@@ -58,7 +58,7 @@ def test_an_incomplete_line_waits_and_hides_nothing(tmp_path):
     assert everything(queue) == [event(1)]
 
 
-def test_what_was_read_but_not_done_comes_again(tmp_path):
+def test_line_read_but_not_done_is_read_again(tmp_path):
     write(tmp_path, "0", event(0), event(1))
     queue = EventQueue(tmp_path, "a")
     first, _ = queue.read()
@@ -66,7 +66,7 @@ def test_what_was_read_but_not_done_comes_again(tmp_path):
     assert [item.event for item in EventQueue(tmp_path, "a").read()] == [event(1)]
 
 
-def test_a_large_file_comes_in_parts(tmp_path, monkeypatch):
+def test_large_file_is_read_in_parts(tmp_path, monkeypatch):
     monkeypatch.setattr(inbox_module, "READ_BYTES", 500)
     events = [event(n) for n in range(40)]
     write(tmp_path, "0", *events)
@@ -76,7 +76,7 @@ def test_a_large_file_comes_in_parts(tmp_path, monkeypatch):
     assert everything(queue) == events
 
 
-def test_refused_lines_are_kept_with_their_reason_and_tried_again_after_forgetting(tmp_path):
+def test_refused_lines_keep_their_reason_until_forgotten(tmp_path):
     write(tmp_path, "0", event(0), tail="junk\n")
     queue = EventQueue(tmp_path, "a")
     good, junk = queue.read()
@@ -88,7 +88,7 @@ def test_refused_lines_are_kept_with_their_reason_and_tried_again_after_forgetti
     assert (queue.left(), list(queue.refused())) == (2, [])
 
 
-def test_a_damaged_note_of_how_far_means_from_the_start(tmp_path):
+def test_damaged_positions_restart_from_the_beginning(tmp_path):
     write(tmp_path, "0", event(0))
     queue = EventQueue(tmp_path, "a")
     everything(queue)
@@ -98,7 +98,7 @@ def test_a_damaged_note_of_how_far_means_from_the_start(tmp_path):
 
 
 @given(st.lists(st.sampled_from([metrics("a", 1), metrics("b", 2), event(0)]), max_size=12))
-def test_batches_keep_every_line_and_the_order(events):
+def test_batches_keep_every_line_in_order(events):
     items = [QueuedEvent("0", n, event) for n, event in enumerate(events)]
     split = list(batches(items))
     assert [item for batch in split for item in batch] == items

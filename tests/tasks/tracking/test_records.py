@@ -7,9 +7,9 @@ from tiny_release import checkpoint, loss
 from tasks.tracking.mlflow.dataset_source import ArtifactSource
 
 
-def test_a_child_says_what_its_record_says(view, told):
-    step = told.release.stage2[0]
-    run, record = view.children[step.id], told.records[step.id]
+def test_child_run_holds_the_fields_of_its_record(view, tracked):
+    step = tracked.release.stage2[0]
+    run, record = view.children[step.id], tracked.records[step.id]
     tags = run.data.tags
     assert run.info.run_name == "run/stage2-ingredient1"
     assert (tags["olmo.kind"], tags["olmo.name"], tags["olmo.version"]) == ("run", "stage2-ingredient1", "1")
@@ -25,21 +25,21 @@ def test_a_child_says_what_its_record_says(view, told):
         "steps": "4",
     }
     assert run.data.metrics["seconds"] == record.seconds
-    corpus = view.children[told.release.corpus.id]
+    corpus = view.children[tracked.release.corpus.id]
     assert corpus.data.metrics["result/by_source/wiki"] == 7
     assert corpus.data.metrics["result/documents"] == 12
     assert corpus.info.end_time - corpus.info.start_time >= 0
 
 
-def test_training_metrics_are_complete_and_single(view, told):
-    for run in (told.release.stage1, *told.release.stage2):
+def test_training_metrics_are_complete_and_unique(view, tracked):
+    for run in (tracked.release.stage1, *tracked.release.stage2):
         seed = run.fields["seed"]
         assert view.history(run.id, "train/loss") == [(step, loss(seed, step)) for step in range(1, 5)]
         assert view.history(run.id, "train/tokens_per_second") == [(step, 100.0 + step) for step in range(1, 5)]
 
 
-def test_the_soup_leads_back_to_stage_1_and_its_mix(view, told, client):
-    release = told.release
+def test_lineage_leads_from_soup_to_stage_1_and_its_mix(view, tracked, client):
+    release = tracked.release
     assert view.inputs(release.soup.id) == {checkpoint(run, 4).id for run in release.stage2}
     seen, todo = set(), [release.soup.id]
     while todo:
@@ -51,20 +51,20 @@ def test_the_soup_leads_back_to_stage_1_and_its_mix(view, told, client):
     assert seen == {"soup/soup", *stages, "mix/stage1", "mix/stage2"}
 
 
-def test_checkpoints_are_outputs_of_their_run_at_their_step(view, told):
-    stage1 = told.release.stage1
+def test_checkpoints_are_outputs_of_their_run(view, tracked):
+    stage1 = tracked.release.stage1
     outputs = view.client.get_run(view.children[stage1.id].info.run_id).outputs.model_outputs
     found = {(view.artifact_of_model(output.model_id), output.step) for output in outputs}
     assert found == {(checkpoint(stage1, step).id, step) for step in (2, 4)}
     assert {model.status.value for model in view.models.values()} == {"READY"}
-    assert view.models.keys() == {model.id for model in told.release.models}
+    assert view.models.keys() == {model.id for model in tracked.release.models}
 
 
-def test_a_dataset_can_be_loaded_from_what_mlflow_keeps(view, told):
-    run = view.client.get_run(view.children[told.release.stage1.id].info.run_id)
+def test_dataset_can_be_loaded_from_its_mlflow_source(view, tracked):
+    run = view.client.get_run(view.children[tracked.release.stage1.id].info.run_id)
     [entry] = run.inputs.dataset_inputs
-    mix = told.release.stage1.inputs["mix"]
-    digest = told.records[mix.id].digest
+    mix = tracked.release.stage1.inputs["mix"]
+    digest = tracked.records[mix.id].digest
     assert entry.dataset.digest == digest[:36]
     assert [(tag.key, tag.value) for tag in entry.tags] == [("mlflow.data.context", "training")]
     source = ArtifactSource.from_json(entry.dataset.source)
@@ -74,8 +74,8 @@ def test_a_dataset_can_be_loaded_from_what_mlflow_keeps(view, told):
         ArtifactSource(source.root, "mix", "stage1", mix.id, "0" * 64).load()
 
 
-def test_evaluations_stand_at_the_training_step_and_beside_the_model(view, told):
-    release = told.release
+def test_evaluations_are_logged_at_training_step_and_on_model(view, tracked):
+    release = tracked.release
     name, expected = "heldout/bits_per_byte/wiki", []
     for step in (2, 4):
         expected.append((step, 1 + len(checkpoint(release.stage1, step).name) / 64))
@@ -92,11 +92,11 @@ def test_evaluations_stand_at_the_training_step_and_beside_the_model(view, told)
     assert not [key for key in view.children[release.stage1.id].data.metrics if key.startswith("details/")]
 
 
-def test_a_run_that_is_told_after_its_checkpoints_begins_when_it_began(told):
-    client, run = told.database("late"), told.release.stage1
+def test_run_recorded_after_its_checkpoints_keeps_its_start(tracked):
+    client, run = tracked.database("late"), tracked.release.stage1
     for step in (checkpoint(run, 4), run):
-        [event] = [each for each in told.events if each.get("record", {}).get("id") == step.id]
-        told.lineage(client).tell({**event, "reused": True})
+        [event] = [each for each in tracked.events if each.get("record", {}).get("id") == step.id]
+        tracked.writer(client).write({**event, "reused": True})
     shown = View(client, "tiny").children[run.id].info
-    began = datetime.fromisoformat(told.records[run.id].started).timestamp()
+    began = datetime.fromisoformat(tracked.records[run.id].started).timestamp()
     assert shown.start_time == int(began * 1000)

@@ -6,16 +6,16 @@ from mlflow.exceptions import MlflowException
 
 from tasks.tracking import sender as sender_module
 from tasks.tracking.events import EventLog
-from tasks.tracking.mlflow.errors import in_words
+from tasks.tracking.mlflow.errors import explain
 from tasks.tracking.queue import EventQueue
 from tasks.tracking.sender import Handle, Sender, hide_credentials
 
 
 class FakeWriter:
-    """Takes events as a script says: `trouble(event)` raises or does not."""
+    """A writer whose failures are scripted: `trouble(event)` raises or does not."""
 
     def __init__(self, trouble, down=lambda: False) -> None:
-        self.trouble, self.down, self.told, self.settled = trouble, down, [], 0
+        self.trouble, self.down, self.written, self.cleanups = trouble, down, [], 0
 
     def connect(self):
         return self
@@ -24,13 +24,13 @@ class FakeWriter:
         if self.down():
             raise ConnectionError("down")
 
-    def tell(self, event) -> None:
+    def write(self, event) -> None:
         self.probe("")
         self.trouble(event)
-        self.told.append(event)
+        self.written.append(event)
 
-    def settle(self) -> None:
-        self.settled += 1
+    def remove_duplicates(self) -> None:
+        self.cleanups += 1
 
 
 @pytest.fixture
@@ -53,19 +53,19 @@ def outbox(tmp_path):
         yield outbox
 
 
-def test_metrics_that_wait_are_sent_together(ship, outbox):
+def test_waiting_metrics_are_sent_together(ship, outbox):
     for step in range(5):
         outbox.metrics("run1", step, {"loss": 1.0})
         outbox.flush()
     outbox.finished()
     writer = FakeWriter(lambda event: None)
     assert ship(writer).left() == 0
-    metrics, finished = writer.told
+    metrics, finished = writer.written
     assert [point[0] for point in metrics["points"]] == [0, 1, 2, 3, 4]
     assert finished["event"] == "finished"
 
 
-def test_an_event_the_server_will_not_take_holds_nothing_up(ship, outbox, tmp_path):
+def test_refused_event_does_not_block_others(ship, outbox, tmp_path):
     for step in (1, -1, 2):
         outbox.metrics("run1", step, {"loss": 1.0})
         outbox.flush()
@@ -77,22 +77,22 @@ def test_an_event_the_server_will_not_take_holds_nothing_up(ship, outbox, tmp_pa
 
     writer = FakeWriter(trouble)
     queue = ship(writer)
-    assert [event.get("points", [[None]])[0][0] for event in writer.told] == [1, 2, None]
+    assert [event.get("points", [[None]])[0][0] for event in writer.written] == [1, 2, None]
     assert queue.left() == 0
     assert [entry["reason"] for entry in queue.refused()] == ["ValueError: step -1"]
-    assert writer.settled == 1
+    assert writer.cleanups == 1
 
 
-def test_while_the_server_is_away_nothing_is_refused(ship, outbox):
+def test_nothing_is_refused_while_the_server_is_down(ship, outbox):
     outbox.finished()
     calls = iter(range(100))
     writer = FakeWriter(lambda event: None, down=lambda: next(calls) < 50)
     queue = ship(writer)
-    assert len(writer.told) == 1
+    assert len(writer.written) == 1
     assert list(queue.refused()) == []
 
 
-def test_a_limit_of_requests_refuses_no_event(ship, outbox):
+def test_rate_limit_refuses_no_event(ship, outbox):
     outbox.finished()
     calls = iter(range(100))
 
@@ -102,10 +102,10 @@ def test_a_limit_of_requests_refuses_no_event(ship, outbox):
 
     writer = FakeWriter(trouble)
     queue = ship(writer)
-    assert len(writer.told) == 1 and list(queue.refused()) == []
+    assert len(writer.written) == 1 and list(queue.refused()) == []
 
 
-def test_why_the_server_takes_nothing_is_noted_until_it_does(ship, outbox, tmp_path):
+def test_reason_is_noted_while_the_server_is_down(ship, outbox, tmp_path):
     outbox.finished()
     seen = []
 
@@ -117,16 +117,16 @@ def test_why_the_server_takes_nothing_is_noted_until_it_does(ship, outbox, tmp_p
     assert "ConnectionError: down" in seen
 
 
-def test_a_line_that_is_no_event_is_refused_at_once(ship, outbox, tmp_path):
+def test_line_that_is_no_event_is_refused_at_once(ship, outbox, tmp_path):
     outbox.finished()
     [file] = tmp_path.glob("*.jsonl")
     file.write_text('{"event": "step"}\n' + file.read_text())
     writer = FakeWriter(lambda event: None)
-    assert [entry["reason"] for entry in ship(writer).refused()] == ["the line is no event"]
-    assert len(writer.told) == 1
+    assert [entry["reason"] for entry in ship(writer).refused()] == ["the line is not an event"]
+    assert len(writer.written) == 1
 
 
-def test_credentials_of_the_address_are_in_no_message(ship, outbox, tmp_path, caplog):
+def test_credentials_are_hidden_in_messages(ship, outbox, tmp_path, caplog):
     uri = "postgresql://olmo:ca%40nary@db/mlflow"
 
     def trouble(_event):
@@ -143,8 +143,8 @@ def test_credentials_of_the_address_are_in_no_message(ship, outbox, tmp_path, ca
 
 
 @pytest.mark.parametrize(("left", "ends"), [([3, 2, 1, 0], 0), ([3, 2], 2)])
-def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
-    clock, asked = iter(range(0, 10**6, 40)), iter(left)  # 40 s for each look, 60 s of standstill
+def test_drain_lasts_while_events_are_sent(left, ends, monkeypatch):
+    clock, asked = iter(range(0, 10**6, 40)), iter(left)  # 40 s for each look, 60 s without progress
     monkeypatch.setattr(
         "tasks.tracking.sender.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=lambda _: None)
     )
@@ -154,10 +154,10 @@ def test_a_drain_lasts_while_something_is_shipped(left, ends, monkeypatch):
 
 
 @pytest.mark.parametrize(("code", "looks"), [(401, 7), (503, 60)])
-def test_a_server_that_refuses_until_a_person_acts_is_not_waited_for(code, looks, monkeypatch):
+def test_drain_gives_up_when_a_person_must_act(code, looks, monkeypatch):
     clock, seen = iter(range(10**6)), []  # a second for each look
     monkeypatch.setattr("tasks.tracking.sender.time", SimpleNamespace(monotonic=lambda: next(clock), sleep=seen.append))
-    said = in_words(MlflowException(f"API request failed with error code {code}"))
-    queue = SimpleNamespace(left=lambda: 3, noted=lambda: said)
+    reason = explain(MlflowException(f"API request failed with error code {code}"))
+    queue = SimpleNamespace(left=lambda: 3, noted=lambda: reason)
     assert Handle(SimpleNamespace(poll=lambda: None, stdin=None), queue).drain(60) == 3
     assert len(seen) == looks

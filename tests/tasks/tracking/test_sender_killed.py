@@ -1,4 +1,4 @@
-"""What is sent when servers and senders are killed, with real processes: nothing is lost, nothing doubled."""
+"""When real servers and senders are killed, no event is lost or sent twice."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def wait_until(met) -> None:
 
 
 class Server:
-    """A real tracking server on loopback."""
+    """Start a real tracking server on loopback."""
 
     def __init__(self, folder: Path) -> None:
         self.database = new_database(folder / "server.db")
@@ -86,8 +86,8 @@ def kill(handle) -> None:
     handle.process.wait(PATIENCE)
 
 
-def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, tmp_path):
-    """Server hangs, is killed and restarted, the sender is killed: every point of every run is there once."""
+def test_kills_of_server_and_sender_lose_and_double_nothing(server, tmp_path):
+    """The server hangs, is killed and restarted, and the sender is killed: MLflow has every point of every run once."""
     handles = [start_sender(tmp_path / "outbox", server.uri)]
     points = {(run, step): 1 / (step + 1) for step in range(400) for run in ("a" * 64, "b" * 64)}
     with EventLog(tmp_path / "outbox", "tiny", "r1") as outbox:
@@ -125,7 +125,7 @@ def test_no_point_is_lost_or_doubled_when_server_and_shipper_are_killed(server, 
         assert view.history(run, "train/lr") == [(step, 0.5) for step in range(400)]
 
 
-def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
+def test_release_is_sent_once_although_a_sender_is_killed(tmp_path):
     release, store, uri = Release(), Store(tmp_path / "store"), new_database(tmp_path / "mlflow.db")
     with EventLog(tmp_path / "outbox", "tiny", "r1") as outbox:
         release.make(store, outbox)
@@ -154,7 +154,7 @@ def test_a_release_is_shipped_once_although_a_shipper_is_killed(tmp_path):
     assert len(view.client.search_model_versions("name = 'olmo-tiny'")) == len(release.revisions)
 
 
-def test_a_shipper_ends_when_whoever_started_it_is_killed(tmp_path):
+def test_sender_ends_when_its_parent_is_killed(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from tasks.tracking.sender import start_sender;"
         "handle = start_sender(Path(sys.argv[1]), 'sqlite:///' + sys.argv[1] + '/mlflow.db');"

@@ -1,4 +1,4 @@
-"""What a run says at its end of what MLflow did not take."""
+"""The notes at the end of a run about events that MLflow did not accept."""
 
 from types import SimpleNamespace
 
@@ -8,7 +8,7 @@ from infra.profile import Profile
 from tasks.tracking import tracker as tracking
 from tasks.tracking.tracker import Tracking
 
-SAID = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
+TROUBLE = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
 
 
 @pytest.mark.parametrize(
@@ -16,11 +16,11 @@ SAID = "MlflowException: no; set MLFLOW_TRACKING_USERNAME"
     [
         (0, "", [], []),
         (3, "", [], []),
-        (3, SAID, [], [f"MLflow did not take 3 events: {SAID}; they stay in HOME/outbox for the next run"]),
-        (0, "", ["a: step -1"], ["MLflow refused 1 events for good, the last: a: step -1"]),
+        (3, TROUBLE, [], [f"MLflow did not accept 3 events: {TROUBLE}; they stay in HOME/outbox for the next run"]),
+        (0, "", ["a: step -1"], ["MLflow refused 1 events permanently, the last: a: step -1"]),
     ],
 )
-def test_the_end_of_a_run_says_what_was_not_taken(left, trouble, refused, notes, tmp_path, monkeypatch):
+def test_close_reports_events_that_were_not_accepted(left, trouble, refused, notes, tmp_path, monkeypatch):
     handle = SimpleNamespace(
         drain=lambda _: left, trouble=lambda: trouble, refused=lambda: refused, stop=lambda _: None
     )  # fmt: skip

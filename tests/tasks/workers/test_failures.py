@@ -12,7 +12,7 @@ from tasks.workers.failures import FailureClass, classify, root_message
 
 
 class WorkerCrashedError(Exception):
-    """Stands for Ray's class of the same name, which is told by its name."""
+    """Replaces Ray's class of the same name, which is recognised by its name."""
 
 
 class WorkerGroupError(Exception):
@@ -39,41 +39,42 @@ class PreemptedError(Exception):
         (SystemExit(143), FailureClass.PREEMPTION),
     ],
 )
-def test_class_follows_from_the_exception_and_what_is_inside_it(error: BaseException, expected: FailureClass) -> None:
+def test_class_follows_from_exception_and_its_causes(error: BaseException, expected: FailureClass) -> None:
     assert classify(error) is expected
 
 
-def test_a_cause_counts_and_a_loop_of_causes_ends() -> None:
+def test_cause_counts_and_cyclic_causes_terminate() -> None:
     outer, inner = RuntimeError("task failed"), ConnectionError("refused")
     outer.__cause__ = inner
     inner.__context__ = outer
     assert classify(outer) is FailureClass.INFRASTRUCTURE
 
 
-def test_the_innermost_message_is_what_people_read() -> None:
+def test_root_message_is_the_innermost_one() -> None:
     outer = WorkerGroupError({0: ValueError("stages.stage1.schedule.peak is\ntoo high")})
     assert root_message(outer) == "ValueError: stages.stage1.schedule.peak is too high"
 
 
-def test_a_full_disk_is_told_with_the_remedy() -> None:
+def test_full_disk_is_reported_with_the_remedy() -> None:
     outer = WorkerGroupError({0: OSError(errno.ENOSPC, "No space left on device")})
-    said = root_message(outer)
-    assert said == "OSError: [Errno 28] No space left on device; make room and run it again: what was committed is kept"
+    assert root_message(outer) == (
+        "OSError: [Errno 28] No space left on device; make room and run it again: committed artifacts are kept"
+    )
     assert classify(outer) is FailureClass.USER, "trying again at once finds the same disk"
 
 
 @pytest.mark.parametrize(
-    ("error", "tried", "told"),
+    ("error", "tried", "messages"),
     [
         (ConnectionError("no route"), 1, ["ConnectionError: no route; tried again in 2 s"]),
         (ConnectionError("no route"), 5, ["ConnectionError: no route; tried again in 600 s"]),
         (ValueError("too high"), 1, []),
     ],
 )
-def test_what_is_tried_again_is_told_with_the_wait(
+def test_retry_is_logged_with_its_wait(
     error: Exception,
     tried: int,
-    told: list[str],
+    messages: list[str],
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -82,5 +83,5 @@ def test_what_is_tried_again_is_told_with_the_wait(
 
     monkeypatch.setattr("prefect.logging.loggers.task_run_logger", lambda *_: logging.getLogger("a-task-run"))
     state = SimpleNamespace(aresult=fail)
-    assert asyncio.run(worth_retrying(None, SimpleNamespace(run_count=tried), state)) is bool(told)
-    assert [record.getMessage() for record in caplog.records if record.name == "a-task-run"] == told
+    assert asyncio.run(worth_retrying(None, SimpleNamespace(run_count=tried), state)) is bool(messages)
+    assert [record.getMessage() for record in caplog.records if record.name == "a-task-run"] == messages

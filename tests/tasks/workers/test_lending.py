@@ -1,4 +1,4 @@
-"""Actors are lent one by one, the last used first, until the release ends."""
+"""Actors are lent one at a time, the last used first, until the release ends."""
 
 import threading
 
@@ -8,7 +8,7 @@ from tasks.workers.failures import EndedError
 from tasks.workers.lending import Lending
 
 
-def test_what_came_back_last_is_lent_first() -> None:
+def test_last_returned_actor_is_lent_first() -> None:
     lending = Lending(["a", "b", "c"])
     with lending.one() as first, lending.one() as second:
         assert {first, second} == {"c", "b"}
@@ -17,7 +17,7 @@ def test_what_came_back_last_is_lent_first() -> None:
             assert again == first, "the others rest"
 
 
-def test_nobody_has_an_actor_that_another_has() -> None:
+def test_actor_is_lent_to_one_step_at_a_time() -> None:
     lending, lent, came = Lending(["a"]), [], threading.Event()
 
     def wait() -> None:
@@ -33,13 +33,13 @@ def test_nobody_has_an_actor_that_another_has() -> None:
     thread.join()
 
 
-def test_all_who_wait_are_told_of_the_end_and_so_is_who_comes_later() -> None:
-    lending, told = Lending(["a"]), []
+def test_end_wakes_all_waiting_and_refuses_later_ones() -> None:
+    lending, ended = Lending(["a"]), []
 
     def wait() -> None:
         with pytest.raises(EndedError), lending.one():
             raise AssertionError("nothing is lent any more")
-        told.append("ended")
+        ended.append("ended")
 
     with lending.one():
         threads = [threading.Thread(target=wait) for _ in range(3)]
@@ -48,6 +48,6 @@ def test_all_who_wait_are_told_of_the_end_and_so_is_who_comes_later() -> None:
         lending.end()
         for thread in threads:
             thread.join()
-    assert told == ["ended"] * 3
+    assert ended == ["ended"] * 3
     with pytest.raises(EndedError), lending.one():
         raise AssertionError("nor when what was lent has come back")

@@ -1,4 +1,4 @@
-"""Runs as jobs of Ray Train: workers that are asked to stop, beside the same run by one process; a dead controller."""
+"""Runs as Ray Train jobs: stopped workers compared with the same run in one process; a dead controller."""
 
 import os
 import signal
@@ -47,7 +47,7 @@ def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 @contextmanager
 def signalled(board: Any, step: Step, process: str, number: signal.Signals) -> Iterator[list[int]]:
-    """Send a signal to the last of our processes of that name, as soon as the run says how far it is."""
+    """Send a signal to the last of our processes of that name, as soon as the run reports progress."""
     import ray
 
     sent: list[int] = []

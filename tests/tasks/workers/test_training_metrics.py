@@ -1,4 +1,4 @@
-"""What a run tells of its steps reaches the tracking server once each, whatever the server does meanwhile."""
+"""The metrics of each training step reach the tracking server once, whatever the server does meanwhile."""
 
 import threading
 from collections.abc import Mapping
@@ -18,22 +18,22 @@ PATIENCE = 120  # seconds
 
 
 class HungServer:
-    """A server whose connections hang until it is freed, as one does that takes calls and never answers."""
+    """A server whose connections hang until it is freed."""
 
     def __init__(self) -> None:
         self.called, self.free = threading.Event(), threading.Event()
-        self.told: list[Mapping[str, Any]] = []
+        self.written: list[Mapping[str, Any]] = []
 
     def connect(self) -> "HungServer":
         self.called.set()
         assert self.free.wait(PATIENCE)
         return self
 
-    def tell(self, event: Mapping[str, Any]) -> None:
-        self.told.append(event)
+    def write(self, event: Mapping[str, Any]) -> None:
+        self.written.append(event)
 
 
-def test_a_run_ends_while_its_server_hangs_and_no_point_is_lost(tmp_path: Path) -> None:
+def test_run_ends_and_loses_no_point_while_its_server_hangs(tmp_path: Path) -> None:
     server, store = HungServer(), Store(str(tmp_path / "artifacts"))
     step = run(store, config(tokens=STEPS * 64, checkpoint_every=60))
     sender = Sender(EventQueue(tmp_path / "outbox", "a"), server.connect, str)  # type: ignore[arg-type]
@@ -43,13 +43,13 @@ def test_a_run_ends_while_its_server_hangs_and_no_point_is_lost(tmp_path: Path) 
         thread.start()
         assert server.called.wait(PATIENCE)
         make(step, store, EAGER, metrics=lambda at, values: outbox.metrics(step.id, at, values))
-        assert server.told == []
+        assert server.written == []
         outbox.finished()
     server.free.set()
     sender.end()
     thread.join(PATIENCE)
-    told = [(key, at) for event in server.told for at, _, values in event.get("points", []) for key in values]
-    assert sorted(at for key, at in told if key == "loss") == list(range(1, STEPS + 1))
-    assert sorted(at for key, at in told if key == "memory_bytes") == list(range(1, STEPS + 1))
-    assert sorted(at for key, at in told if key == "checkpoint/blocking_seconds") == [60, 120]
-    assert server.told[-1]["event"] == "finished"
+    points = [(key, at) for event in server.written for at, _, values in event.get("points", []) for key in values]
+    assert sorted(at for key, at in points if key == "loss") == list(range(1, STEPS + 1))
+    assert sorted(at for key, at in points if key == "memory_bytes") == list(range(1, STEPS + 1))
+    assert sorted(at for key, at in points if key == "checkpoint/blocking_seconds") == [60, 120]
+    assert server.written[-1]["event"] == "finished"

@@ -1,4 +1,4 @@
-"""What an S3 store answers beyond the happy case is one line with the remedy, and what passes is tried again."""
+"""Errors of an S3 store are one line with the remedy, and transient ones are retried."""
 
 import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
@@ -17,10 +17,10 @@ CALLS = {
 
 
 class Refusing:
-    """A file system each of whose operations fails as s3fs does."""
+    """A file system in which every operation fails the way s3fs does."""
 
     def __init__(self, code, status, headers=()):
-        self.answer = {
+        self.response = {
             "Error": {"Code": code, "Message": "no"},
             "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": dict(headers)},
         }
@@ -29,7 +29,7 @@ class Refusing:
         return self._fail
 
     def _fail(self, *_, **__):
-        error = ClientError(self.answer, "GetObject")
+        error = ClientError(self.response, "GetObject")
         raise translate_boto_error(error) from error
 
 
@@ -41,14 +41,14 @@ class Refusing:
         ("403", 403, "let AWS_ACCESS_KEY_ID read, write, list and delete there"),
         ("SignatureDoesNotMatch", 403, "correct AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"),
         ("ExpiredToken", 400, "renew AWS_SESSION_TOKEN"),
-        ("NoSuchBucket", 404, "make the bucket"),
+        ("NoSuchBucket", 404, "create the bucket"),
         ("RequestTimeTooSkewed", 403, "set the clock of this machine"),
         ("PermanentRedirect", 301, "set AWS_DEFAULT_REGION to the region of the bucket, eu-west-1"),
         ("NotImplemented", 501, "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required"),
         ("QuotaExceeded", 403, "make room in the store"),
     ],
 )
-def test_a_refusal_is_one_line_with_the_remedy(call, code, status, remedy):
+def test_store_error_is_one_line_with_its_remedy(call, code, status, remedy):
     objects = RemoteObjects(Refusing(code, status, {"x-amz-bucket-region": "eu-west-1"}), "s3://b/x", "s3://b/x")
     with pytest.raises(OSError, match=rf"^s3://b/x answers {code}: .*; {remedy}") as raised:
         call(objects)
@@ -57,20 +57,20 @@ def test_a_refusal_is_one_line_with_the_remedy(call, code, status, remedy):
 
 
 @pytest.mark.parametrize(("code", "status"), [("SlowDown", 503), ("InternalError", 500), ("Whatever", 504)])
-def test_what_passes_by_itself_is_tried_again(code, status):
+def test_transient_store_error_is_retried(code, status):
     with pytest.raises(ConnectionError, match=f"^s3://b/x answers {code}: .* run it again later") as raised:
         RemoteObjects(Refusing(code, status), "s3://b/x", "s3://b/x").write("k", b"1")
     assert classify(raised.value) is FailureClass.INFRASTRUCTURE
 
 
-def test_an_object_that_is_missing_keeps_its_meaning():
+def test_missing_object_stays_file_not_found():
     missing = RemoteObjects(Refusing("NoSuchKey", 404), "s3://b/x", "s3://b/x")
     assert missing.read("k") is None and missing.names("k") == []
     with pytest.raises(FileNotFoundError):
         missing.fetch("k", "here")
 
 
-def test_missing_keys_are_named(monkeypatch):
+def test_missing_credentials_are_named(monkeypatch):
     objects = RemoteObjects(Refusing("", 0), "s3://b/x", "s3://b/x")
 
     def fail(*_, **__):
