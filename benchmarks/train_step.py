@@ -40,7 +40,7 @@ ROUNDS, BLOCK = 10, 10  # blocks of steps that are timed
 CHECKED = 100  # steps whose losses are compared in fp32
 CHECKED_BATCH = (1, 128)
 RATE = 1e-4  # At 3e-4 the rounding of bf16 grows to 2% of the loss in 100 steps of 60m.
-TEXT = Path(__file__).parents[1] / "olmo_core" / "data" / "micro.jsonl.gz"
+TEXT = Path(__file__).parents[1] / "olmo_core" / "documents" / "sources" / "micro.jsonl.gz"
 ALLOWED = {"bf16": 1e-3, "fp32": 1e-5}  # relative difference of any loss
 
 
