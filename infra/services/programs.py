@@ -20,7 +20,9 @@ from infra.services.supervisor import Program, short_path
 from infra.services.tokens import USER, Tokens
 
 POOL = "olmo"
-AT_ONCE = {"RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"}  # on its end Ray waits 30 s for other nodes to take its work
+AT_ONCE = {
+    "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0"
+}  # by default a node that ends waits 30 s for others to take its work
 FOLDER_BYTES = 33  # of the name of Ray's folder, with a user's number
 PASSWORD_SECONDS = 60  # MLflow caches a password; by default it checks it at every request, with 70 ms of CPU
 POLL_SECONDS = 2  # how often the worker looks for due runs; Prefect's default is 10

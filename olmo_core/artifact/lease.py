@@ -75,7 +75,7 @@ class Entry(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     act: Literal["own", "commit", "release", "set-aside"] = Field(description="What happened.")
-    nonce: str = Field(description="Random name of the lease under which it was written.")
+    nonce: str = Field(description="Random name of the attempt that wrote it.")
     owner: Owner = Field(description="Process that wrote it.")
     reason: str = Field(default="", description="Why the lease was released or the artifact set aside.")
     record: dict[str, Any] | None = Field(default=None, description="For a commit, the whole sealed record.")

@@ -81,6 +81,6 @@ def bucket_is_missing(error: FileNotFoundError) -> bool:
 
 
 def _response(error: BaseException | None) -> dict[str, Any]:
-    """Return the parsed response that a client error of botocore carries, {} where there is none."""
+    """Return the parsed response in a botocore client error, {} if there is none."""
     response = getattr(error, "response", None)
     return response if isinstance(response, dict) else {}
