@@ -14,12 +14,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from olmo_core.artifact.files import refuse_pointer
+from olmo_core.model.safetensors import header, type_name
 
 ONE_FILE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 FILE_BYTES = 20 * 10**9  # The Hub refuses files above 50 GB; transformers reads shards of any size.
 HEAD_BYTES = 64  # Enough to know a Git LFS pointer by.
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 class WeightsError(ValueError):
@@ -144,16 +144,9 @@ def _write(
     dtype: torch.dtype,
     load: Callable[[str], torch.Tensor],
 ) -> None:
-    """Write one safetensors file: length of the header (8 bytes, little-endian), header as JSON, tensors in order."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name in names:
-        end = offset + math.prod(shapes[name]) * dtype.itemsize
-        header[name] = {"dtype": _DTYPES[dtype], "shape": list(shapes[name]), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # Tensors begin on a multiple of 8 bytes.
+    """Write one safetensors file, a tensor at a time."""
+    first, placed = header({name: (type_name(dtype), shapes[name]) for name in names}, {"format": "pt"})
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
+        file.write(first)
+        for name in placed:
             file.write(load(name).flatten().view(torch.uint8).numpy().data)
