@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from olmo_core.artifact.identity import Step
 
 RESULT_VERSION = 3
+DOCUMENTS_FILE = "documents.jsonl.gz"
+RESULTS_FILE = "results.json"
 
 
 class EvaluationConfig(BaseModel):

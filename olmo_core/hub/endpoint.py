@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 
 from olmo_core.artifact.files import name_full_disk, safe_path, sha256_file
 from olmo_core.hub.client import Client
+from olmo_core.hub.file_names import CONFIG
 from olmo_core.hub.foreign import Difference, considerate, exact
 from olmo_core.hub.names import MAIN, check_name
 from olmo_core.hub.pause import ATTEMPTS, LOST, delay, long_pauses_raise, passing, status
@@ -80,7 +81,7 @@ class HubEndpoint:
         except RepositoryNotFoundError:
             return {}
         shown = {name: commit for name, commit in branches.items() if not name.startswith(STAGING)}
-        if MAIN in shown and "config.json" not in self._client.tree(shown[MAIN]):
+        if MAIN in shown and CONFIG not in self._client.tree(shown[MAIN]):
             del shown[MAIN]
         return shown
 

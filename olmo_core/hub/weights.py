@@ -14,10 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from olmo_core.artifact.files import refuse_pointer
+from olmo_core.hub.file_names import WEIGHTS, WEIGHTS_INDEX
 from olmo_core.model.safetensors import header, type_name
 
-ONE_FILE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 FILE_BYTES = 20 * 10**9  # The Hub refuses files above 50 GB; transformers reads shards of any size.
 HEAD_BYTES = 64  # Enough to know a Git LFS pointer by.
 
@@ -35,7 +34,7 @@ def copy_weights(
     `FILE_BYTES`.
 
     Args:
-        source: folder with `model.safetensors`, or with an index and its files.
+        source: folder with `model.safetensors`, as the Hub's and ours have it, or with an index and its files.
         out: existing folder to write into.
         rename: name in `source` -> name in `out`; raises KeyError for a name it does not know.
         shapes: new name -> shape, exactly the tensors there must be.
@@ -60,7 +59,7 @@ def copy_weights(
 
         groups = list(_groups(shapes, dtype.itemsize))
         if len(groups) == 1:
-            _write(out / ONE_FILE, groups[0], shapes, dtype, load)
+            _write(out / WEIGHTS, groups[0], shapes, dtype, load)
             return
         weight_map = {}
         for number, group in enumerate(groups, 1):
@@ -69,19 +68,19 @@ def copy_weights(
             weight_map.update(dict.fromkeys(group, path.name))
         total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (out / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        (out / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files that hold a model's weights: the one file, or those its index names."""
-    if (folder / INDEX).is_file():
-        names = set(read_json(folder / INDEX)["weight_map"].values())
+    if (folder / WEIGHTS_INDEX).is_file():
+        names = set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values())
         if outside := [name for name in sorted(names) if Path(name).name != name]:
-            raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is no file of the same folder")
+            raise WeightsError(f"{folder / WEIGHTS_INDEX} names {outside[0]!r}, which is no file of the same folder")
         return [folder / name for name in sorted(names)]
-    if not (folder / ONE_FILE).is_file():
-        raise WeightsError(f"{folder} holds neither {ONE_FILE} nor {INDEX}")
-    return [folder / ONE_FILE]
+    if not (folder / WEIGHTS).is_file():
+        raise WeightsError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_INDEX}")
+    return [folder / WEIGHTS]
 
 
 def read_json(path: Path) -> dict[str, Any]:

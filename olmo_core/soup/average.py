@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from olmo_core.model.config import WEIGHTS_FILE
 from olmo_core.model.safetensors import ITEM_BYTES, header
 from olmo_core.soup.tensors import TensorFile, narrow, widen
 
-WEIGHTS_FILE = "model.safetensors"
 PIECE = 1 << 18  # Elements held at a time and thread: 2 MiB in fp64, about a core's cache.
 
 Write = Callable[[str, int, memoryview], None]  # Tensor, offset within it in bytes, bytes.
