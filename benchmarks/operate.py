@@ -22,6 +22,7 @@ from typing import Any
 from services_home import Home, wait
 
 from olmo_core.artifact.store import Store
+from olmo_core.train.step import HISTORY_FILE
 
 TRAINING = "ray::RayTrainWorker"
 FLOW = "prefect.engine"
@@ -98,7 +99,7 @@ def metrics(home: Home, store: Store, recipe: str) -> dict[str, int]:
     experiment = client.get_experiment_by_name(recipe)
     counts = Counter[str]()
     for record in store.records("run"):
-        lines = Path(store.root, record.files_folder, "history.jsonl").read_text().splitlines()
+        lines = Path(store.root, record.files_folder, HISTORY_FILE).read_text().splitlines()
         steps = Counter(int(json.loads(line)["step"]) for line in lines)
         (run,) = client.search_runs([experiment.experiment_id], f"tags.`olmo.artifact_id` = '{record.id}'")
         points = Counter(point.step for point in client.get_metric_history(run.info.run_id, "train/loss"))

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.documents.document import Document, DocumentWriter, digest, read_documents, sanitise
+from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, digest, read_documents, sanitise
 from olmo_core.documents.sources.olmo_tasks import OlmoTasksSource
 from olmo_core.documents.sources.pythonbible import PythonBibleSource
 from olmo_core.documents.sources.restructured import RestructuredSource
@@ -24,7 +24,6 @@ from olmo_core.documents.sources.wikipedia import WikipediaSource
 
 CORPUS_VERSION = 3
 MIN_HELDOUT = 2  # Documents that the interval of a decision needs of a source.
-HELDOUT_FILE = "heldout.jsonl.gz"
 REPORT_FILE = "report.json"
 _PROGRESS_DOCUMENTS = 1000
 

@@ -14,6 +14,8 @@ from types import TracebackType
 
 import msgspec
 
+# Named here and not in `corpus`, so that the code of what reads this file does not include the readers of sources.
+HELDOUT_FILE = "heldout.jsonl.gz"
 # Control characters other than those that part lines, the byte order mark and the two non-characters; none is text.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")

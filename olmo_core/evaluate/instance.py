@@ -9,8 +9,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-REQUESTS_FILE = "requests.jsonl.gz"
-
 
 @dataclass(frozen=True)
 class Instance:

@@ -15,7 +15,6 @@ from pathlib import Path
 from olmo_core.evaluate.scorer import Request
 
 MIN_DOCUMENTS = 2  # The interval of a decision needs them.
-HELDOUT_FILE = "heldout.jsonl.gz"
 
 
 @dataclass(frozen=True)

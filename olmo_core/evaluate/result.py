@@ -13,28 +13,28 @@ import torch
 from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job
-from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, read_instances
+from olmo_core.documents.document import HELDOUT_FILE
+from olmo_core.evaluate.instance import Instance, read_instances
 from olmo_core.evaluate.metrics import summary
-from olmo_core.evaluate.perplexity import HELDOUT_FILE, Selection, bits, read_documents, select, windows
+from olmo_core.evaluate.perplexity import Selection, bits, read_documents, select, windows
 from olmo_core.evaluate.scorer import Request, Tree, score
-from olmo_core.evaluate.step import EvaluationConfig
-from olmo_core.evaluate.suite import SUITE_FILE
-from olmo_core.evaluate.table import DOCUMENTS_FILE, ChoiceScore, HeldoutRow, Row, TaskRow, rounded, write_table
+from olmo_core.evaluate.step import DOCUMENTS_FILE, RESULTS_FILE, EvaluationConfig
+from olmo_core.evaluate.suite import REQUESTS_FILE, SUITE_FILE
+from olmo_core.evaluate.table import ChoiceScore, HeldoutRow, Row, TaskRow, rounded, write_table
 from olmo_core.model.load import load_model
 from olmo_core.model.transformer import Transformer
-
-RESULTS_FILE = "results.json"
+from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE
 
 
 class Encoder:
     """The tokenizer of a release, for plain text: what looks like a special token is text here."""
 
     def __init__(self, folder: Path) -> None:
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
         self._tokenizer.encode_special_tokens = True
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
-        special = json.loads((folder / "special_tokens.json").read_bytes())
+        special = json.loads((folder / SPECIAL_TOKENS_FILE).read_bytes())
         self.eos: int = special["eos_id"]
         self.vocab_size: int = special["vocab_size"]
 

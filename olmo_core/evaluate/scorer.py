@@ -131,13 +131,13 @@ def _score_batch(model: Transformer, trees: list[Tree]) -> list[list[float]]:
     device = model.head.weight.device
     length = max(len(tree) for tree in trees)
     tokens = torch.from_numpy(_padded([tree.tokens for tree in trees], length)).to(device)
-    positions = mask = None
+    positions = readable = None
     if not all(tree.is_chain for tree in trees):
         positions = torch.from_numpy(_padded([tree.depths for tree in trees], length)).to(device)
-        mask = torch.from_numpy(np.stack([tree.ancestry(length) for tree in trees])).unsqueeze(1).to(device)
+        readable = torch.from_numpy(np.stack([tree.ancestry(length) for tree in trees])).unsqueeze(1).to(device)
     places = np.array([row * length + node for row, tree in enumerate(trees) for node, _ in tree.edges])
     targets = np.array([token for tree in trees for _, token in tree.edges])
-    states = model.states(tokens, positions, mask).flatten(0, 1)
+    states = model.states(tokens, positions, readable).flatten(0, 1)
     logprobs = _logprobs(model, states, places, targets)
     values, start = [], 0
     for tree in trees:

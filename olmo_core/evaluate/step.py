@@ -10,6 +10,8 @@ from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.job import Job
 
 RESULT_VERSION = 3
+DOCUMENTS_FILE = "documents.jsonl.gz"
+RESULTS_FILE = "results.json"
 
 
 class EvaluationConfig(BaseModel):

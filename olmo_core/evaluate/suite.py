@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, write_instances
+from olmo_core.evaluate.instance import Instance, write_instances
 from olmo_core.evaluate.task_archive import TaskArchive
 
 SUITE_VERSION = 1
 SUITE_FILE = "suite.json"
+REQUESTS_FILE = "requests.jsonl.gz"
 
 
 class TaskConfig(BaseModel):

@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-DOCUMENTS_FILE = "documents.jsonl.gz"
 DIGITS = 7  # Significant digits kept: what fp32 scoring is good for.
 
 

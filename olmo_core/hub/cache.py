@@ -16,6 +16,7 @@ from olmo_core.artifact.files import safe_path, sha256_file, sha256_files, sync
 from olmo_core.artifact.lock import locked
 from olmo_core.artifact.record import FileEntry
 from olmo_core.hub.names import check_name, in_order
+from olmo_core.hub.revision import LIST_FILE
 from olmo_core.hub.target import Head, PublishError, RevisionFiles
 
 _CHUNK = 1 << 20  # Bytes of one read.
@@ -77,7 +78,7 @@ class LocalCache:
         with self._lock():
             if self.published().get(revision.name) != commit:
                 self._replace(self.root / "refs" / revision.name, commit)
-            self._replace(self.root / "revisions.txt", "".join(f"{name}\n" for name in in_order(self.published())))
+            self._replace(self.root / LIST_FILE, "".join(f"{name}\n" for name in in_order(self.published())))
         return Head(commit)
 
     def _blob(self, entry: FileEntry) -> Path:

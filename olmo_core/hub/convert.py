@@ -13,11 +13,13 @@ from tokenizers import Tokenizer
 
 from olmo_core.artifact.files import refuse_pointer
 from olmo_core.artifact.job import Job
+from olmo_core.hub.file_names import CONFIG, TOKENIZER
 from olmo_core.hub.mapping import CLASSES, CONSTANTS, MODEL_TYPES, hub_fields, hub_name, native_fields, native_name
 from olmo_core.hub.weights import copy_weights, read_json
-from olmo_core.model.config import ModelConfig, padded
-from olmo_core.model.load import CONFIG_FILE, load_config
+from olmo_core.model.config import CONFIG_FILE, ModelConfig, padded
+from olmo_core.model.load import load_config
 from olmo_core.model.transformer import Transformer
+from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE
 from olmo_core.tokens.tokenizer import without_limits
 
 # The oldest release that reads these files, which must not depend on the installed release. Without a version, 4.57
@@ -46,7 +48,7 @@ def write_hub_model(folder: Path, out: Path, dtype: str, eos_id: int, pad_id: in
     config = load_config(folder)
     shapes = {hub_name(name): shape for name, shape in native_shapes(config).items()}
     copy_weights(folder, out, hub_name, shapes, getattr(torch, dtype))
-    _write_json(out / "config.json", hub_config(config, dtype, eos_id, pad_id))
+    _write_json(out / CONFIG, hub_config(config, dtype, eos_id, pad_id))
     _write_json(out / "generation_config.json", {"bos_token_id": None, "eos_token_id": eos_id, "pad_token_id": pad_id})
 
 
@@ -74,7 +76,7 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
     Raises:
         ConversionError: the tokenizer has more ids than the model has rows, or no token for a special id.
     """
-    special = json.loads((tokenizer / "special_tokens.json").read_bytes())
+    special = json.loads((tokenizer / SPECIAL_TOKENS_FILE).read_bytes())
     config = load_config(model)
     if special["vocab_size"] > config.padded_vocab_size:
         raise ConversionError(
@@ -82,15 +84,14 @@ def write_tokenizer(model: Path, tokenizer: Path, out: Path) -> tuple[int, int]:
             f"{config.padded_vocab_size}; export the model with the tokenizer it was trained with"
         )
     added = {
-        token["id"]: token["content"]
-        for token in json.loads((tokenizer / "tokenizer.json").read_bytes())["added_tokens"]
+        token["id"]: token["content"] for token in json.loads((tokenizer / TOKENIZER_FILE).read_bytes())["added_tokens"]
     }
     names = {}
     for role in ("eos", "pad"):
         if (number := special[f"{role}_id"]) not in added:
-            raise ConversionError(f"{tokenizer / 'tokenizer.json'} has no special token with the {role} id {number}")
+            raise ConversionError(f"{tokenizer / TOKENIZER_FILE} has no special token with the {role} id {number}")
         names[f"{role}_token"] = added[number]
-    (out / "tokenizer.json").write_bytes(without_limits((tokenizer / "tokenizer.json").read_bytes()))
+    (out / TOKENIZER).write_bytes(without_limits((tokenizer / TOKENIZER_FILE).read_bytes()))
     _write_json(out / "special_tokens_map.json", names)
     _write_json(
         out / "tokenizer_config.json",
@@ -123,9 +124,9 @@ def read_hub_model(folder: Path, out: Path) -> ModelConfig:
 
 def read_hub_config(folder: Path) -> ModelConfig:
     """Return the model that config.json (and the tokenizer) of a folder describe; raises what `read_hub_model` does."""
-    path = folder / "config.json"
+    path = folder / CONFIG
     if not path.is_file():
-        raise ConversionError(f"{folder} has no config.json; give a folder that transformers can load")
+        raise ConversionError(f"{folder} has no {CONFIG}; give a folder that transformers can load")
     config = read_json(path)
     architectures = {model_type: architecture for architecture, model_type in MODEL_TYPES.items()}
     if config.get("model_type") not in architectures:
@@ -139,7 +140,7 @@ def read_hub_config(folder: Path) -> ModelConfig:
         raise ConversionError(f"{path}: positions are scaled ({rope}), only plain rotary positions can be read")
     try:
         rows = int(config["vocab_size"])
-        ids = max(token_names(folder / "tokenizer.json")) + 1 if (folder / "tokenizer.json").is_file() else rows
+        ids = max(token_names(folder / TOKENIZER)) + 1 if (folder / TOKENIZER).is_file() else rows
         if ids > rows:
             raise ConversionError(
                 f"{path}: vocab_size is {rows}, but its tokenizer has {ids} ids; resize the embedding"

@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, Revi
 
 from olmo_core.artifact.files import name_full_disk, safe_path, sha256_file
 from olmo_core.hub.client import Client
+from olmo_core.hub.file_names import CONFIG
 from olmo_core.hub.foreign import Difference, compare_own, compare_shared
 from olmo_core.hub.names import MAIN, check_name
 from olmo_core.hub.pause import ATTEMPTS, NO_RESPONSE, delay, is_transient, raise_long_pauses, status
@@ -81,7 +82,7 @@ class HubEndpoint:
         except RepositoryNotFoundError:
             return {}
         published = {name: commit for name, commit in branches.items() if not name.startswith(STAGING)}
-        if MAIN in published and "config.json" not in self._client.tree(published[MAIN]):
+        if MAIN in published and CONFIG not in self._client.tree(published[MAIN]):
             del published[MAIN]
         return published
 

@@ -13,6 +13,7 @@ from functools import cached_property
 from huggingface_hub.hf_api import RepoFile
 
 from olmo_core.artifact.record import FileEntry
+from olmo_core.hub.file_names import CONFIG
 from olmo_core.hub.lineage import LINEAGE_FILE, listed_files
 from olmo_core.hub.revision import CARD_FILE
 from olmo_core.hub.target import PublishError, RevisionFiles
@@ -100,7 +101,7 @@ class _OwnFiles:
 
 def _is_loaded(path: str) -> bool:
     """Return whether transformers would load a file outside the revision instead of one in it."""
-    return "/" not in path and (path.endswith(".safetensors") or path in {"config.json", "adapter_config.json"})
+    return "/" not in path and (path.endswith(".safetensors") or path in {CONFIG, "adapter_config.json"})
 
 
 def _missing(tree: Mapping[str, RepoFile], revision: RevisionFiles) -> list[FileEntry]:

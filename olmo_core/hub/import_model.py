@@ -15,13 +15,14 @@ from olmo_core.artifact.files import name_full_disk, refuse_pointer, sha256_file
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, native_shapes, read_hub_model
 from olmo_core.hub.download import download
+from olmo_core.hub.file_names import CONFIG, TOKENIZER, WEIGHTS_INDEX
 from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig
-from olmo_core.hub.weights import HEAD_BYTES, INDEX, ONE_FILE, copy_weights, weight_files
-from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import CONFIG_FILE, load_config
+from olmo_core.hub.weights import HEAD_BYTES, copy_weights, weight_files
+from olmo_core.model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
+from olmo_core.model.load import load_config
 
-_WANTED = ("config.json", "tokenizer.json", INDEX, "*.safetensors")
+_WANTED = (CONFIG, TOKENIZER, WEIGHTS_INDEX, "*.safetensors")
 
 
 def import_pretrained(job: Job) -> dict[str, Any]:
@@ -54,10 +55,10 @@ def import_pretrained(job: Job) -> dict[str, Any]:
 def folder_digest(folder: Path) -> str:
     """Return the sha256 of the lines `digest  name` of a model's files, sorted by name; see `PretrainedConfig`."""
     if (folder / CONFIG_FILE).is_file():
-        files = [folder / CONFIG_FILE, folder / ONE_FILE]
+        files = [folder / CONFIG_FILE, folder / WEIGHTS_FILE]
     else:
-        optional = [path for path in (folder / INDEX, folder / "tokenizer.json") if path.is_file()]
-        files = [folder / "config.json", *optional, *weight_files(folder)]
+        optional = [path for path in (folder / WEIGHTS_INDEX, folder / TOKENIZER) if path.is_file()]
+        files = [folder / CONFIG, *optional, *weight_files(folder)]
     if missing := [path.name for path in files if not path.is_file()]:
         raise ConversionError(f"{folder} has no {missing[0]}; give a folder that transformers can load")
     for path in files:

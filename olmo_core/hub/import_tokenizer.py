@@ -13,9 +13,11 @@ import msgspec
 from olmo_core.artifact.job import Job
 from olmo_core.hub.convert import ConversionError, token_names
 from olmo_core.hub.download import download
+from olmo_core.hub.file_names import CONFIG, TOKENIZER
 from olmo_core.hub.placement import HubPlacement
 from olmo_core.hub.pretrained import PretrainedConfig
-from olmo_core.tokens.tokenizer import EOS, SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens, without_limits
+from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens
+from olmo_core.tokens.tokenizer import EOS, without_limits
 
 
 def import_tokenizer(job: Job) -> dict[str, Any]:
@@ -28,12 +30,12 @@ def import_tokenizer(job: Job) -> dict[str, Any]:
     config = PretrainedConfig.model_validate(job.fields)
     assert config.repo is not None and config.revision is not None
     with tempfile.TemporaryDirectory(prefix="tokenizer-") as cache:
-        files = ("config.json", TOKENIZER_FILE)
+        files = (CONFIG, TOKENIZER)
         folder = download(config.repo, config.revision, files, cache, HubPlacement.of(job.placement).hub)
         if missing := [name for name in files if not (folder / name).is_file()]:
             raise ConversionError(f"{config.repo} at {config.revision} has no {missing[0]}; it cannot be evaluated")
         special = special_tokens(folder)
-        (job.out / TOKENIZER_FILE).write_bytes(without_limits((folder / TOKENIZER_FILE).read_bytes()))
+        (job.out / TOKENIZER_FILE).write_bytes(without_limits((folder / TOKENIZER).read_bytes()))
     (job.out / SPECIAL_TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(special), indent=2) + b"\n")
     return msgspec.structs.asdict(special)
 
@@ -44,8 +46,8 @@ def special_tokens(folder: Path) -> SpecialTokens:
     Raises:
         ConversionError: config.json names no end-of-document token, or several without `<|endoftext|>`.
     """
-    names = token_names(folder / TOKENIZER_FILE)
-    path = folder / "config.json"
+    names = token_names(folder / TOKENIZER)
+    path = folder / CONFIG
     config = json.loads(path.read_text(encoding="utf-8"))
     eos = _end_of_document(config.get("eos_token_id"), names, path)
     pad = config.get("pad_token_id")

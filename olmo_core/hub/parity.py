@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
+from olmo_core.hub.file_names import CONFIG, TOKENIZER
 from olmo_core.model.load import load_model
 
 # Relative to the largest logit of a position. In the models of the tests, the order of fp32 sums changes a logit by a
@@ -64,7 +65,7 @@ def verify(repo: str, revision: str, cache: Path, native: Path) -> Parity:
     if mismatched := {key: sorted(map(str, names)) for key, names in loading.items() if names}:
         raise ParityError(f"{repo} at {revision}: tensors do not fit the model: {mismatched}")
     _check_tokenizer(repo, where, model.config)
-    stored = json.loads(_file(repo, revision, cache, "config.json").read_bytes())["dtype"]
+    stored = json.loads(_file(repo, revision, cache, CONFIG).read_bytes())["dtype"]
     if stored != "float32":
         for parameter in native_model.parameters():
             parameter.data = parameter.data.to(getattr(torch, stored)).float()
@@ -137,7 +138,7 @@ def _check_tokenizer(repo: str, where: dict[str, Any], config: Any) -> None:
                 f"{repo} at {where['revision']}: {key} is {getattr(config, key)} in config.json and "
                 f"{getattr(loaded, key)} in the tokenizer"
             )
-    plain = Tokenizer.from_file(str(_file(repo, where["revision"], where["cache_dir"], "tokenizer.json")))
+    plain = Tokenizer.from_file(str(_file(repo, where["revision"], where["cache_dir"], TOKENIZER)))
     expected, found = plain.encode(SAMPLE).ids, loaded(SAMPLE, verbose=False)["input_ids"]
     if found != expected:
         raise ParityError(

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from olmo_core.artifact.imports import swift_imports
 from olmo_core.hub.names import MAIN, in_order
+from olmo_core.hub.revision import LIST_FILE
 from olmo_core.hub.target import PublishError, RevisionFiles, Target
-
-LIST = "revisions.txt"
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,8 @@ def published(target: Target) -> list[str]:
 
 
 def _check_listed(revision: RevisionFiles, published: dict[str, str]) -> None:
-    path = revision.folder / LIST
-    if not any(entry.path == LIST for entry in revision.files):
+    path = revision.folder / LIST_FILE
+    if not any(entry.path == LIST_FILE for entry in revision.files):
         return
     listed = [name for name in path.read_text(encoding="utf-8").split() if name != revision.name]
     if missing := [name for name in listed if name not in published]:

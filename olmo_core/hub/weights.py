@@ -14,12 +14,11 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from olmo_core.artifact.files import refuse_pointer
+from olmo_core.hub.file_names import WEIGHTS, WEIGHTS_INDEX
+from olmo_core.model.safetensors import header, type_name
 
-ONE_FILE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 FILE_BYTES = 20 * 10**9  # The Hub refuses files above 50 GB; transformers reads shards of any size.
 HEAD_BYTES = 64  # Enough to recognise a Git LFS pointer.
-_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 class WeightsError(ValueError):
@@ -35,7 +34,7 @@ def copy_weights(
     with an index, others as one file.
 
     Args:
-        source: folder with `model.safetensors`, or with an index and its files.
+        source: folder with `model.safetensors`, as the Hub's and ours have it, or with an index and its files.
         out: existing folder to write into.
         rename: name in `source` -> name in `out`; raises KeyError for a name it does not know.
         shapes: new name -> shape of exactly the expected tensors.
@@ -60,7 +59,7 @@ def copy_weights(
 
         groups = list(_shards(shapes, dtype.itemsize))
         if len(groups) == 1:
-            _write(out / ONE_FILE, groups[0], shapes, dtype, load)
+            _write(out / WEIGHTS, groups[0], shapes, dtype, load)
             return
         weight_map = {}
         for number, group in enumerate(groups, 1):
@@ -69,19 +68,19 @@ def copy_weights(
             weight_map.update(dict.fromkeys(group, path.name))
         total = sum(math.prod(shape) for shape in shapes.values()) * dtype.itemsize
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-        (out / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+        (out / WEIGHTS_INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
 
 
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors files of a model's weights: the single file, or those in its index."""
-    if (folder / INDEX).is_file():
-        names = set(read_json(folder / INDEX)["weight_map"].values())
+    if (folder / WEIGHTS_INDEX).is_file():
+        names = set(read_json(folder / WEIGHTS_INDEX)["weight_map"].values())
         if outside := [name for name in sorted(names) if Path(name).name != name]:
-            raise WeightsError(f"{folder / INDEX} names {outside[0]!r}, which is not a file in the same folder")
+            raise WeightsError(f"{folder / WEIGHTS_INDEX} names {outside[0]!r}, which is not a file in the same folder")
         return [folder / name for name in sorted(names)]
-    if not (folder / ONE_FILE).is_file():
-        raise WeightsError(f"{folder} has neither {ONE_FILE} nor {INDEX}")
-    return [folder / ONE_FILE]
+    if not (folder / WEIGHTS).is_file():
+        raise WeightsError(f"{folder} has neither {WEIGHTS} nor {WEIGHTS_INDEX}")
+    return [folder / WEIGHTS]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -145,16 +144,9 @@ def _write(
     dtype: torch.dtype,
     load: Callable[[str], torch.Tensor],
 ) -> None:
-    """Write a safetensors file: header length (8 bytes, little-endian), JSON header, tensors in order."""
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name in names:
-        end = offset + math.prod(shapes[name]) * dtype.itemsize
-        header[name] = {"dtype": _DTYPES[dtype], "shape": list(shapes[name]), "data_offsets": [offset, end]}
-        offset = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # Tensors begin on a multiple of 8 bytes.
+    """Write a safetensors file, one tensor at a time."""
+    first, placed = header({name: (type_name(dtype), shapes[name]) for name in names}, {"format": "pt"})
     with path.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in names:
+        file.write(first)
+        for name in placed:
             file.write(load(name).flatten().view(torch.uint8).numpy().data)

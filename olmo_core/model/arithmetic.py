@@ -39,24 +39,15 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
         return F.linear(x, weight)
     if torch.is_autocast_enabled("cpu"):
         x, weight = x.to(torch.bfloat16), weight.to(torch.bfloat16)
-    return _widened(_product, x, weight)
+    return widened(_product, x, weight)
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """Return a (..., m, k) @ b (..., k, n), in their type."""
-    return _widened(torch.matmul, a, b) if a.device.type == "cpu" else a @ b
+    return widened(torch.matmul, a, b) if a.device.type == "cpu" else a @ b
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
-    """Return torch's own attention of q, k, v (batch, heads, seq, head_dim); causal where there is no mask."""
-
-    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-
-    return _widened(attend, q, k, v) if q.device.type == "cpu" else attend(q, k, v)
-
-
-def _widened(product: Callable[..., Tensor], *operands: Tensor) -> Tensor:
+def widened(product: Callable[..., Tensor], *operands: Tensor) -> Tensor:
     """Call `product` on these operands, through fp32 where they are bf16 and the machine has no kernels for that."""
     if operands[0].dtype is not torch.bfloat16 or NATIVE_BF16:
         return product(*operands)

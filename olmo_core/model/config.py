@@ -18,6 +18,9 @@ OLMO1_NORM_EPS = (
     1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
 )
 VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
+# Files of a model's folder; checkpoints, soups and models from elsewhere all have them.
+CONFIG_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
 
 
 class ModelConfig(BaseModel):

@@ -10,11 +10,8 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from olmo_core.model.config import ModelConfig
+from olmo_core.model.config import CONFIG_FILE, WEIGHTS_FILE, ModelConfig
 from olmo_core.model.transformer import Transformer
-
-CONFIG_FILE = "model.json"
-WEIGHTS_FILE = "model.safetensors"
 
 
 def load_model(folder: Path, device: str = "cpu") -> Transformer:

@@ -10,7 +10,9 @@ from typing import Any
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import Explainer, Why
+from olmo_core.evaluate.step import RESULTS_FILE
 from olmo_core.recipe.plan import Plan
+from olmo_core.soup.decision import DECISION_FILE
 
 Row = dict[str, Any]
 
@@ -51,7 +53,7 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
     """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers, where there are any."""
     rows = []
     for name, step in plan.evaluated():
-        results = read_json(store, step, "results.json")
+        results = read_json(store, step, RESULTS_FILE)
         if results is None:
             continue
         row: Row = {"model": name}
@@ -107,7 +109,7 @@ def stage_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) -> float | None:
-    results = read_json(store, plan.results[model.id], "results.json")
+    results = read_json(store, plan.results[model.id], RESULTS_FILE)
     rows = [results["heldout"][corpus] for corpus in corpora] if results is not None else []
     scores = [row["bits_per_byte"] for row in rows if row["documents"]]
     return float(sum(scores) / len(scores)) if scores else None
@@ -115,7 +117,7 @@ def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) ->
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
     """Return the decision what `main` is, if it has been made."""
-    found: dict[str, Any] | None = read_json(store, plan.decision, "decision.json")
+    found: dict[str, Any] | None = read_json(store, plan.decision, DECISION_FILE)
     return found
 
 

@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.statistics import paired_interval
-from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, read_table
+from olmo_core.evaluate.step import DOCUMENTS_FILE
+from olmo_core.evaluate.table import HeldoutRow, read_table
 from olmo_core.hub.names import place
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.figure import token_axis

@@ -16,8 +16,7 @@ from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.plan import Plan, Run
-
-HISTORY_FILE = "history.jsonl"  # as `train.history` writes it, which cannot be imported here without torch
+from olmo_core.train.step import HISTORY_FILE
 
 State = Literal["made", "set aside", "missing"]
 

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from olmo_core.soup.tensors import ITEM_BYTES, TensorFile, header, narrow, widen
+from olmo_core.model.config import WEIGHTS_FILE
+from olmo_core.model.safetensors import ITEM_BYTES, header
+from olmo_core.soup.tensors import TensorFile, narrow, widen
 
-WEIGHTS_FILE = "model.safetensors"
 PIECE = 1 << 18  # Elements in memory per thread: 2 MiB in fp64, about a core's cache.
 
 Write = Callable[[str, int, memoryview], None]  # Tensor, byte offset within it, bytes.
@@ -39,7 +40,8 @@ def average(
     """Write the mean of the weights in `folders` (label -> folder) to the file `out`; otherwise like `mean_of`."""
     with ExitStack() as stack:
         files = {label: stack.enter_context(TensorFile(path / WEIGHTS_FILE)) for label, path in folders.items()}
-        first, tensors = header(next(iter(files.values())).tensors)
+        alike = next(iter(files.values())).tensors
+        first, tensors = header({name: (tensor.dtype, tensor.shape) for name, tensor in alike.items()})
         descriptor = os.open(out, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
         stack.callback(os.close, descriptor)
         os.pwrite(descriptor, first, 0)

@@ -10,7 +10,8 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from olmo_core.artifact.job import Artifact
-from olmo_core.soup.average import WEIGHTS_FILE, Digests, mean_of
+from olmo_core.model.config import WEIGHTS_FILE
+from olmo_core.soup.average import Digests, mean_of
 from olmo_core.soup.tensors import TensorFile
 
 CERTIFICATE_FILE = "certificate.json"

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
 from olmo_core.evaluate.statistics import paired_interval
-from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, read_table, rounded
+from olmo_core.evaluate.step import DOCUMENTS_FILE
+from olmo_core.evaluate.table import HeldoutRow, read_table, rounded
 
 DECISION_VERSION = 1
 DECISION_FILE = "decision.json"

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.soup.average import WEIGHTS_FILE, average
+from olmo_core.model.config import CONFIG_FILE, WEIGHTS_FILE
+from olmo_core.soup.average import average
 from olmo_core.soup.certificate import certify
 
 SOUP_VERSION = 1
-MODEL_FILE = "model.json"
 
 
 class SoupConfig(BaseModel):
@@ -48,7 +48,7 @@ def make_soup(job: Job) -> dict[str, Any]:
     """Write `model.safetensors`, `model.json` and `certificate.json`."""
     config = SoupConfig.model_validate(job.fields)
     ingredients = sorted(job.inputs.values(), key=lambda artifact: artifact.record.digest)
-    (job.out / MODEL_FILE).write_bytes(_common_model(ingredients))
+    (job.out / CONFIG_FILE).write_bytes(_common_model(ingredients))
     digests = average(
         {artifact.step.folder: artifact.path for artifact in ingredients},
         job.out / WEIGHTS_FILE,
@@ -61,11 +61,11 @@ def make_soup(job: Job) -> dict[str, Any]:
 
 def _common_model(ingredients: Sequence[Artifact]) -> bytes:
     """The model config all ingredients share."""
-    first = (ingredients[0].path / MODEL_FILE).read_bytes()
+    first = (ingredients[0].path / CONFIG_FILE).read_bytes()
     for other in ingredients[1:]:
-        if json.loads((other.path / MODEL_FILE).read_bytes()) != json.loads(first):
+        if json.loads((other.path / CONFIG_FILE).read_bytes()) != json.loads(first):
             raise ValueError(
-                f"{MODEL_FILE} of {other.step.label} differs from that of {ingredients[0].step.label}; "
+                f"{CONFIG_FILE} of {other.step.label} differs from that of {ingredients[0].step.label}; "
                 "ingredients must be of one model"
             )
     return first

@@ -1,38 +1,21 @@
 """Read and write safetensors files piece by piece with numpy, without holding a whole tensor in memory.
 
-The format: 8 bytes little-endian length, a JSON header of that length (name -> dtype, shape, data_offsets), then the
-bytes of all tensors back to back.
+The format is described in `olmo_core.model.safetensors`; `average` decides what is done with the pieces.
 """
 
-import json
-import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+from olmo_core.model.safetensors import ITEM_BYTES, StoredTensor, parse
+
 HEADER_LIMIT = 100_000_000  # Bytes; the limit of the safetensors library.
-_NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """A tensor in a file: dtype, shape, and the offset of its first byte and its size, in bytes."""
-
-    dtype: str
-    shape: tuple[int, ...]
-    start: int
-    size: int
-
-    @property
-    def count(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
+# Types that can be averaged, as numpy types; numpy has no bf16 and holds its bits.
+_NUMPY_TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
 
 
 class TensorFile:
@@ -75,37 +58,19 @@ class TensorFile:
                 raise ValueError(f"{self.path}: the file ends within tensor {name}; it is truncated")
             done += got
 
-    def _read_header(self, file_size: int) -> dict[str, Tensor]:
+    def _read_header(self, file_size: int) -> dict[str, StoredTensor]:
         length = int.from_bytes(os.pread(self._descriptor, 8, 0), "little")
         if not 2 <= length <= min(HEADER_LIMIT, file_size - 8):
             raise ValueError(f"{self.path} is not a safetensors file: its header would be {length} bytes long")
         try:
-            header = json.loads(os.pread(self._descriptor, length, 8))
-            entries = {name: entry for name, entry in header.items() if name != "__metadata__"}
-            tensors = {name: _tensor(entry, 8 + length) for name, entry in sorted(entries.items())}
+            tensors = parse(os.pread(self._descriptor, length, 8))
+            _check_types(tensors)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{self.path} is not a safetensors file that can be averaged: {error}") from error
         for name, tensor in tensors.items():
             if tensor.size != tensor.count * ITEM_BYTES[tensor.dtype] or tensor.start + tensor.size > file_size:
                 raise ValueError(f"{self.path}: tensor {name} does not fit its data offsets; the file is damaged")
         return tensors
-
-
-def header(tensors: Mapping[str, Tensor]) -> tuple[bytes, dict[str, Tensor]]:
-    """Return the header of a file with such tensors, and the position of each tensor in it.
-
-    Order and padding are those of the safetensors library: wide items first, then by name; data is aligned to 8 bytes.
-    """
-    order = sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name].dtype], name))
-    entries: dict[str, dict[str, Any]] = {}
-    end = 0
-    for name in order:
-        start, end = end, end + tensors[name].size
-        entries[name] = {"dtype": tensors[name].dtype, "shape": tensors[name].shape, "data_offsets": [start, end]}
-    text = json.dumps(entries, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    placed = {name: _tensor(entries[name], 8 + len(text)) for name in order}
-    return len(text).to_bytes(8, "little") + text, placed
 
 
 def widen(raw: memoryview, dtype: str) -> NDArray[Any]:
@@ -129,8 +94,7 @@ def narrow(values: NDArray[np.float64], dtype: str) -> NDArray[Any]:
     return (bits >> 16).astype(np.uint16)
 
 
-def _tensor(entry: Mapping[str, Any], data_start: int) -> Tensor:
-    start, end = entry["data_offsets"]
-    if entry["dtype"] not in ITEM_BYTES:
-        raise ValueError(f"dtype {entry['dtype']} cannot be averaged, only {', '.join(ITEM_BYTES)}")
-    return Tensor(str(entry["dtype"]), tuple(entry["shape"]), data_start + start, end - start)
+def _check_types(tensors: Mapping[str, StoredTensor]) -> None:
+    for tensor in tensors.values():
+        if tensor.dtype not in _NUMPY_TYPES:
+            raise ValueError(f"dtype {tensor.dtype} cannot be averaged, only {', '.join(_NUMPY_TYPES)}")

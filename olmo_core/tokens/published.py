@@ -24,8 +24,8 @@ from olmo_core.artifact.files import refuse_pointer
 from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Job
 from olmo_core.tokens.ranges import Ranges, absolute
+from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, SpecialTokens
 from olmo_core.tokens.token_file import ENDS_DTYPE, TOKENS_FILE, TokenFile
-from olmo_core.tokens.tokenizer import SPECIAL_TOKENS_FILE, SpecialTokens
 
 TOKEN_FILES_VERSION = 2
 _CHUNK_BYTES = 1 << 24

@@ -17,10 +17,9 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.corpus import read_report, read_training
 from olmo_core.documents.sources.archive import read_members
+from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens
 
 TOKENIZER_VERSION = 1
-TOKENIZER_FILE = "tokenizer.json"
-SPECIAL_TOKENS_FILE = "special_tokens.json"
 # Names as in dolma2, so that a small release and a large one are read alike.
 EOS, PAD = "<|endoftext|>", "<|pad|>"
 # In the package, and the name of the padding token.
@@ -64,16 +63,6 @@ class DolmaConfig(BaseModel):
 
 
 TokenizerConfig = Annotated[BpeConfig | DolmaConfig, Field(discriminator="kind")]
-
-
-class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model and a token file need to know of a tokenizer; `vocab_size` is one more than the largest id."""
-
-    eos_token: str
-    eos_id: int
-    pad_token: str
-    pad_id: int
-    vocab_size: int
 
 
 def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[str, Step]) -> Step:

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from olmo_core.train.config import TrainingConfig
 
-HISTORY_FILE = "history.jsonl"
-
 
 class TrainingDivergedError(RuntimeError):
     """Loss or gradients are no longer finite; what comes after is worth nothing."""

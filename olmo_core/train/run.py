@@ -22,11 +22,19 @@ from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
 from olmo_core.train.distributed.parallel import sharers
 from olmo_core.train.distributed.process import training_process
-from olmo_core.train.history import HISTORY_FILE, read_history
+from olmo_core.train.history import read_history
 from olmo_core.train.loop import Position, run_loop
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
-from olmo_core.train.step import RECOVERY, RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step, training_of
+from olmo_core.train.step import (
+    HISTORY_FILE,
+    RECOVERY,
+    RECOVERY_SLOTS,
+    checkpoint_step,
+    checkpoint_steps,
+    recovery_step,
+    training_of,
+)
 from olmo_core.train.trainer import Trainer
 
 

@@ -14,6 +14,10 @@ RUN_VERSION = 4
 CHECKPOINT_VERSION = 1
 RECOVERY = "recovery"
 RECOVERY_SLOTS = 2  # While one is written, the other is there.
+# Files of a checkpoint, beside those of every model (`model.config`); a run's own artifact has the last one only.
+STATE_FILE = "state.json"
+OPTIMIZER_FILE = "optimizer.safetensors"
+HISTORY_FILE = "history.jsonl"
 
 
 def run_step(

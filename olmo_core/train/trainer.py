@@ -135,9 +135,9 @@ class Trainer:
 
     def _backward(self, tokens: Tensor, labels: Tensor, ends: Tensor | None) -> Tensor:
         config = self.config
-        mask = document_mask(ends) if ends is not None else None
+        readable = document_mask(ends) if ends is not None else None
         with self._arithmetic():
-            states = self.model.states(tokens, mask=mask)
+            states = self.model.states(tokens, readable=readable)
         states = states.flatten(0, 1).to(torch.float32 if config.precision == "fp32" else torch.bfloat16)
         loss, *sums = head_loss(
             states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss

@@ -11,7 +11,8 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from olmo_core.artifact.job import Artifact
-from olmo_core.evaluate.perplexity import HELDOUT_FILE, bits, read_documents, select, windows
+from olmo_core.documents.document import HELDOUT_FILE
+from olmo_core.evaluate.perplexity import bits, read_documents, select, windows
 from olmo_core.evaluate.result import Encoder
 from olmo_core.evaluate.scorer import Tree, score
 from olmo_core.model.transformer import Transformer

@@ -20,15 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from olmo_core.artifact.identity import Step
-from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import CONFIG_FILE
+from olmo_core.model.config import CONFIG_FILE, ModelConfig
 from olmo_core.train.checkpoint.host_copy import HostCopy
-from olmo_core.train.checkpoint.state import STATE_FILE, State, tensors_of
+from olmo_core.train.checkpoint.state import State, tensors_of
 from olmo_core.train.checkpoint.tensor_file import Layout, Rows
 from olmo_core.train.distributed.group import rank_and_world
 from olmo_core.train.distributed.parallel import held_rows, local, written_rows
-from olmo_core.train.history import HISTORY_FILE, write_history
+from olmo_core.train.history import write_history
 from olmo_core.train.optimizer import updates
+from olmo_core.train.step import HISTORY_FILE, STATE_FILE
 from olmo_core.train.trainer import Trainer
 
 Commit = Callable[[Step, Path], object]

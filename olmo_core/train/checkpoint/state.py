@@ -13,16 +13,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from olmo_core.model.config import ModelConfig
-from olmo_core.model.load import WEIGHTS_FILE, load_config
+from olmo_core.model.config import WEIGHTS_FILE, ModelConfig
+from olmo_core.model.load import load_config
 from olmo_core.train.checkpoint.tensor_file import Rows, read_rows
 from olmo_core.train.distributed.parallel import held_rows, local
 from olmo_core.train.optimizer import moments, set_updates
 from olmo_core.train.skip import STATE_PREFIX
+from olmo_core.train.step import OPTIMIZER_FILE, STATE_FILE
 from olmo_core.train.trainer import Trainer
-
-STATE_FILE = "state.json"
-OPTIMIZER_FILE = "optimizer.safetensors"
 
 
 @dataclass(frozen=True)

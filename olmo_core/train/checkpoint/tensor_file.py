@@ -4,8 +4,6 @@ Rows of a tensor lie together, so what a rank holds of a weight sharded by rows 
 follows from names, types and shapes alone. Reading takes any rows, so a file fits every number of ranks.
 """
 
-import json
-import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +15,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from olmo_core.model.safetensors import StoredTensor, header, parse, torch_type, type_name
 from olmo_core.train.checkpoint.host_copy import bytes_of
 
-# Names of types in the format, in the order in which the format's own writer puts them: wider ones first.
-TYPES = {torch.int64: "I64", torch.float32: "F32"}
-READ_TYPES = {name: dtype for dtype, name in TYPES.items()} | {"BF16": torch.bfloat16, "F16": torch.float16}
 CHUNK_VALUES = 2**20  # read at once
 
 Chunk = tuple[torch.dtype, int, Tensor]  # type in the file, offset, values to be read there
@@ -44,22 +40,9 @@ class Layout:
     """Where in the file each row lies; `Layout(tensors)` looks at names, types and shapes only."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
-        order = list(TYPES)
-        entries: dict[str, dict[str, object]] = {}
-        begins, end = {}, 0
-        for name in sorted(tensors, key=lambda name: (order.index(tensors[name].dtype), name)):
-            tensor = tensors[name]
-            begins[name], end = end, end + math.prod(tensor.shape) * tensor.dtype.itemsize
-            entries[name] = {
-                "dtype": TYPES[tensor.dtype],
-                "shape": list(tensor.shape),
-                "data_offsets": [begins[name], end],
-            }
-        text = json.dumps(entries, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)  # Tensors begin on a multiple of 8 bytes.
-        self._header = len(text).to_bytes(8, "little") + text
-        self._size = len(self._header) + end
-        self._begins = {name: len(self._header) + begin for name, begin in begins.items()}
+        described = {name: (type_name(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
+        self._header, self._places = header(described)
+        self._size = len(self._header) + sum(place.size for place in self._places.values())
 
     def create(self, path: Path) -> None:
         """Write the header, and make room for the rows."""
@@ -74,7 +57,7 @@ class Layout:
                 values = bytes_of(rows.values).data
                 if values.nbytes:
                     row_bytes = values.nbytes // len(rows.values)
-                    _write_all(file.fileno(), values, self._begins[name] + rows.first * row_bytes)
+                    _write_all(file.fileno(), values, self._places[name].start + rows.first * row_bytes)
             os.fsync(file.fileno())
 
 
@@ -90,7 +73,7 @@ def read_rows(path: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, Rows
     Raises:
         ValueError: a tensor is missing, unknown or of another shape; names file and tensor.
     """
-    stored = _header(path)
+    stored = _stored(path)
     for name in sorted(stored.keys() | tensors.keys()):
         has = tuple(stored[name].shape) if name in stored else None
         asked = tuple(tensors[name].shape) if name in tensors else None
@@ -103,31 +86,19 @@ def read_rows(path: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, Rows
         list(threads.map(partial(_read, file.fileno()), [chunks[number::count] for number in range(count)]))
 
 
-@dataclass(frozen=True)
-class _Stored:
-    dtype: torch.dtype
-    shape: list[int]
-    begin: int
-
-
-def _header(path: Path) -> dict[str, _Stored]:
-    with safe_open(path, framework="pt") as file:  # refuses what is no such file, or has wrong offsets
-        names = list(file.keys())
+def _stored(path: Path) -> dict[str, StoredTensor]:
+    with safe_open(path, framework="pt"):
+        pass  # refuses a file that is not safetensors, or has wrong offsets
     with path.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
-        entries = json.loads(raw.read(length))
-    found = {name: entries[name] for name in names}
-    return {
-        name: _Stored(READ_TYPES[entry["dtype"]], entry["shape"], 8 + length + entry["data_offsets"][0])
-        for name, entry in found.items()
-    }
+        return parse(raw.read(length))
 
 
-def _chunks(stored: _Stored, rows: Rows) -> Iterator[Chunk]:
-    values = rows.values.detach().view(-1)
-    begin = stored.begin + rows.first * (values.numel() // max(1, len(rows.values))) * stored.dtype.itemsize
+def _chunks(stored: StoredTensor, rows: Rows) -> Iterator[Chunk]:
+    dtype, values = torch_type(stored.dtype), rows.values.detach().view(-1)
+    begin = stored.start + rows.first * (values.numel() // max(1, len(rows.values))) * dtype.itemsize
     for first in range(0, len(values), CHUNK_VALUES):
-        yield stored.dtype, begin + first * stored.dtype.itemsize, values[first : first + CHUNK_VALUES]
+        yield dtype, begin + first * dtype.itemsize, values[first : first + CHUNK_VALUES]
 
 
 def _read(file: int, chunks: Sequence[Chunk]) -> None:

@@ -14,6 +14,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT, MLFLOW_RUN_NAME, ML
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.kinds import Kind, Lane, kind_called
+from olmo_core.train.step import HISTORY_FILE
 from tasks.tracking.mlflow.dataset_source import ArtifactSource
 from tasks.tracking.mlflow.experiment import DIGEST, STEP, Experiment, Known
 from tasks.tracking.mlflow.format import (
@@ -32,7 +33,6 @@ from tasks.tracking.mlflow.format import (
 
 ORIGIN = "olmo.origin"
 MAIN_MODEL = "olmo.main_model"
-HISTORY = "history.jsonl"  # Of a run: one JSON object a line, `step` and numbers.
 _DATASET_DIGEST = 36  # MLflow: MAX_DATASET_DIGEST_SIZE; the source holds the whole digest.
 
 
@@ -151,9 +151,9 @@ class RecordWriter:
 
 def _history(record: Record, root: str) -> list[Metric]:
     """Return the metrics from a run's own history; it holds those that were never sent live."""
-    lines = Store(root).objects.read(f"{record.files_folder}/{HISTORY}")
+    lines = Store(root).objects.read(f"{record.files_folder}/{HISTORY_FILE}")
     if lines is None:
-        raise LookupError(f"{root} holds no {record.files_folder}/{HISTORY}")
+        raise LookupError(f"{root} holds no {record.files_folder}/{HISTORY_FILE}")
     at = moment(record.finished)
     return [
         Metric(name, value, at, training_step(values["step"]))

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
-from olmo_core.evaluate.instance import REQUESTS_FILE, Instance, read_instances, write_instances
-from olmo_core.evaluate.suite import BuiltinTasks, SuiteConfig, TaskConfig, sample, suite_step
+from olmo_core.evaluate.instance import Instance, read_instances, write_instances
+from olmo_core.evaluate.suite import REQUESTS_FILE, BuiltinTasks, SuiteConfig, TaskConfig, sample, suite_step
 from olmo_core.evaluate.task_archive import TaskArchive
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]

@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from olmo_core.hub import weights
 from olmo_core.hub.convert import ConversionError, read_hub_model, write_hub_model, write_tokenizer
+from olmo_core.hub.file_names import WEIGHTS_INDEX
 from olmo_core.hub.mapping import hub_name
 from olmo_core.hub.weights import WeightsError
 from olmo_core.model.load import load_config, load_model
@@ -151,7 +152,7 @@ def test_head_with_tied_embeddings_is_refused(exported, tmp_path):
 
 def test_index_cannot_name_files_outside_its_folder(exported, tmp_path):
     folder = exported()
-    (folder / weights.INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": "../x.safetensors"}}))
+    (folder / WEIGHTS_INDEX).write_text(json.dumps({"weight_map": {"lm_head.weight": "../x.safetensors"}}))
     with pytest.raises(WeightsError, match="not a file in the same folder"):
         read_hub_model(folder, tmp_path)
 

@@ -11,9 +11,10 @@ from safetensors.torch import load_file
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from olmo_core.hub.convert import read_hub_model, write_hub_model
+from olmo_core.model.attention import SHORT
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_model, save_model
-from olmo_core.model.transformer import SHORT, Transformer
+from olmo_core.model.transformer import Transformer
 
 CONTEXT = SHORT + 32  # Long enough to cover both of our attention kernels.
 SHAPE: dict[str, Any] = dict(

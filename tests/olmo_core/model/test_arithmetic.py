@@ -14,8 +14,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from olmo_core.artifact.source import environment
 from olmo_core.model import arithmetic
 from olmo_core.model.arithmetic import Linear, linear, matmul
+from olmo_core.model.attention import Mask, rotary
 from olmo_core.model.config import ModelConfig
-from olmo_core.model.transformer import Block, causal_bias, rotary
+from olmo_core.model.transformer import Block
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.placement import TrainPlacement
@@ -111,7 +112,7 @@ def test_no_product_of_an_emulated_step_goes_to_bf16_kernels(compiled: bool, mon
     forward = torch.compile(block, backend="aot_eager_decomp_partition") if compiled else block
     with _Seen() as seen, training_process(TrainPlacement(threads=1)):
         with torch.autocast("cpu", torch.bfloat16):
-            out = forward(x, rotary(32, 16, 1e4, x.device), causal_bias(32))
+            out = forward(x, rotary(32, 16, 1e4, x.device), Mask.of(x[..., 0]))
         out.sum().backward()
     assert seen.types == {torch.float32}
 

@@ -14,7 +14,8 @@ from olmo_core.artifact.make import make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.metrics import summary
-from olmo_core.evaluate.table import DOCUMENTS_FILE, ChoiceScore, HeldoutRow, Row, TaskRow, write_table
+from olmo_core.evaluate.step import DOCUMENTS_FILE
+from olmo_core.evaluate.table import ChoiceScore, HeldoutRow, Row, TaskRow, write_table
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe

@@ -6,7 +6,8 @@ from report_world import fill, plan_of
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
-from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, Row, TaskRow, read_table
+from olmo_core.evaluate.step import DOCUMENTS_FILE
+from olmo_core.evaluate.table import HeldoutRow, Row, TaskRow, read_table
 from olmo_core.recipe.layout import lay_out_repository
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from olmo_core.soup.tensors import Tensor, TensorFile, header, narrow, widen
+from olmo_core.soup.tensors import TensorFile, narrow, widen
 
 
 def bf16(bits: int) -> Fraction:
@@ -67,20 +67,6 @@ def test_files_written_by_safetensors_are_read(tmp_path: Path, dtype: str, numpy
         raw = memoryview(bytearray(4 * values.itemsize))
         file.read("b", 8 * values.itemsize, raw)
         assert widen(raw, dtype).tolist() == [8, 9, 10, 11]
-
-
-def test_header_equals_that_of_safetensors(tmp_path: Path) -> None:
-    tensors = {"w": np.zeros((2, 3), np.float32), "half": np.zeros(5, np.float16), "ä": np.zeros((), np.float32)}
-    save_file(tensors, tmp_path / "f")
-    declared = {
-        "half": Tensor("F16", (5,), 0, 10),
-        "w": Tensor("F32", (2, 3), 0, 24),
-        "ä": Tensor("F32", (), 0, 4),
-    }
-    first, placed = header(declared)
-    assert (tmp_path / "f").read_bytes()[: len(first)] == first
-    with TensorFile(tmp_path / "f") as file:
-        assert file.tensors == placed
 
 
 def write(path: Path, entries: object, data: bytes = b"") -> Path:

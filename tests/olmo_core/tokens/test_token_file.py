@@ -13,8 +13,9 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.corpus import CorpusConfig, corpus_step
 from olmo_core.documents.document import Document, DocumentWriter, read_documents
+from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.token_file import make_tokens, read_token_files, tokens_step
-from olmo_core.tokens.tokenizer import BpeConfig, SpecialTokens, tokenizer_step
+from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
 
 
 def steps(shards: int = 1, shard: int = 0) -> Step:

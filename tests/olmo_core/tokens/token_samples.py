@@ -10,8 +10,8 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.tokens.mix import MixConfig, make_mix, mix_step
 from olmo_core.tokens.published import TokenFilesConfig, take_token_files, token_files_step
+from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.token_file import TokenFile
-from olmo_core.tokens.tokenizer import SpecialTokens
 
 EOS = 99
 TOKENIZER = Step("tokenizer", "t", 1)

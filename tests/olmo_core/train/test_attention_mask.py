@@ -19,7 +19,7 @@ def test_a_query_reads_its_own_document_up_to_itself() -> None:
 def test_packed_documents_have_the_states_of_documents_alone() -> None:
     model = Trainer(MODEL, config(precision="fp32"), EAGER).initialize().model
     tokens = torch.tensor([ROW])
-    packed = model.states(tokens, mask=document_mask(tokens == EOS))
+    packed = model.states(tokens, readable=document_mask(tokens == EOS))
     for begin, end in ((0, 4), (4, 7), (7, 10)):
         assert torch.allclose(packed[:, begin:end], model.states(tokens[:, begin:end]), atol=1e-5)
     assert not torch.allclose(packed, model.states(tokens), atol=1e-3)

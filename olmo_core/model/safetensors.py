@@ -1,0 +1,95 @@
+"""The safetensors format as written here: the header of a file, the names of its types, the place of each tensor.
+
+A file is the length of its header (8 bytes, little-endian), the header as JSON (name -> dtype, shape, data_offsets),
+then the bytes of all tensors back to back. The header follows from names, types and shapes alone, so a file can be
+written piece by piece, by several processes, or by numpy. Torch is imported only by `torch_type`, when it is called.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+ITEM_BYTES = {"I64": 8, "F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+_TORCH_NAMES = {"I64": "int64", "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+_NAMES = {f"torch.{torch_name}": name for name, torch_name in _TORCH_NAMES.items()}
+
+
+@dataclass(frozen=True)
+class StoredTensor:
+    """A tensor in a file.
+
+    Attributes:
+        dtype: name of its type in the format.
+        shape: sizes of its dimensions.
+        start: its first byte, counted from the start of the file.
+        size: bytes.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    size: int
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def header(
+    tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
+) -> tuple[bytes, dict[str, StoredTensor]]:
+    """Return the first bytes of a file of such tensors, and where each is to be written, in the order of the file.
+
+    Order and padding are those of the safetensors library: wide items first, then by name, data at a multiple of 8.
+
+    Args:
+        tensors: name -> name of the type in the format, and shape.
+        metadata: what the file says of itself; nothing when not given.
+    """
+    entries: dict[str, Any] = {}
+    end = 0
+    for name in sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name][0]], name)):
+        dtype, shape = tensors[name]
+        start, end = end, end + math.prod(shape) * ITEM_BYTES[dtype]
+        entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
+    described = entries if metadata is None else {"__metadata__": dict(metadata), **entries}
+    text = json.dumps(described, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, _placed(entries, len(text))
+
+
+def parse(text: bytes) -> dict[str, StoredTensor]:
+    """Return the tensors that the JSON of a header names, sorted by name; whether they fit the file is not checked.
+
+    Raises:
+        AttributeError, KeyError, TypeError, ValueError: it is not the JSON of a header.
+    """
+    entries = json.loads(text)
+    return _placed({name: entry for name, entry in sorted(entries.items()) if name != "__metadata__"}, len(text))
+
+
+def type_name(dtype: "torch.dtype") -> str:
+    """Return the name of a type of torch in the format; KeyError where it has none here."""
+    return _NAMES[str(dtype)]
+
+
+def torch_type(name: str) -> "torch.dtype":
+    """Return torch's type of this name in the format; KeyError where it has none here."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, _TORCH_NAMES[name])
+    return dtype
+
+
+def _placed(entries: Mapping[str, Any], header_bytes: int) -> dict[str, StoredTensor]:
+    placed = {}
+    for name, entry in entries.items():
+        start, end = entry["data_offsets"]
+        placed[name] = StoredTensor(str(entry["dtype"]), tuple(entry["shape"]), 8 + header_bytes + start, end - start)
+    return placed
