@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from token_samples import mix_of, token_artifact
 
-from olmo_core.tokens.loader import Loader
+from olmo_core.tokens.loader import Batch, Loader
 from olmo_core.tokens.ranges import RangeError
 from olmo_core.tokens.read_ahead import DEPTH, read_ahead
 
@@ -57,14 +57,22 @@ def test_a_remote_file_gives_what_a_local_one_does(data: tuple[Callable[[], Load
 def test_no_more_is_read_ahead_than_there_is_room_for(
     data: tuple[Callable[[], Loader], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loader, asked = data[0](), []
+    loader, ahead = data[0](), threading.Event()
+    asked: list[int] = []
     read = loader.batch
-    monkeypatch.setattr(loader, "batch", lambda step, *share: (asked.append(step), read(step, *share))[1])
+
+    def batch(step: int, *share: int) -> Batch:
+        asked.append(step)
+        if step == 29:  # the first that is not taken
+            ahead.set()
+        return read(step, *share)
+
+    monkeypatch.setattr(loader, "batch", batch)
     with read_ahead(loader, range(100)) as batches:
         for taken in range(1, 30):
             next(batches)
             assert len(asked) <= taken - 1 + DEPTH
-    assert len(asked) > 29  # ahead
+        assert ahead.wait(60)
 
 
 def test_no_thread_is_left_where_a_run_ends_early(data: tuple[Callable[[], Loader], Path]) -> None:
