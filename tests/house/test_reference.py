@@ -23,7 +23,8 @@ def test_the_reference_is_that_of_the_code(noun: str) -> None:
 
 @pytest.mark.parametrize("noun", reference.FILES)
 def test_every_field_that_pydantic_knows_is_in_the_reference_and_has_a_meaning(noun: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \|.*\| (.+) \|$", reference.page(noun), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", reference.page(noun), re.M)
+    assert [name for name, cells in rows if cells.endswith("| ")] == []
     schema = reference.FILES[noun].model_json_schema()
     known = [name for each in [schema, *schema["$defs"].values()] for name in each["properties"]]
     read_as = [name for model in reference.READ_AS.values() for name in model.model_fields] if noun == "recipe" else []
