@@ -5,6 +5,7 @@ work, because every result has one owner at a time.
 """
 
 import re
+from dataclasses import replace
 from typing import Any
 
 from prefect import flow
@@ -15,13 +16,10 @@ from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
 from flows.interruption import heeding
 from flows.missing import check_sources, missing_results, to_make
-from flows.opening import bytes_to_write, check, check_room, open_session, open_store, read_plan
+from flows.opening import Opening, bytes_to_write, check_room, open_session, prepare, read_plan
 from flows.repository import models_bytes, repository_plan
-from infra.profile import Profile, load_profile
-from infra.services.group import connected
+from infra.profile import load_profile
 from olmo_core.artifact.identity import Step
-from olmo_core.artifact.store import Store
-from olmo_core.recipe.plan import Plan
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
 from tasks.session import Session
@@ -48,13 +46,15 @@ def nightly(
     revisions: RevisionPattern = "*",
 ) -> None:
     """Evaluate what has no result yet: every checkpoint and soup in the store, or every revision of a repository."""
-    plan, loaded = _planned(recipe, connected(load_profile(profile)), overrides, repository, revisions)
-    store = open_store(loaded)
+    opening = prepare(read_plan(recipe, overrides), load_profile(profile), ())
+    if repository is not None:
+        opening = _of_repository(opening, repository, revisions)
+    plan, store = opening.plan, opening.store
     missing = missing_results(plan, store)
     due = to_make(plan, missing)
     check_sources(plan, store, f"nightly-evals by {recipe}", due)
-    _check_room(plan, store, due, loaded)
-    with open_session(plan, loaded) as session, heeding(session):
+    _check_room(opening, due)
+    with open_session(opening) as session, heeding(session):
         failed = None
         try:
             make_steps(due)
@@ -65,21 +65,17 @@ def nightly(
             raise failed
 
 
-def _planned(
-    recipe: str, profile: Profile, overrides: Overrides, repository: str | None, pattern: str
-) -> tuple[Plan, Profile]:
-    """Return what is evaluated, and the profile that says where models come from."""
-    release = read_plan(recipe, list(overrides))
-    check(profile)
-    if repository is None:
-        return release, profile
-    placement = profile.placement.model_copy(update={"hub": profile.hub.endpoint})
-    plan = repository_plan(release.recipe, profile.hub.endpoint, repository, pattern)
-    return plan, profile.model_copy(update={"placement": placement})
+def _of_repository(opening: Opening, repository: str, pattern: str) -> Opening:
+    """Return an opening in which revisions of a repository are evaluated in place of those of a release."""
+    profile = opening.profile
+    plan = repository_plan(opening.plan.recipe, profile.hub.endpoint, repository, pattern)
+    placement = profile.placement.model_copy(update={"hub": profile.hub.endpoint})  # where models come from
+    return replace(opening, plan=plan, profile=profile.model_copy(update={"placement": placement}))
 
 
-def _check_room(plan: Plan, store: Store, due: list[Step], profile: Profile) -> None:
-    """Look whether it all fits; how large models are that are fetched is told by the Hub."""
+def _check_room(opening: Opening, due: list[Step]) -> None:
+    """Look whether what is due fits onto the disk; the Hub knows how large the models are that are fetched."""
+    plan, store, profile = opening.plan, opening.store, opening.profile
     fetched = [step for step in due if step.kind == "pretrained"]
     made = [step for step in due if step.kind != "pretrained"]
     check_room(profile, bytes_to_write(plan, store, made, profile) + models_bytes(fetched, profile.hub.endpoint))

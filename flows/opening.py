@@ -1,7 +1,12 @@
-"""Opening a release: from names given on a command line or a form to the session that flows and tasks work in."""
+"""Opening a release: from its plan and profile to the session that flows and tasks work in.
+
+The command, a deployment and the nightly run take the same way: `prepare`, a look at what is needed, `open_session`.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 
 from flows.interruption import heeding
 from flows.missing import check_inputs
@@ -12,6 +17,7 @@ from infra.profile import Profile, load_profile
 from infra.services.errors import ServiceError
 from infra.services.group import await_services, connected
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
 from olmo_core.hub.target import PublishError
 from olmo_core.recipe.estimate import estimate
@@ -24,40 +30,85 @@ from tasks.session import Session, hold, opened, target_of
 from tasks.tracking.tracker import Tracking
 
 
-def read_plan(recipe: str, overrides: list[str]) -> Plan:
+@dataclass(frozen=True)
+class Opening:
+    """A release that is about to run. Its store is not looked at before `todo` or `check` need it.
+
+    Attributes:
+        plan: all steps of the release.
+        profile: where it runs, with the addresses of servers that are up.
+        store: holds what is made.
+        parts: of the plan, those that run, in their order.
+    """
+
+    plan: Plan
+    profile: Profile
+    store: Store
+    parts: Sequence[str]
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        """The steps that the parts add to the store, inputs first."""
+        return [step for part in self.parts for step in self.plan.steps_of(part)]
+
+    @cached_property
+    def todo(self) -> list[Step]:
+        """Those of `steps` that have to be made."""
+        return [step for step in self.steps if _has_to_be_made(step, self.store)]
+
+    def check(self) -> str:
+        """Look at everything that the parts need; return where revisions go, '' where no part publishes any.
+
+        Raises:
+            MissingInputError: what the parts need from others is not in the store.
+            ConfigError: the workers of the profile cannot train a stage.
+            ServiceError: the disk is too small, or revisions cannot be published where they are to go.
+        """
+        check_inputs(self.plan, self.store, self.parts)
+        check_fit(self.plan, self.profile, self.todo, cores())
+        check_room(self.profile, bytes_to_write(self.plan, self.store, self.todo, self.profile))
+        return check_target(self.plan, self.profile) if "publish" in self.parts else ""
+
+
+def prepare(plan: Plan, profile: Profile, parts: Sequence[str], show: Show | None = None) -> Opening:
+    """Return what some parts of a plan need to run; waits for servers of `olmo up` that are not ready yet.
+
+    Args:
+        plan: has all parts.
+        profile: as it was read.
+        parts: of the plan, those that are to run; none for a flow that knows itself what it makes.
+        show: called with what is waited for.
+
+    Raises:
+        ConfigError: the plan has no such part.
+        ServiceError: an address of the profile is not there or does not let us in; names it and the remedy.
+    """
+    for part in parts:
+        if part not in plan.parts:
+            raise ConfigError(f"{part}: no such part; recipe {plan.recipe.name} has {', '.join(plan.parts)}")
+    profile = connected(profile)
+    await_services(profile, show)
+    for finding in before_a_release(profile):
+        _refuse(finding)
+    return Opening(plan, profile, open_store(profile), parts)
+
+
+def read_plan(recipe: str, overrides: Sequence[str]) -> Plan:
     """Return the plan of a recipe.
 
     Raises:
         ConfigError: the recipe is not known or does not make a plan; names field and remedy.
     """
-    loaded = load_recipe(recipe, overrides)
+    loaded = load_recipe(recipe, list(overrides))
     try:
         return lay_out(loaded)
     except ValueError as error:
         raise ConfigError(f"recipe {recipe}: {error}") from error
 
 
-def check_parts(plan: Plan, parts: Iterable[str]) -> None:
-    """Raise ConfigError where the recipe has no such part."""
-    for part in parts:
-        if part not in plan.parts:
-            raise ConfigError(f"{part}: no such part; recipe {plan.recipe.name} has {', '.join(plan.parts)}")
-
-
 def open_store(profile: Profile) -> Store:
     """Return the artifact store of a profile."""
     return Store(profile.store_root, scratch=profile.folder / "scratch")
-
-
-def check(profile: Profile, show: Show | None = None) -> None:
-    """Look at the databases and every address of a profile before anything starts; wait for servers of `olmo up`.
-
-    Raises:
-        ServiceError: one is not there or does not let us in; names it and the remedy.
-    """
-    await_services(profile, show)
-    for finding in before_a_release(profile):
-        _refuse(finding)
 
 
 def check_room(profile: Profile, needed: int) -> None:
@@ -90,16 +141,28 @@ def bytes_to_write(plan: Plan, store: Store, steps: Iterable[Step], profile: Pro
     return estimate(plan, todo, store.records() if todo else (), profile).bytes
 
 
+def _has_to_be_made(step: Step, store: Store) -> bool:
+    record = store.peek(step)
+    return record is None or bool(stale_inputs(record, step, store.peek))
+
+
 def _refuse(finding: Finding) -> None:
     if not finding.fine:
         raise ServiceError(f"{finding.what}: {finding.seen}; {finding.remedy}")
 
 
 @contextmanager
-def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[Session]:
-    """Hold the session of a release, with MLflow told of what happens; `idle` says that nothing has to be made."""
+def open_session(opening: Opening, idle: bool = False) -> Iterator[Session]:
+    """Hold the session of a release while the block runs; events go to MLflow meanwhile.
+
+    Args:
+        opening: what `prepare` returned.
+        idle: nothing has to be made, so that a release which is tracked already records nothing again.
+    """
+    plan, profile = opening.plan, opening.profile
     tracking = Tracking(profile, plan, idle)
-    session = Session(plan, profile, open_store(profile), tracking.outbox)
+    found = len(opening.steps) - len(opening.todo)
+    session = Session(plan, profile, opening.store, tracking.outbox, found=found)
     try:
         with hold(session):
             yield session
@@ -111,10 +174,10 @@ def open_session(plan: Plan, profile: Profile, idle: bool = False) -> Iterator[S
 def release_session(
     recipe: str, profile: str, overrides: Sequence[str], parts: Sequence[str] = ()
 ) -> Iterator[Session]:
-    """Hold the session of a release, the one that is open already where a flow is called by another.
+    """Hold the session of some parts of a release, all by default; a flow that another one calls shares its session.
 
     Raises:
-        ConfigError: recipe or profile do not validate, or the recipe has no such part.
+        ConfigError: recipe or profile do not validate or do not go together, or the recipe has no such part.
         ServiceError: the disk is too small, or an address of the profile is not there or does not let us in.
         MissingInputError: what these parts need from others is not there.
     """
@@ -122,15 +185,8 @@ def release_session(
         with heeding(session):
             yield session
         return
-    plan, loaded = read_plan(recipe, list(overrides)), connected(load_profile(profile))
-    check(loaded)
-    check_parts(plan, parts)
-    store = open_store(loaded)
-    check_inputs(plan, store, parts)
-    steps = [step for part in parts or plan.parts for step in plan.steps_of(part)]
-    check_fit(plan, loaded, [step for step in steps if store.peek(step) is None], cores())
-    check_room(loaded, bytes_to_write(plan, store, steps, loaded))
-    if "publish" in (parts or plan.parts):
-        check_target(plan, loaded)
-    with open_session(plan, loaded) as session, heeding(session):
+    plan = read_plan(recipe, overrides)
+    opening = prepare(plan, load_profile(profile), parts or plan.parts)
+    opening.check()
+    with open_session(opening) as session, heeding(session):
         yield session

@@ -84,7 +84,7 @@ def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
     with ThreadPoolExecutor(len(rows)) as threads, ExitStack() as everything:
         expected = {part: everything.enter_context(ExitStack()) for part in calls}
         for part, stack in expected.items():
-            stack.enter_context(session.expect(session.plan.steps_of(part)))
+            stack.enter_context(session.turns.expect(session.plan.steps_of(part)))
 
         def call(parts: list[str]) -> None:
             with ExitStack() as rest:  # nothing more will come of parts that a failure kept from being reached

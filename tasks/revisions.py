@@ -7,10 +7,12 @@ from prefect.futures import PrefectFuture, wait
 from prefect.states import Completed
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.job import Artifact
 from olmo_core.hub.names import MAIN
 from olmo_core.hub.pause import PauseError
-from olmo_core.hub.publication import Publication
+from olmo_core.hub.publication import Publication, find_publication
 from olmo_core.hub.revision import native_step
+from olmo_core.hub.target import RevisionFiles
 from tasks.session import Session, current
 from tasks.steps import TASK, raise_failures, submitted, unless_ended
 
@@ -26,29 +28,34 @@ def publish_revision(name: str) -> State[Any]:
     artifact = session.store.find(revision.step)
     assert artifact is not None, "it was made before this task was started"
     native = native_step(artifact)
-    shown = _shown(session, revision.step, native)
+    publication = _published(session, artifact, native)
     root, main = session.store.root, name == MAIN
-    session.outbox.revision(session.target.repo, name, shown.commit, revision.step, native, root, main)
-    message = f"{name} shows {shown.commit}"
-    if shown.kept:
+    session.outbox.revision(session.target.repo, name, publication.commit, revision.step, native, root, main)
+    message = f"{name} shows {publication.commit}"
+    if publication.kept:
+        kept = ", ".join(publication.kept)
         session.notes.append(
-            f"{name} keeps the {', '.join(shown.kept)} that somebody wrote on {session.target.repo}; delete it there "
+            f"{name} keeps the {kept} that somebody wrote on {session.target.repo}; delete it there "
             "and run again to show that of this release"
         )
-        message += f", with {', '.join(shown.kept)} of others"
-    if shown.reused:
+        message += f", with {kept} of others"
+    if publication.reused:
         return Completed(name="Cached", message=message)
-    return Completed(message=f"{message}; logits differ by at most {shown.largest_difference:.1e}")
+    return Completed(message=f"{message}; logits differ by at most {publication.largest_difference:.1e}")
 
 
-def _shown(session: Session, revision: Step, native: Step) -> Publication:
-    """Publish, and wait between tries where a Hub asks for a pause; no worker is held meanwhile."""
-    for _ in range(PAUSES):
+def _published(session: Session, revision: Artifact, native: Step) -> Publication:
+    """Publish on a worker what the target does not show yet; no worker is held while a Hub asks for a pause."""
+    pauses = 0
+    while True:
         try:
-            return session.publish(revision, native)
+            there = find_publication(RevisionFiles.of(revision), session.target)
+            return there or session.workers.publish_remotely(revision.step, native, session.target)
         except PauseError as pause:
-            session.pause(f"publish {revision.name}", pause.seconds)
-    return session.publish(revision, native)
+            pauses += 1
+            if pauses > PAUSES:
+                raise
+            session.pause(f"publish {revision.step.name}", pause.seconds)
 
 
 def publish_revisions() -> None:

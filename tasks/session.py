@@ -6,10 +6,9 @@ first step has to be made, so a release that is all there never pays for it.
 
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 
 from infra.profile import Profile
 from olmo_core.artifact.identity import Step
@@ -17,47 +16,41 @@ from olmo_core.artifact.job import Progress
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.endpoint import HubEndpoint
-from olmo_core.hub.publication import Publication, find_publication
-from olmo_core.hub.target import RevisionFiles, Target
+from olmo_core.hub.target import Target
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import Recipe
 from tasks.tracking.events import EventLog
+from tasks.turns import Turns
 from tasks.workers.failures import EndedError
+from tasks.workers.lazy_pool import LazyPool
 from tasks.workers.pool import Pool
-from tasks.workers.progress import Report
+from tasks.workers.progress import REPORT_SECONDS, Report
 
 
-@dataclass
 class Session:
     """What a release works with.
 
     Attributes:
+        plan: all steps of the release.
+        profile: where it runs.
+        store: holds what is made.
+        outbox: takes the events that go to MLflow.
+        turns: when a flow may submit a step that needs others of other flows.
+        found: how many steps were there at the start.
         made: labels of the steps that were made.
         reused: labels of the steps that were there.
-        saved: what training runs say that were asked to stop.
-        found: how many steps were there at the start.
-        ended: whether the release was asked to end.
+        notes: what a person should read at the end.
     """
 
-    plan: Plan
-    profile: Profile
-    store: Store
-    outbox: EventLog
-    made: list[str] = field(default_factory=list)
-    reused: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # What a person should read at the end.
-    saved: list[str] = field(default_factory=list)
-    found: int = 0
-    ended: bool = False
-    _workers: "Future[Pool] | None" = None
-    # Ray's processes die with the thread that started them, so that thread lives as long as the session.
-    _thread: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "cluster"))
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _ending: threading.Lock = field(default_factory=threading.Lock)
-    _steps: dict[str, threading.Lock] = field(default_factory=dict)
-    _changed: threading.Condition = field(default_factory=threading.Condition)
-    _expected: set[str] = field(default_factory=set)
-    _own: dict[str, Report] = field(default_factory=dict)
+    def __init__(self, plan: Plan, profile: Profile, store: Store, outbox: EventLog, found: int = 0) -> None:
+        self.plan, self.profile, self.store, self.outbox, self.found = plan, profile, store, outbox, found
+        self.made: list[str] = []
+        self.reused: list[str] = []
+        self.notes: list[str] = []
+        self._ended = threading.Event()
+        self.turns = Turns(store, self._ended)
+        self._pool = LazyPool(partial(Pool, profile, store, outbox), self._ended)
+        self._own: dict[str, Report] = {}
 
     @property
     def workers(self) -> Pool:
@@ -66,85 +59,21 @@ class Session:
         Raises:
             EndedError: the release was asked to end.
         """
-        starting = self.start_workers()
-        self.check_ended()
-        while not wait([starting], POLL_SECONDS).done:
-            self.check_ended()
-        return starting.result()
+        return self._pool.get()
 
-    def start_workers(self) -> "Future[Pool]":
-        """Begin to connect to the cluster or to start it, if that has not begun yet or has failed."""
-        with self._lock:
-            if self._workers is None or (self._workers.done() and self._started_workers() is None):
-                self._workers = self._thread.submit(Pool, self.profile, self.store, self.outbox)
-            return self._workers
+    def start_workers(self) -> None:
+        """Begin to connect to the cluster or to start it, without waiting for it."""
+        self._pool.start()
 
     @property
     def target(self) -> Target:
         """Where revisions are published."""
         return target_of(self.profile, self.plan.recipe)
 
-    def publish(self, revision: Step, native: Step) -> Publication:
-        """Publish the artifact of a revision, unless the target shows these very files already."""
-        artifact = self.store.find(revision)
-        if artifact is not None and (there := find_publication(RevisionFiles.of(artifact), self.target)) is not None:
-            return there
-        return self.workers.publish(revision, native, self.target)
-
-    @contextmanager
-    def expect(self, steps: Iterable[Step]) -> Iterator[None]:
-        """While the block runs, other flows may wait for these steps to appear in the store."""
-        ids = {step.id for step in steps}
-        with self._changed:
-            self._expected |= ids
-        try:
-            yield
-        finally:
-            with self._changed:
-                self._expected -= ids
-                self._changed.notify_all()
-
-    def in_turn(self, steps: Sequence[Step]) -> Iterator[Step]:
-        """Yield steps, inputs first, each as soon as nothing more is awaited of other flows for it.
-
-        So a task is submitted when it can begin, and no dashboard shows one as running that only waits. None comes when
-        the release was asked to end.
-        """
-        own = {step.id for step in steps}
-        left = list(steps)
-        while left:
-            waiting: set[str] = set()
-            for step in left:
-                if self.ended:
-                    return
-                if any(self._awaited(source, own, waiting) for source in step.inputs.values()):
-                    waiting.add(step.id)
-                else:
-                    yield step
-            left = [step for step in left if step.id in waiting]
-            if left:
-                with self._changed:
-                    self._changed.wait(POLL_SECONDS)
-
-    def _awaited(self, source: Step, own: set[str], waiting: set[str]) -> bool:
-        """Whether an input has not been submitted here, or is expected of another flow and not there yet."""
-        if source.id in own:
-            return source.id in waiting
-        return source.id in self._expected and self.store.peek(source) is None
-
-    @contextmanager
-    def making(self, step: Step) -> Iterator[None]:
-        """Hold a step within this process, so that flows which share it make it once and fill no worker by waiting."""
-        with self._lock:
-            lock = self._steps.setdefault(step.id, threading.Lock())
-        with lock:
-            yield
-
     def announce(self, step: Step, reused: bool) -> None:
         """Note what became of a step and wake those who wait for it."""
         (self.reused if reused else self.made).append(step.label)
-        with self._changed:
-            self._changed.notify_all()
+        self.turns.look()
 
     def reporter(self, step: Step) -> Progress:
         """Return where a step made in this process reports how far it is."""
@@ -160,25 +89,25 @@ class Session:
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds and not self.ended:
             self._own[label] = Report(passed, seconds, "s of the pause the Hub asks for", {}, time.time())
-            with self._changed:
-                self._changed.wait(min(POLL_SECONDS, seconds - passed))
+            self._ended.wait(min(REPORT_SECONDS, seconds - passed))
         self._own.pop(label, None)
 
     def reports(self) -> dict[str, Report]:
         """Return how far every step is that goes on, here or on the cluster."""
-        workers = self._started_workers()
-        cluster = workers.reports() if workers is not None else {}
+        pool = self._pool.started()
+        cluster = pool.reports() if pool is not None else {}
         return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
+
+    @property
+    def ended(self) -> bool:
+        """Whether the release was asked to end."""
+        return self._ended.is_set()
 
     def end(self) -> None:
         """Begin nothing more, and stop what goes on: training saves, all else is abandoned; returns when it has."""
-        with self._ending:
-            with self._changed:
-                self.ended = True
-                self._changed.notify_all()
-            if (workers := self._started_workers()) is not None:
-                workers.end()
-                self.saved = workers.saved()
+        self._ended.set()
+        self.turns.look()
+        self._pool.end()
 
     def check_ended(self) -> None:
         """Raise EndedError where the release was asked to end."""
@@ -188,24 +117,13 @@ class Session:
     def kept(self) -> str:
         """Return what of the release is kept if it ends now."""
         count = self.found + len(self.made)
-        return "; ".join([f"{count} finished {'step is' if count == 1 else 'steps are'} kept", *sorted(self.saved)])
+        finished = f"{count} finished {'step is' if count == 1 else 'steps are'} kept"
+        return "; ".join([finished, *sorted(self._pool.saved)])
 
     def close(self) -> None:
-        """Let go of the cluster and the outbox; a cluster that starts while the release ends is not waited for."""
+        """Let go of the outbox and the cluster."""
         self.outbox.close()
-        if self._workers is not None and not self.ended:
-            wait([self._workers])
-        with self._ending:  # which hears from training what it saved
-            if (workers := self._started_workers()) is not None:
-                workers.stop()
-        self._thread.shutdown(wait=not self.ended)
-
-    def _started_workers(self) -> Pool | None:
-        """Return the cluster where it has been connected to or started."""
-        starting = self._workers
-        if starting is None or not starting.done() or starting.exception() is not None:
-            return None
-        return starting.result()
+        self._pool.close()
 
 
 def target_of(profile: Profile, recipe: Recipe) -> Target:
@@ -217,7 +135,6 @@ def target_of(profile: Profile, recipe: Recipe) -> Target:
     return LocalCache(profile.folder / "hub", repo)
 
 
-POLL_SECONDS = 0.5
 _session: Session | None = None
 
 

@@ -52,7 +52,7 @@ def make_step(label: str) -> State[Any]:
     """Make the artifact of the step with this label, or end in the state `Cached`."""
     session = current()
     step = session.plan.step(label)
-    with session.making(step):
+    with session.turns.making(step):
         session.check_ended()
         found = reusable(step, session.store)
         record, reused = (found.record, True) if found is not None else _make(step, session)
@@ -73,7 +73,7 @@ def _make(step: Step, session: Session) -> tuple[Record, bool]:
         folder = session.profile.folder / "ray-train"
         meter = Meter.of(session.profile, spec.placement, spec.count)
         return training.train(step, session.store, spec, session.workers.board, folder, meter), False
-    return session.workers.make(step)
+    return session.workers.make_remotely(step)
 
 
 def make_steps(steps: list[Step]) -> None:
@@ -93,7 +93,7 @@ def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
     session = current()
     plan = session.plan
     futures: dict[str, PrefectFuture[Any]] = {}
-    for step in session.in_turn(steps):
+    for step in session.turns.of(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
         task = make_step.with_options(tags=sorted(tags))

@@ -1,15 +1,15 @@
 """`olmo plan`: what would run and why, what is reused, and what it would cost. Nothing is started."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
 from flows.cli.tables import print_table
-from flows.opening import open_store, read_plan
+from flows.opening import Opening, open_store, read_plan
 from infra.machine import cores, known_machine, measured_machine
 from infra.profile import Profile, load_profile
-from olmo_core.artifact.store import Store
+from olmo_core.artifact.why import Why
 from olmo_core.recipe.estimate import Estimate, uses_gpu
 from olmo_core.recipe.fit import check_fit
 from olmo_core.recipe.machine import Machine
@@ -22,26 +22,36 @@ from tasks.session import target_of
 
 
 def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, console: Console) -> dict[str, Any]:
-    """Return what would run and what it would cost."""
+    """Return what would run and what it would cost; asks no server.
+
+    Raises:
+        ConfigError: recipe or profile do not validate or do not go together.
+    """
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
-    return survey_plan(plan, open_store(loaded), loaded, console, strict_code=strict_code)
+    opening = Opening(plan, loaded, open_store(loaded), plan.parts)
+    found = verdicts(plan, opening.store, strict_code)
+    check_fit(plan, loaded, [step for step in plan.steps if not found[step.id].hit], cores())
+    return survey_plan(opening, found, console)
 
 
-def survey_plan(
-    plan: Plan, store: Store, profile: Profile, console: Console, parts: Sequence[str] = (), strict_code: bool = False
-) -> dict[str, Any]:
-    """Return what running some parts of a plan (all, where none is named) does and costs."""
-    found = verdicts(plan, store, strict_code)
+def survey_plan(opening: Opening, found: Mapping[str, Why], console: Console, goal: str = "") -> dict[str, Any]:
+    """Return what running the parts of an opening does and costs.
+
+    Args:
+        opening: names the parts.
+        found: id of a step -> whether and why it runs.
+        console: shows that this machine is measured.
+        goal: where revisions go, where that was asked.
+    """
+    plan, profile = opening.plan, opening.profile
     todo = any(not each.hit for each in found.values())
-    chosen = [step for part in parts or plan.parts for step in plan.steps_of(part)]
-    check_fit(plan, profile, [step for step in chosen if not found[step.id].hit], cores())
     machine = machine_of(plan, profile, console) if todo else None
-    came = summary(plan, found, list(store.records()) if todo else [], profile, machine, parts)
+    came = summary(plan, found, list(opening.store.records()) if todo else [], profile, machine, opening.parts)
     return {
         "recipe": plan.recipe.name,
         "release": plan.id,
         "profile": profile.name,
-        "revisions_go_to": str(target_of(profile, plan.recipe)),
+        "revisions_go_to": goal or str(target_of(profile, plan.recipe)),
         "steps": verdict_rows(plan, found),
         "over_budget": Estimate(**came["predicted"]).over(profile.budget),
         **came,

@@ -13,20 +13,16 @@ from rich.console import Console
 from flows.cli.plan import print_plan, survey_plan
 from flows.cli.progress import Watch, waiting
 from flows.cli.tables import print_json, print_table, turned
-from flows.missing import check_inputs
-from flows.opening import bytes_to_write, check, check_room, check_target, open_session, open_store, read_plan
+from flows.opening import open_session, prepare, read_plan
 from infra.doctor import room
 from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
 from infra.profile import Profile, load_profile
-from infra.services.group import connected
-from olmo_core.artifact.identity import Step
 from olmo_core.artifact.imports import swift_imports
-from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows
+from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows, verdicts
 from olmo_core.report.words import duration
 from tasks.session import Session
 from tasks.tracking.tracker import unused_address
@@ -40,28 +36,23 @@ def run_release(
 
     Raises:
         ConfigError: recipe, profile or part is not known.
+        ServiceError: as of `prepare` and `Opening.check`.
+        StepsFailedError: some steps were not made.
     """
     began = time.monotonic()
     console = Console(stderr=as_json)
-    given = load_profile(profile)
+    plan, given = read_plan(recipe, overrides), load_profile(profile)
+    parts = _parts(plan, only, start)
     if unused := unused_address(given):
         console.print(unused, highlight=False, markup=False, soft_wrap=True)
-    loaded = connected(given)
     with waiting(console) as show:
-        check(loaded, show)
-    plan = read_plan(recipe, overrides)
-    parts = _parts(plan, only, start)
-    store = open_store(loaded)
-    with _prefect(loaded) as server:
-        check_inputs(plan, store, parts)
-        steps = [step for part in parts for step in plan.steps_of(part)]
-        todo = [step for step in steps if _has_to_be_made(step, store)]
-        target = {"revisions_go_to": check_target(plan, loaded)} if "publish" in parts else {}
-        check_room(loaded, bytes_to_write(plan, store, todo, loaded))
-        print_plan(console, survey_plan(plan, store, loaded, console, parts) | target)
-        with _full_disk_told(loaded), open_session(plan, loaded, idle=not todo) as session:
-            session.found = len(steps) - len(todo)
-            if todo:
+        opening = prepare(plan, given, parts, show)
+    store = opening.store
+    with _prefect(opening.profile) as server:
+        goal = opening.check()
+        print_plan(console, survey_plan(opening, verdicts(plan, store), console, goal))
+        with _full_disk_told(opening.profile), open_session(opening, idle=not opening.todo) as session:
+            if opening.todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
     _conclude(plan, store, session, time.monotonic() - began, console, as_json)
@@ -116,11 +107,6 @@ def _run_flow(
                 server.wait(show)
         with Watch(console, session):
             release(*arguments)
-
-
-def _has_to_be_made(step: Step, store: Store) -> bool:
-    record = store.peek(step)
-    return record is None or bool(stale_inputs(record, step, store.peek))
 
 
 def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:

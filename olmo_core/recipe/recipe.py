@@ -1,6 +1,6 @@
 """Recipe: what a release is. Every field bears identity: change one and what depends on it is another artifact.
 
-Where and how it runs is said by `profile`; the steps that follow from a recipe are laid out by `plan`.
+`compute` describes what it runs on; `layout` turns it into the plan of its steps.
 """
 
 import re

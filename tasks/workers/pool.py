@@ -4,13 +4,10 @@ Ordinary steps are Ray tasks. Evaluations and publishing go to a few actors at t
 what training leaves over. Training runs are Ray Train jobs, see `training`.
 """
 
-import _thread
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from infra.profile import Profile
 from infra.ray_cluster import Cluster
@@ -23,14 +20,15 @@ from olmo_core.hub.publication import Publication, publish
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.kinds import Lane, kind_called
 from tasks.tracking.events import EventLog
+from tasks.workers.background import BackgroundWorker
 from tasks.workers.energy import Meter
 from tasks.workers.failures import EndedError
 from tasks.workers.lending import Lending
-from tasks.workers.listener import Listener
 from tasks.workers.progress import REPORT_SECONDS, Board, Report, Reporter
 
-NICE = 19
 ANSWER_SECONDS = 5.0
+
+Result = TypeVar("Result")
 
 
 class Pool:
@@ -44,9 +42,9 @@ class Pool:
 
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
-        self._task = ray.remote(num_cpus=1, max_retries=0)(_make)
-        beside = ray.remote(BackgroundWorker).options(num_cpus=0, max_restarts=-1)
-        self._beside: Lending[Any] = Lending(beside.remote() for _ in range(profile.background_workers))
+        self._task = ray.remote(num_cpus=1, max_retries=0)(_make_reporting)
+        actor = ray.remote(BackgroundWorker).options(num_cpus=0, max_restarts=-1)
+        self._background: Lending[Any] = Lending(actor.remote(self.board) for _ in range(profile.background_workers))
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False
@@ -55,20 +53,17 @@ class Pool:
         self.store = store
         self.profile = profile
 
-    def make(self, step: Step) -> tuple[Record, bool]:
+    def make_remotely(self, step: Step) -> tuple[Record, bool]:
         """Make a step somewhere on the cluster and return its record, and whether it was there already."""
         meter = Meter.of(self.profile, self.profile.placement)
         arguments = (step, self.store, self.profile.placement, self.board, meter)
         if kind_called(step.kind).lane is not Lane.BACKGROUND:
             return self._result(lambda: self._task.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
-        with self._beside.one() as actor:
-            return self._result(lambda: actor.make.options(name=step.label).remote(*arguments))  # type: ignore[no-any-return]
+        return self._in_background(step.label, _make_reporting, *arguments)
 
-    def publish(self, revision: Step, native: Step, target: Target) -> Publication:
+    def publish_remotely(self, revision: Step, native: Step, target: Target) -> Publication:
         """Publish the artifact of a revision, whose weights are those of the step `native`."""
-        with self._beside.one() as actor:
-            work = actor.publish.options(name=f"publish {revision.name}")
-            return self._result(lambda: work.remote(revision, native, self.store, target, self.board))  # type: ignore[no-any-return]
+        return self._in_background(f"publish {revision.name}", _publish_artifact, revision, native, self.store, target)
 
     def reports(self) -> dict[str, Report]:
         """Return how far the steps are that go on."""
@@ -81,7 +76,7 @@ class Pool:
         with self._lock:
             self._ended = True
             going = list(self._going)
-        self._beside.end()
+        self._background.end()
         with self._connection:
             if self._connected:
                 self.board.end.remote()
@@ -113,6 +108,12 @@ class Pool:
                 raise EndedError
             return ray.get(method.remote(), timeout=ANSWER_SECONDS)
 
+    def _in_background(self, name: str, work: Callable[..., Result], *arguments: Any) -> Result:
+        """Return what `work` returns on a background worker; waits for one that is free."""
+        with self._background.one() as actor:
+            result: Result = self._result(lambda: actor.run.options(name=name).remote(work, *arguments))
+        return result
+
     def _result(self, submit: Callable[[], Any]) -> Any:
         """Return what submitted work comes to.
 
@@ -132,43 +133,16 @@ class Pool:
             self._going.discard(work)
 
 
-class BackgroundWorker:
-    """An actor that works at the lowest priority, one call at a time."""
-
-    def __init__(self) -> None:
-        """Step back behind every process of ordinary priority."""
-        os.nice(NICE)
-        if hasattr(os, "SCHED_IDLE"):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-        self._listener: Listener | None = None
-
-    def make(self, step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
-        """Make a step."""
-        with self._abandoned(board):
-            return _make(step, store, placement, board, meter)
-
-    def publish(self, revision: Step, native: Step, store: Store, target: Target, board: Any) -> Publication:
-        """Publish a revision."""
-        shown, model = store.find(revision), store.find(native)
-        if shown is None or model is None:
-            missing = revision if shown is None else native
-            raise MissingInputError(f"publishing needs {missing.label}, which is not in {store.root}; make it first")
-        with self._abandoned(board):
-            return publish(RevisionFiles.of(shown), model.path, target)
-
-    @contextmanager
-    def _abandoned(self, board: Any) -> Iterator[None]:
-        """Abandon the work in this block when the release ends."""
-        if self._listener is None:
-            self._listener = Listener(board, _thread.interrupt_main)
-        try:
-            with self._listener.working():
-                yield
-        except KeyboardInterrupt:
-            raise EndedError from None
+def _publish_artifact(revision: Step, native: Step, store: Store, target: Target) -> Publication:
+    """Publish the artifact of a revision from this process."""
+    shown, model = store.find(revision), store.find(native)
+    if shown is None or model is None:
+        missing = revision if shown is None else native
+        raise MissingInputError(f"publishing needs {missing.label}, which is not in {store.root}; make it first")
+    return publish(RevisionFiles.of(shown), model.path, target)
 
 
-def _make(step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
+def _make_reporting(step: Step, store: Store, placement: Placement, board: Any, meter: Meter) -> tuple[Record, bool]:
     pins = Reporter(board, step.label, step.id)
     try:
         made = make(step, store, placement, pins.progress, pins.metrics, meter=meter)

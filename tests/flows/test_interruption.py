@@ -92,6 +92,6 @@ def test_a_release_that_is_broken_off_lets_go_of_the_threads_that_wait_for_later
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        calls = {"data": broken, "stage1": broken, "evaluate": lambda: waited.extend(session.in_turn([result]))}
+        calls = {"data": broken, "stage1": broken, "evaluate": lambda: waited.extend(session.turns.of([result]))}
         _run(session, calls)
     assert waited == [result]

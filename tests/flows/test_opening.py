@@ -1,15 +1,22 @@
-"""What is looked at before a release starts, at the place its revisions go to."""
+"""What is looked at before a release starts: its parts, its store, its workers, and the place its revisions go to."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hub_server import FakeHub, Fault, Repo
+from report_world import fill, plan_of
 from rich.console import Console
 
 from flows.cli.plan import survey
-from flows.opening import check_target, read_plan
-from infra.profile import Profile
+from flows.opening import Opening, check_target, prepare, read_plan
+from infra.profile import Profile, load_profile
 from infra.services.errors import ServiceError
+from olmo_core.artifact.attempt import begin
+from olmo_core.artifact.identity import Step
+from olmo_core.artifact.store import Store
+from olmo_core.recipe.overrides import ConfigError
 
 REPO = "olmo-release/micro"
 
@@ -19,6 +26,56 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
     monkeypatch.setattr("olmo_core.hub.client.ATTEMPTS", 1)
     with FakeHub() as hub:
         yield hub
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OLMO_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_a_release_is_prepared_before_its_store_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Prefect's server can start meanwhile."""
+    seen: list[Step] = []
+    monkeypatch.setattr(Store, "peek", lambda _, step: seen.append(step))
+    plan = plan_of()
+    opening = prepare(plan, load_profile("laptop"), plan.parts)
+    assert seen == []
+    assert len(opening.steps) == len(plan.steps)
+    assert opening.todo == opening.steps
+    assert seen != []
+
+
+def test_a_part_that_the_recipe_does_not_have_is_refused(home: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^stage3: no such part; recipe micro has data, stage1, stage2, soup"):
+        prepare(plan_of(), load_profile("laptop"), ["data", "stage3"])
+
+
+def test_what_was_made_from_an_input_that_was_made_again_is_to_do(home: Path) -> None:
+    plan, store = plan_of(), Store(home / "artifacts")
+    fill(plan, store, plan.steps_of("data"))
+    assert Opening(plan, load_profile("laptop"), store, ["data"]).todo == []
+    corpus = plan.corpora["wisdom"]
+    shutil.rmtree(home / "artifacts" / corpus.folder)
+    attempt = begin(store, corpus)
+    assert attempt is not None
+    with attempt:
+        (attempt.out / "text").write_text("another text")
+        attempt.commit({}, {role: store.peek(source) for role, source in corpus.inputs.items()})
+    stale = [step for step in plan.steps_of("data") if corpus in step.inputs.values()]
+    assert stale
+    assert Opening(plan, load_profile("laptop"), store, ["data"]).todo == stale
+
+
+def test_only_the_parts_that_run_have_to_fit_their_workers(home: Path) -> None:
+    plan, three = plan_of(), load_profile("laptop", ["training.seeds.count=3"])
+    store = Store(home / "artifacts")
+    with pytest.raises(ConfigError, match=r"stages\.stage2 on training\.seeds .* cannot be shared by 3 workers"):
+        Opening(plan, three, store, plan.parts).check()
+    assert Opening(plan, three, store, ["data", "stage1"]).check() == ""
+    (home / "three.yaml").write_text("training: {seeds: {count: 3}}")
+    with pytest.raises(ConfigError, match=r"stages\.stage2 on training\.seeds"):
+        survey("micro", str(home / "three.yaml"), [], False, Console())
 
 
 @pytest.mark.parametrize("override", [[], ["--release.card.public=true"]])

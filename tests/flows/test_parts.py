@@ -53,7 +53,7 @@ def test_a_part_that_fails_ends_those_after_it_and_whoever_waits_for_them(sessio
 
     def evaluate() -> None:
         reached.set()
-        assert list(session.in_turn(awaited)) == awaited
+        assert list(session.turns.of(awaited)) == awaited
 
     awaited = [run.step for run in session.plan.runs["stage2"]]
     reached, calls = threading.Event(), Calls()
@@ -61,7 +61,7 @@ def test_a_part_that_fails_ends_those_after_it_and_whoever_waits_for_them(sessio
     with pytest.raises(ValueError, match="stage1 fails"):
         _run(session, {part: calls.of(part, what.get(part, lambda: None)) for part in PARTS})
     assert set(calls.called) == {"data", "stage1", "evaluate"}
-    assert session._expected == set()
+    assert session.turns._expected == set()
 
 
 def test_what_fails_meanwhile_keeps_no_part_from_its_turn(session: Session) -> None:

@@ -1,37 +1,63 @@
 """A Hub that asks for pauses is obeyed, visibly, and not for ever."""
 
+from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from olmo_core.artifact.identity import Step
 from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publication import Publication
-from tasks.revisions import PAUSES, _shown
+from tasks import revisions
+from tasks.revisions import PAUSES, _published
 
-REVISION = Step("revision", "main", 1)
+STEP = Step("revision", "main", 1)
+REVISION: Any = SimpleNamespace(step=STEP)  # the artifact; its files are not looked at here
 
 
-def session(pauses):
-    """One whose Hub asks for so many pauses."""
-    asked, waited = iter([1800.0] * pauses), []
+class Hub:
+    """Stands for a session, a target that shows `there`, and workers whose Hub asks for so many pauses."""
 
-    def publish(*_):
-        for seconds in asked:
+    def __init__(self, pauses: int, there: Publication | None = None) -> None:
+        self.waited: list[tuple[str, float]] = []
+        self.there = there
+        self.target = None
+        self._pauses: Iterator[float] = iter([1800.0] * pauses)
+
+    @property
+    def workers(self) -> Any:
+        assert self.there is None, "what is shown already needs no workers"
+        return SimpleNamespace(publish_remotely=self._publish)
+
+    def pause(self, label: str, seconds: float) -> None:
+        self.waited.append((label, seconds))
+
+    def _publish(self, *_: object) -> Publication:
+        for seconds in self._pauses:
             raise PauseError(seconds)
         return Publication("main", "c" * 40, reused=False)
 
-    return SimpleNamespace(publish=publish, pause=lambda *said: waited.append(said)), waited
+
+def published(hub: Any, monkeypatch: pytest.MonkeyPatch) -> Publication:
+    monkeypatch.setattr(revisions, "RevisionFiles", SimpleNamespace(of=lambda _: None))
+    monkeypatch.setattr(revisions, "find_publication", lambda *_: hub.there)
+    return _published(hub, REVISION, STEP)
 
 
-def test_pauses_are_waited_out_and_publishing_goes_on():
-    hub, waited = session(2)
-    assert _shown(hub, REVISION, REVISION).commit == "c" * 40
-    assert waited == [("publish main", 1800.0)] * 2
+def test_pauses_are_waited_out_and_publishing_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(2)
+    assert published(hub, monkeypatch).commit == "c" * 40
+    assert hub.waited == [("publish main", 1800.0)] * 2
 
 
-def test_a_hub_that_asks_for_ever_is_an_error():
-    hub, waited = session(100)
+def test_a_hub_that_asks_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = Hub(100)
     with pytest.raises(PauseError, match="asks for a pause of 1800 s; run it again then"):
-        _shown(hub, REVISION, REVISION)
-    assert len(waited) == PAUSES
+        published(hub, monkeypatch)
+    assert len(hub.waited) == PAUSES
+
+
+def test_what_the_target_shows_already_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Publication("main", "c" * 40, reused=True)
+    assert published(Hub(0, there), monkeypatch) is there

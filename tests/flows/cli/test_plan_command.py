@@ -11,15 +11,16 @@ from rich.console import Console
 
 from flows.cli import plan as planning
 from flows.cli.plan import print_plan, print_steps, survey_plan
+from flows.opening import Opening
 from infra.profile import Profile, load_profile
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Input, Record
 from olmo_core.artifact.source import Source, environment, source_of
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
-from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import BUILTIN, load_recipe
+from olmo_core.report.tables import verdicts
 
 MACHINE = Machine("a CPU", 2, {"bf16": 60e9, "fp32": 60e9})
 GPUS = "{count: 256, cpus: 8, gpus: 1, placement: {device: cuda}}"
@@ -69,7 +70,8 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def found(plan: Plan, store: Any, profile: Profile | None = None, parts: tuple[str, ...] = ()) -> dict[str, Any]:
-    return survey_plan(plan, store, profile or load_profile("laptop"), Console(file=io.StringIO()), parts)
+    opening = Opening(plan, profile or load_profile("laptop"), store, parts or plan.parts)
+    return survey_plan(opening, verdicts(plan, store), Console(file=io.StringIO()))
 
 
 def printed(survey: dict[str, Any]) -> str:
@@ -94,13 +96,6 @@ def test_a_plan_fits_on_one_screen_fresh_and_partly_made(recipe: str) -> None:
         total = next(line.split() for line in text.splitlines() if line.startswith("total"))
         assert [int(each.replace(",", "")) for each in total[1:3]] == [len(plan.steps) - len(made), len(made)]
         assert text.count("no record") == 1, "each reason once"
-
-
-def test_only_the_parts_that_run_have_to_fit_their_workers() -> None:
-    plan, three = lay_out(load_recipe("micro")), load_profile("laptop", ["training.seeds.count=3"])
-    with pytest.raises(ConfigError, match=r"stages\.stage2 on training\.seeds .* cannot be shared by 3 workers"):
-        found(plan, Made(), three)
-    assert found(plan, Made(), three, ("data", "stage1"))["recipe"] == "micro"
 
 
 def test_a_plan_with_many_stages_and_reasons_fits_on_one_screen() -> None:

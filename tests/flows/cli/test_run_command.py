@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from flows.cli import run as running
+from flows.opening import Opening
 from infra.doctor import Finding
 from tasks.workers.failures import StepsFailedError
 
@@ -33,7 +34,7 @@ def test_a_full_disk_explains_what_servers_make_of_it(
         raise error
 
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
-    monkeypatch.setattr(running, "check_room", lambda *_: None)
+    monkeypatch.setattr(Opening, "check", lambda _: "")
     monkeypatch.setattr(running, "survey_plan", lambda *_: {})
     monkeypatch.setattr(running, "print_plan", lambda *_: None)
     monkeypatch.setattr(running, "_prefect", lambda _: nullcontext())
