@@ -55,7 +55,7 @@ class Site(Home):
             prefect=f"http://127.0.0.1:{prefect}/api",
             mlflow=f"http://127.0.0.1:{mlflow}",
             ray={"address": f"127.0.0.1:{ray}", "cpus": 4},
-            beside=1,
+            background_workers=1,
             hub={"endpoint": hub.url},
             webhook="OLMO_WEBHOOK",
             services={
