@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.step_values import StepValues
 
 
 class TrainingDivergedError(RuntimeError):
@@ -23,13 +23,11 @@ class History:
 
     Args:
         config: the run's.
-        columns: what the values of a step are, see `Trainer.columns`.
     """
 
-    def __init__(self, config: TrainingConfig, columns: Sequence[str]) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        self.columns = columns
-        self._waiting: list[tuple[int, float, Tensor]] = []
+        self._waiting: list[tuple[int, float, StepValues]] = []
         self._rows: list[dict[str, float]] = []
         self._notes: dict[int, Mapping[str, float]] = {}
         self._skipped = 0
@@ -38,7 +36,7 @@ class History:
         """Rows that wait to be read."""
         return len(self._waiting)
 
-    def add(self, step: int, rate: float, values: Tensor) -> None:
+    def add(self, step: int, rate: float, values: StepValues) -> None:
         """Note a step: its number from 1, its rate, what `Trainer.update` returned; does not wait for the device."""
         self._waiting.append((step, rate, values))
 
@@ -55,17 +53,22 @@ class History:
         Raises:
             TrainingDivergedError: a value is not finite, or too many steps in a row were skipped; names the step.
         """
-        values = torch.stack([values for *_, values in self._waiting]).tolist() if self._waiting else []
         rows: list[dict[str, float]] = []
-        for (step, rate, _), columns in zip(self._waiting, values, strict=True):
-            row = dict(zip(self.columns, columns, strict=True))
+        for (step, rate, _), row in zip(self._waiting, self._numbers(), strict=True):
             self._check(step, rate, row)
-            row["z_loss"] = self.config.z_loss * row.pop("z_squared")
-            seen = {"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate}
+            z_loss = self.config.z_loss * row.pop("z_squared")
+            seen = {"step": step, "tokens": step * self.config.batch_tokens, **row, "z_loss": z_loss, "lr": rate}
             rows.append({**seen, **self._notes.pop(step, {})})
         self._waiting.clear()
         self._rows += rows
         return rows
+
+    def _numbers(self) -> list[dict[str, float]]:
+        """Return the values that wait, by name, from one reading of the device."""
+        waiting = [values.present() for *_, values in self._waiting]
+        scalars = [value for values in waiting for value in values.values()]
+        numbers = iter(torch.stack(scalars).tolist() if scalars else [])
+        return [{name: next(numbers) for name in values} for values in waiting]
 
     def _check(self, step: int, rate: float, row: dict[str, float]) -> None:
         skip_step = self.config.skip_step

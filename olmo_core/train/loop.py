@@ -67,7 +67,7 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
     rank, world = rank_and_world()
     total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
     every, slot = job.placement.recovery_every or config.steps, position.slot
-    history = History(config, trainer.columns)
+    history = History(config)
     history.restore(position.rows)
     shown: dict[str, float] = {}
     with ExitStack() as stack:
