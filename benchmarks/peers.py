@@ -47,7 +47,7 @@ def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
         ModelConfig.model_validate(spec["model"]), TrainingConfig.model_validate(spec["training"]), placement
     )
     trainer.model.load_state_dict(weights)
-    return lambda tokens, rate: trainer.update(tokens, rate)[0]
+    return lambda tokens, rate: trainer.update(tokens, rate).loss
 
 
 def ai2(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:

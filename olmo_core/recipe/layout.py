@@ -26,7 +26,7 @@ from olmo_core.tokens.published import token_files_step
 from olmo_core.tokens.token_file import tokens_step
 from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
+from olmo_core.train.step import checkpoint_step, run_step, saved_after
 
 
 def lay_out(recipe: Recipe) -> Plan:
@@ -113,7 +113,7 @@ def _runs(plan: Plan, name: str, stage: Stage) -> Iterator[Run]:
         label = f"{name}-ingredient{number}" if several else name
         mix = _mix(plan, group.mix, config)
         run = run_step(label, config, model, mix, start, _heldout(plan), stage.model.given)
-        checkpoints = {at: checkpoint_step(run, at) for at in checkpoint_steps(config)}
+        checkpoints = {update: checkpoint_step(run, update) for update in saved_after(config)}
         yield Run(name, number if several else None, seed, group, config, model, run, checkpoints)
 
 

@@ -204,6 +204,6 @@ class TrainingConfig(TrainingSettings):
         """Tokens of the run, in whole batches."""
         return self.steps * self.batch_tokens
 
-    def scheduled(self, step: int) -> int:
-        """Return where on the schedule the run stands once `step` steps are done, in the schedule's unit."""
-        return step if self.schedule.unit == "steps" else step * self.batch_tokens
+    def scheduled(self, update: int) -> int:
+        """Return where on the schedule the run stands after training step `update`, in the schedule's unit."""
+        return update if self.schedule.unit == "steps" else update * self.batch_tokens

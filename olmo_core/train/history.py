@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.step_values import StepValues
 
 
 class TrainingDivergedError(RuntimeError):
@@ -23,13 +23,11 @@ class History:
 
     Args:
         config: the run's.
-        columns: what the values of a step are, see `Trainer.columns`.
     """
 
-    def __init__(self, config: TrainingConfig, columns: Sequence[str]) -> None:
+    def __init__(self, config: TrainingConfig) -> None:
         self.config = config
-        self.columns = columns
-        self._waiting: list[tuple[int, float, Tensor]] = []
+        self._waiting: list[tuple[int, float, StepValues]] = []
         self._rows: list[dict[str, float]] = []
         self._notes: dict[int, Mapping[str, float]] = {}
         self._skipped = 0
@@ -38,13 +36,13 @@ class History:
         """Rows that wait to be read."""
         return len(self._waiting)
 
-    def add(self, step: int, rate: float, values: Tensor) -> None:
-        """Note a step: its number from 1, its rate, what `Trainer.update` returned; does not wait for the device."""
-        self._waiting.append((step, rate, values))
+    def add(self, update: int, rate: float, values: StepValues) -> None:
+        """Note the rate and the values of training step `update`, counted from 1, without waiting for the device."""
+        self._waiting.append((update, rate, values))
 
-    def note(self, step: int, values: Mapping[str, float]) -> None:
-        """Add values to the row of a step that was added and not read yet."""
-        self._notes[step] = values
+    def note(self, update: int, values: Mapping[str, float]) -> None:
+        """Add values to the row of a training step that was added and not read yet."""
+        self._notes[update] = values
 
     def read(self) -> list[dict[str, float]]:
         """Return the rows that waited: step, tokens, loss (nats a token), z_loss (as added to it), grad_norm, lr.
@@ -55,19 +53,24 @@ class History:
         Raises:
             TrainingDivergedError: a value is not finite, or too many steps in a row were skipped; names the step.
         """
-        values = torch.stack([values for *_, values in self._waiting]).tolist() if self._waiting else []
         rows: list[dict[str, float]] = []
-        for (step, rate, _), columns in zip(self._waiting, values, strict=True):
-            row = dict(zip(self.columns, columns, strict=True))
-            self._check(step, rate, row)
-            row["z_loss"] = self.config.z_loss * row.pop("z_squared")
-            seen = {"step": step, "tokens": step * self.config.batch_tokens, **row, "lr": rate}
-            rows.append({**seen, **self._notes.pop(step, {})})
+        for (update, rate, _), row in zip(self._waiting, self._numbers(), strict=True):
+            self._check(update, rate, row)
+            z_loss = self.config.z_loss * row.pop("z_squared")
+            seen = {"step": update, "tokens": update * self.config.batch_tokens, **row, "z_loss": z_loss, "lr": rate}
+            rows.append({**seen, **self._notes.pop(update, {})})
         self._waiting.clear()
         self._rows += rows
         return rows
 
-    def _check(self, step: int, rate: float, row: dict[str, float]) -> None:
+    def _numbers(self) -> list[dict[str, float]]:
+        """Return the values that wait, by name, from one reading of the device."""
+        waiting = [values.present() for *_, values in self._waiting]
+        scalars = [value for values in waiting for value in values.values()]
+        numbers = iter(torch.stack(scalars).tolist() if scalars else [])
+        return [{name: next(numbers) for name in values} for values in waiting]
+
+    def _check(self, update: int, rate: float, row: dict[str, float]) -> None:
         skip_step = self.config.skip_step
         self._skipped = self._skipped + 1 if row.get("skipped") else 0
         if skip_step is not None and self._skipped >= skip_step.patience:
@@ -77,7 +80,7 @@ class History:
         else:
             return
         raise TrainingDivergedError(
-            f"step {step}: {said} at learning rate {rate:.3g}; lower schedule.peak or lengthen schedule.warmup"
+            f"step {update}: {said} at learning rate {rate:.3g}; lower schedule.peak or lengthen schedule.warmup"
         )
 
     def restore(self, rows: Sequence[dict[str, float]]) -> None:

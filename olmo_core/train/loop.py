@@ -27,10 +27,10 @@ from olmo_core.train.history import History
 from olmo_core.train.ngrams import repeats
 from olmo_core.train.preemption import PreemptedError, Preemption
 from olmo_core.train.schedule import learning_rate
-from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, checkpoint_steps, recovery_step
+from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, recovery_step, saved_after
 from olmo_core.train.trainer import Trainer
 
-READ_EVERY = 10  # Steps between readings of the device: waiting for it at every step would leave it idle.
+READ_EVERY = 10  # Training steps between readings of the device: waiting for it at every step would leave it idle.
 
 
 @dataclass(frozen=True)
@@ -38,24 +38,24 @@ class Position:
     """Where a run begins or goes on.
 
     Attributes:
-        step: steps done.
+        update: training steps done.
         rows: history since the last checkpoint that is part of the run.
         slot: the one the checkpoint for recovery lies in, where it is one.
     """
 
-    step: int = 0
+    update: int = 0
     rows: Sequence[dict[str, float]] = ()
     slot: int = RECOVERY_SLOTS - 1
 
 
-def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: Position, saver: Saver) -> None:
+def run_loop(job: Job, trainer: Trainer, loader: Loader, peak_rate: float, position: Position, saver: Saver) -> None:
     """Train from `position` to the end of the run.
 
     Args:
         job: told progress and live numbers; its step is the run.
         trainer: holds the state of `position`.
         loader: gives the batches.
-        peak: highest learning rate.
+        peak_rate: highest learning rate.
         position: where to begin.
         saver: takes the checkpoints.
 
@@ -65,39 +65,39 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak: float, position: 
     """
     config = trainer.config
     rank, world = rank_and_world()
-    total, permanent = config.steps * config.batch_tokens, frozenset(checkpoint_steps(config))
+    total, permanent = config.steps * config.batch_tokens, frozenset(saved_after(config))
     every, slot = trainer.placement.recovery_every or config.steps, position.slot
-    history = History(config, trainer.columns)
+    history = History(config)
     history.restore(position.rows)
     shown: dict[str, float] = {}
     with ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
         callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer, history, saver)]
-        batches = stack.enter_context(read_ahead(loader, range(position.step, config.steps), rank, world))
-        job.progress(position.step * config.batch_tokens, total, "tokens")
-        for step, batch in enumerate(batches, position.step + 1):
-            rate = learning_rate(config.schedule, peak, config.scheduled(step), config.scheduled(config.steps))
+        batches = stack.enter_context(read_ahead(loader, range(position.update, config.steps), rank, world))
+        job.progress(position.update * config.batch_tokens, total, "tokens")
+        for update, batch in enumerate(batches, position.update + 1):
+            rate = learning_rate(config.schedule, peak_rate, config.scheduled(update), config.scheduled(config.steps))
             targets, ends = _targets(batch, config), None if batch.ends is None else torch.from_numpy(batch.ends)
-            history.add(step, rate, trainer.update(torch.from_numpy(batch.tokens), rate, targets, ends))
+            history.add(update, rate, trainer.update(torch.from_numpy(batch.tokens), rate, targets, ends))
             for callback in callbacks:
-                callback.after(step)
+                callback.after(update)
             stopping = preemption.requested()
-            saving = step in permanent or stopping or step % every == 0
+            saving = update in permanent or stopping or update % every == 0
             if len(history) == READ_EVERY or saving:
                 rows = history.read()
                 live = {name: value for each in callbacks for name, value in each.numbers(len(rows)).items()}
                 for row in rows:
                     job.metrics(int(row["step"]), row | live)
                 shown = {"loss": rows[-1]["loss"], **live}
-            job.progress(step * config.batch_tokens, total, "tokens", **shown)
-            if step in permanent:
-                saver.save(checkpoint_step(job.step, step), step, rate, history.take())
+            job.progress(update * config.batch_tokens, total, "tokens", **shown)
+            if update in permanent:
+                saver.save(checkpoint_step(job.step, update), update, rate, history.take())
             elif saving:
                 slot = (slot + 1) % RECOVERY_SLOTS
-                saver.save(recovery_step(job.step, slot), step, rate, history.rows)
-            if stopping and step < config.steps:
+                saver.save(recovery_step(job.step, slot), update, rate, history.rows)
+            if stopping and update < config.steps:
                 saver.wait()
-                raise PreemptedError(f"{job.step.label} is saved at step {step}", preemption.number)
+                raise PreemptedError(f"{job.step.label} is saved at step {update}", preemption.number)
 
 
 def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> list[Callback]:

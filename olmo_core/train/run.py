@@ -31,8 +31,8 @@ from olmo_core.train.step import (
     RECOVERY,
     RECOVERY_SLOTS,
     checkpoint_step,
-    checkpoint_steps,
     recovery_step,
+    saved_after,
     training_of,
 )
 from olmo_core.train.trainer import Trainer
@@ -55,7 +55,7 @@ def train(job: Job) -> dict[str, Any]:
     model = ModelConfig.model_validate(job.fields["model"])
     config = training_of(job.fields)
     start, placement = job.inputs.get("start"), TrainPlacement.of(job.placement)
-    peak = _peak(config, start)
+    peak_rate = _peak_rate(config, start)
     rank, world = rank_and_world()
     if rank == 0:
         rank_0_says(True, device_of(placement))  # the others wait to be called, see `distributed.launch`
@@ -73,7 +73,7 @@ def train(job: Job) -> dict[str, Any]:
             trainer.initialize()
         with Saver(trainer, partial(_commit, job), job.out) as saver:
             try:
-                run_loop(job, trainer, loader, peak, position, saver)
+                run_loop(job, trainer, loader, peak_rate, position, saver)
             except torch.OutOfMemoryError as error:
                 raise MemoryError(f"{job.step.label}: {more_memory(config, placement, world)}") from error
     return _conclude(job, config) if rank == 0 else {}
@@ -114,13 +114,13 @@ def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
     Ranks look by themselves and agree: no checkpoint is committed before all of them have taken a step together.
     """
     finished = _finished(job, config)
-    after = checkpoint_steps(config)[len(finished) - 1] if finished else 0
+    after = saved_after(config)[len(finished) - 1] if finished else 0
     last, position = finished[-1].path if finished else None, Position(after)
     for slot in range(RECOVERY_SLOTS):
         found = job.find(recovery_step(job.step, slot))
         rows = read_history(found.path / HISTORY_FILE) if found is not None else []
         # It holds the steps since the checkpoint before it: of use only where that one is the last there is.
-        if found is not None and rows[0]["step"] == after + 1 and rows[-1]["step"] > position.step:
+        if found is not None and rows[0]["step"] == after + 1 and rows[-1]["step"] > position.update:
             last, position = found.path, Position(int(rows[-1]["step"]), rows, slot)
     return last, position
 
@@ -128,15 +128,15 @@ def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
 def _finished(job: Job, config: TrainingConfig) -> list[Artifact]:
     """The run's checkpoints up to the first that is missing: going on from the last of them makes all later ones."""
     found = []
-    for step in checkpoint_steps(config):
-        artifact = job.find(checkpoint_step(job.step, step))
+    for update in saved_after(config):
+        artifact = job.find(checkpoint_step(job.step, update))
         if artifact is None:
             break
         found.append(artifact)
     return found
 
 
-def _peak(config: TrainingConfig, start: Artifact | None) -> float:
+def _peak_rate(config: TrainingConfig, start: Artifact | None) -> float:
     if config.schedule.peak != "inherit":
         return config.schedule.peak
     if start is None:
@@ -147,8 +147,8 @@ def _peak(config: TrainingConfig, start: Artifact | None) -> float:
 def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:
     """Write the whole history from the checkpoints' parts."""
     parts = _finished(job, config)
-    if len(parts) < len(checkpoint_steps(config)):
-        missing = checkpoint_steps(config)[len(parts)]
+    if len(parts) < len(saved_after(config)):
+        missing = saved_after(config)[len(parts)]
         raise RuntimeError(f"{job.step.label}: the checkpoint of step {missing} vanished while the run went on")
     (job.out / HISTORY_FILE).write_bytes(b"".join((part.path / HISTORY_FILE).read_bytes() for part in parts))
     for slot in range(RECOVERY_SLOTS):

@@ -105,13 +105,13 @@ def _last_rate(checkpoint: Step) -> float:
     return learning_rate(config.schedule, 1.0, done, total)
 
 
-def checkpoint_step(run: Step, step: int) -> Step:
-    """Return the checkpoint `run` commits after training step `step`; no work of its own, the run makes it."""
+def checkpoint_step(run: Step, update: int) -> Step:
+    """Return the checkpoint `run` commits after training step `update`; no work of its own, the run makes it."""
     return Step(
         kind="checkpoint",
-        name=f"{run.name}-step{step}",
+        name=f"{run.name}-step{update}",
         version=CHECKPOINT_VERSION,
-        fields={"step": step},
+        fields={"step": update},
         inputs={"run": run},
     )
 
@@ -127,6 +127,6 @@ def recovery_step(run: Step, slot: int) -> Step:
     )
 
 
-def checkpoint_steps(config: TrainingConfig) -> tuple[int, ...]:
-    """Return the training steps after which a run commits a checkpoint, in order, its last step among them."""
+def saved_after(config: TrainingConfig) -> tuple[int, ...]:
+    """Return the training steps after which a run commits a checkpoint, in order, its last one among them."""
     return (*range(config.checkpoint_every, config.steps, config.checkpoint_every), config.steps)

@@ -1,5 +1,6 @@
 """One training step on one rank: forward, loss, backward, sum over ranks, clip, update. The loop is in `loop`."""
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from olmo_core.train.optimizer import build_optimizer
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.recompute import recompute
 from olmo_core.train.skip import SkipStep
+from olmo_core.train.step_values import StepSums, StepValues
 
 # Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.
 COMPILATION: dict[str, Any] = {"cpp.dynamic_threads": True}
@@ -35,14 +37,11 @@ class Trainer:
     Blocks and loss are compiled each on their own: blocks share one compiled form, so a first step takes as long for 64
     layers as for 4 (11 s against 28 s for the whole `tiny` model on 2 cores, at the same speed afterwards).
 
-    Attributes:
-        columns: what the values are that `update` returns.
-
     Args:
         model: shape.
         config: how to train.
         placement: device, compilation, micro-batches, how weights are shared.
-        masked: whether `update` is told which tokens are targets.
+        masked: whether `update` is given which tokens are targets.
     """
 
     def __init__(
@@ -76,12 +75,6 @@ class Trainer:
             self._parallel = Replicas(self.model, placement.micro_batch)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.skip_step = SkipStep(config.skip_step, self.device) if config.skip_step is not None else None
-        self.columns = (
-            *("loss", "z_squared"),
-            *(["targets"] if masked else []),
-            "grad_norm",
-            *(["skipped"] if config.skip_step is not None else []),
-        )
         self._all_targets = config.batch_size * (config.sequence_length - 1)
 
     def initialize(self) -> "Trainer":
@@ -89,7 +82,9 @@ class Trainer:
         initialize(self.model, self.config.seed)
         return self
 
-    def update(self, tokens: Tensor, rate: float, targets: Tensor | None = None, ends: Tensor | None = None) -> Tensor:
+    def update(
+        self, tokens: Tensor, rate: float, targets: Tensor | None = None, ends: Tensor | None = None
+    ) -> StepValues:
         """Train on this rank's share of a global batch.
 
         Args:
@@ -99,10 +94,8 @@ class Trainer:
             ends: which tokens are the last of their document, bool of the same shape; given where attention stays
                 within documents.
 
-        Returns:
-            The values of `columns`, on the device, so that reading them can wait: cross-entropy and squared
-            log-normaliser (both means over the targets of the global batch), the share of tokens that were targets,
-            gradient norm before clipping, whether the step was skipped.
+        Raises:
+            ValueError: `targets` or `ends` are missing where they are needed, or given where they are not.
         """
         if (targets is not None) != self._masked or (ends is not None) != self.config.document_attention:
             raise ValueError("a masked trainer needs targets, one with document_attention ends, others neither")
@@ -110,48 +103,51 @@ class Trainer:
         targets = None if targets is None else targets.to(self.device, non_blocking=True)
         ends = None if ends is None else ends.to(self.device, non_blocking=True)
         labels = shifted_labels(tokens, targets)
-        sums = self._parallel.accumulate(
-            len(tokens),
-            lambda part: self._backward(tokens[part], labels[part], None if ends is None else ends[part]),
-        )
-        parameters = list(self.model.parameters())
-        if self._masked:
-            sums = self._normalise(sums, parameters)
-        norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        # The fused kernel divides by the scale as it reads gradients: no pass of its own to clip them.
-        self.optimizer.grad_scale = (norm / self.config.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
-        values = [sums, norm.reshape(1)]
-        if self.skip_step is not None:
-            skipped = self.skip_step.skips(sums[0], norm).float()
-            # What gradient scalers tell the fused kernel of an overflow: it then touches neither weights nor moments.
-            self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
-            values.append(skipped.reshape(1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        return torch.cat(values)
 
-    def _backward(self, tokens: Tensor, labels: Tensor, ends: Tensor | None) -> Tensor:
+        def backward(rows: slice) -> Tensor:
+            return self._backward(tokens[rows], labels[rows], None if ends is None else ends[rows]).stacked()
+
+        sums = StepSums.of(self._parallel.accumulate(len(tokens), backward))
+        gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
+        if sums.targets is not None:
+            sums = self._over_targets(sums, sums.targets, gradients)
+        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
+        skipped = self.skip_step.skips(sums.loss, norm).float() if self.skip_step is not None else None
+        self._move(rate, norm, skipped)
+        return StepValues(sums.loss, sums.z_squared, sums.targets, norm, skipped)
+
+    def _backward(self, tokens: Tensor, labels: Tensor, ends: Tensor | None) -> StepSums:
+        """Add the gradients of some rows to those there are, and return their sums."""
         config = self.config
         readable = document_mask(ends) if ends is not None else None
         with self._arithmetic():
             states = self.model.states(tokens, readable=readable)
         states = states.flatten(0, 1).to(torch.float32 if config.precision == "fp32" else torch.bfloat16)
-        loss, *sums = head_loss(
+        objective, cross_entropy, z_squared = head_loss(
             states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss
         )
-        loss.backward()  # type: ignore[no-untyped-call]
-        if self._masked:
-            sums.append((labels != IGNORED).sum() / self._all_targets)
-        return torch.stack(sums)
+        objective.backward()  # type: ignore[no-untyped-call]
+        targets = (labels != IGNORED).sum() / self._all_targets if self._masked else None
+        return StepSums(cross_entropy, z_squared, targets)
 
-    def _normalise(self, sums: Tensor, parameters: list[torch.nn.Parameter]) -> Tensor:
-        """Divide sums and gradients by the share of tokens that were targets: the mean is over these alone."""
-        share = sums[2].clamp(min=1 / self._all_targets)
-        torch._foreach_div_([local(parameter.grad) for parameter in parameters if parameter.grad is not None], share)
-        return torch.cat((sums[:2] / share, sums[2:]))
+    def _over_targets(self, sums: StepSums, targets: Tensor, gradients: Sequence[Tensor]) -> StepSums:
+        """Divide sums and gradients by the share of tokens that were targets: means are over these alone."""
+        share = targets.clamp(min=1 / self._all_targets)
+        torch._foreach_div_([local(gradient) for gradient in gradients], share)
+        return StepSums(sums.loss / share, sums.z_squared / share, targets)
+
+    def _move(self, rate: float, norm: Tensor, skipped: Tensor | None) -> None:
+        """Clip the gradients, let the optimizer move the weights unless the step is skipped, and drop the gradients."""
+        # The fused kernel divides by the scale as it reads gradients: no pass of its own to clip them.
+        self.optimizer.grad_scale = (norm / self.config.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
+        if skipped is not None:
+            # As gradient scalers do for an overflow: the fused kernel then touches neither weights nor moments.
+            self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
 
     def _arithmetic(self) -> AbstractContextManager[object]:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "fp32")

@@ -1,4 +1,4 @@
-"""What stands beside the loop: one concern, told of every step and asked for live numbers now and then.
+"""What stands beside the loop: one concern, told of every training step and asked for live numbers now and then.
 
 Nothing of it changes a weight. What bears on the result (moments, window of skip-step, history) is state of the run and
 is kept there; times and memory are not, and begin anew where a run goes on.
@@ -20,9 +20,9 @@ class Callback:
     ) -> None:
         """End, however the loop ended."""
 
-    def after(self, step: int) -> None:
-        """Take note that a step was sent to the device; must not wait for it, unless to measure is its purpose."""
+    def after(self, update: int) -> None:
+        """Note that training step `update` was sent to the device; wait for it only where measuring is the purpose."""
 
-    def numbers(self, steps: int) -> dict[str, float]:
-        """Return live numbers, once the device is through with the `steps` steps since the last call."""
+    def numbers(self, updates: int) -> dict[str, float]:
+        """Return live numbers, once the device is through with the `updates` training steps since the last call."""
         return {}

@@ -13,11 +13,11 @@ class Checkpoints(Callback):
     def __init__(self, saver: Saver, metrics: Callable[[int, Mapping[str, float]], None]) -> None:
         self._saver, self._metrics = saver, metrics
 
-    def after(self, step: int) -> None:
+    def after(self, update: int) -> None:
         """Tell of those that were committed since."""
         for saved in self._saver.committed():
             self._metrics(
-                saved.step,
+                saved.update,
                 {
                     "checkpoint/blocking_seconds": saved.blocking_seconds,
                     "checkpoint/seconds": saved.seconds,

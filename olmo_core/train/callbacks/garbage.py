@@ -25,7 +25,7 @@ class GarbageCollection(Callback):
         if self._was:
             gc.enable()
 
-    def after(self, step: int) -> None:
+    def after(self, update: int) -> None:
         """Collect if it is time."""
-        if step % EVERY == 0:
+        if update % EVERY == 0:
             gc.collect(1)

@@ -64,13 +64,13 @@ class Heldout(Callback):
     ) -> None:
         self._every, self._texts, self._model, self._threads, self._history = every, texts, model, threads, history
 
-    def after(self, step: int) -> None:
+    def after(self, update: int) -> None:
         """Score, if it is time; waits for the device."""
-        if step % self._every == 0:
+        if update % self._every == 0:
             # Windows are of all lengths, and each would be compiled for.
             with torch.compiler.set_stance("force_eager"):
                 found = {f"{role}/bits_per_byte": self._bits_per_byte(text) for role, text in self._texts.items()}
-            self._history.note(step, found)
+            self._history.note(update, found)
 
     def _bits_per_byte(self, text: Text) -> float:
         scores = score(self._model, text.windows, self._threads)

@@ -12,7 +12,7 @@ class Memory(Callback):
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
-    def numbers(self, steps: int) -> dict[str, float]:
+    def numbers(self, updates: int) -> dict[str, float]:
         """Return it, and on a GPU also `memory_reserved_bytes`, which counts what the allocator keeps unused."""
         if self._device.type == "cpu":
             return {"memory_bytes": float(psutil.Process().memory_info().rss)}

@@ -32,7 +32,7 @@ class Profiler(Callback):
         """End; a run of fewer steps leaves what it traced so far."""
         self._profile.stop()
 
-    def after(self, step: int) -> None:
+    def after(self, update: int) -> None:
         """Count the step."""
         self._profile.step()
 

@@ -19,18 +19,18 @@ class Throughput(Callback):
     def __init__(self, model: ModelConfig, config: TrainingConfig, device: torch.device, world: int) -> None:
         self._tokens = config.batch_tokens
         dtype = torch.float32 if config.precision == "fp32" else torch.bfloat16
-        peak = world * peak_flops(device, dtype)
+        available = world * peak_flops(device, dtype)
         self._shares = {
-            f"utilization_{count}": model.flops_per_token(config.sequence_length, count) / peak
+            f"utilization_{count}": model.flops_per_token(config.sequence_length, count) / available
             for count in ("causal", "full")
         }
         self._since: float | None = None
 
-    def numbers(self, steps: int) -> dict[str, float]:
-        """Return them for the steps since the last call; none at the first, which holds the compilation."""
+    def numbers(self, updates: int) -> dict[str, float]:
+        """Return them for the training steps since the last call; none at the first, which holds the compilation."""
         now, since = time.perf_counter(), self._since
         self._since = now
         if since is None:
             return {}
-        rate = steps * self._tokens / (now - since)
+        rate = updates * self._tokens / (now - since)
         return {"tokens_per_second": rate} | {name: rate * share for name, share in self._shares.items()}

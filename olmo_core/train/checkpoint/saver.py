@@ -43,13 +43,13 @@ class Saved:
     """A checkpoint that was committed.
 
     Attributes:
-        step: training step it holds.
+        update: training step it holds.
         blocking_seconds: training waited for it, without what was left of the one before.
         seconds: from the beginning of the copy to the end of the commit.
         bytes: of the tensors this rank wrote.
     """
 
-    step: int
+    update: int
     blocking_seconds: float
     seconds: float
     bytes: int
@@ -89,8 +89,8 @@ class Saver:
         finally:
             self._thread.shutdown(wait=True)
 
-    def save(self, target: Step, step: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
-        """Copy the state after training step `step` and have it written and committed as `target`.
+    def save(self, target: Step, update: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
+        """Copy the state after training step `update` and have it written and committed as `target`.
 
         Waits for the checkpoint before, if need be.
 
@@ -102,7 +102,13 @@ class Saver:
         trainer, config = self._trainer, self._trainer.config
         tensors = tensors_of(trainer)
         copies = self._copy.take(_written(tensors))
-        state = State(step, step * config.batch_size, step * config.batch_tokens, updates(trainer.optimizer), rate)
+        state = State(
+            step=update,
+            sequences=update * config.batch_size,
+            tokens=update * config.batch_tokens,
+            updates=updates(trainer.optimizer),
+            learning_rate=rate,
+        )
         blocking = time.perf_counter() - begin
 
         def write() -> None:
@@ -115,7 +121,7 @@ class Saver:
             }
             self._write(target, trainer.model.config, state, list(rows), layouts, parts)
             size = sum(copy.nbytes for copy in copies.values())
-            self._committed.append(Saved(step, blocking, time.perf_counter() - begin, size))
+            self._committed.append(Saved(update, blocking, time.perf_counter() - begin, size))
 
         self._saving = self._thread.submit(write)
 

@@ -28,11 +28,11 @@ class State:
     """Where a run stands. There is no random state: the order is a function of seed and position, all else is fixed.
 
     Attributes:
-        step: steps done in this run.
+        step: training steps done in this run.
         sequences: sequences drawn from the mix in this run, the loader's position.
         tokens: tokens seen in this run.
         updates: updates the moments have seen, over all runs they were handed on through.
-        learning_rate: rate of the last step.
+        learning_rate: rate of the last training step.
     """
 
     step: int

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from training_world import MODEL, config, run
+from training_world import MODEL, config, run, stacked
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
@@ -27,6 +27,7 @@ from olmo_core.train.distributed.launch import make_run
 from olmo_core.train.history import History
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preemption import PreemptedError
+from olmo_core.train.step_values import StepValues
 from olmo_core.train.trainer import Trainer
 
 UNEVEN = ModelConfig.model_validate({**MODEL.model_dump(), "hidden_size": 51})  # divides by neither 2 nor 4
@@ -46,14 +47,14 @@ def step(trainer: Trainer, seed: int) -> list[float]:
     batch = torch.randint(0, 64, (8, 16), generator=torch.Generator().manual_seed(seed))
     targets = torch.arange(8).remainder(3).ne(seed % 3).unsqueeze(1).expand(batch.shape)
     given = targets[rank::world] if trainer.config.ngram_filter is not None else None
-    values: list[float] = trainer.update(batch[rank::world], 5e-3, given).tolist()
+    values: list[float] = stacked(trainer.update(batch[rank::world], 5e-3, given)).tolist()
     return values
 
 
 def heldout(trainer: Trainer) -> dict[str, float]:
     """Score some made-up text between two steps."""
-    history = History(trainer.config, trainer.columns)
-    history.add(4, 5e-3, torch.ones(len(trainer.columns)))
+    history = History(trainer.config)
+    history.add(4, 5e-3, StepValues(*torch.ones(5)))
     texts = {f"heldout/{n}": Text([Tree.of([([0], [n, 5, 7])]), Tree.of([([1], [2] * 9)])], 31) for n in (3, 4)}
     with Heldout(2, texts, trainer.model, 1, history) as callback:
         callback.after(3)

@@ -51,7 +51,7 @@ def test_losses_stay_close_to_those_of_bf16() -> None:
     for precision in ("bf16", "float8"):
         trainer = Trainer(MODEL, config(precision=precision), placement).initialize()
         batch = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(1))
-        seen[precision] = [trainer.update(batch, 1e-2)[0].item() for _ in range(20)]
+        seen[precision] = [trainer.update(batch, 1e-2).loss.item() for _ in range(20)]
     assert all(math.isfinite(loss) for loss in seen["float8"])
     assert seen["float8"][-1] < seen["float8"][0]
     assert seen["float8"] == pytest.approx(seen["bf16"], rel=0.05)

@@ -7,18 +7,22 @@ from training_world import config
 
 from olmo_core.train.config import SkipStepConfig, TrainingConfig
 from olmo_core.train.history import History, TrainingDivergedError, read_history, write_history
+from olmo_core.train.step_values import StepValues
 
-PLAIN = ("loss", "z_squared", "grad_norm")
+
+def history(training: TrainingConfig | None = None) -> History:
+    return History(training or config(z_loss=0.5))
 
 
-def history(training: TrainingConfig | None = None, columns: tuple[str, ...] = PLAIN) -> History:
-    return History(training or config(z_loss=0.5), columns)
+def values(loss: float, z_squared: float, grad_norm: float, skipped: float | None = None) -> StepValues:
+    flag = None if skipped is None else torch.tensor(skipped)
+    return StepValues(torch.tensor(loss), torch.tensor(z_squared), None, torch.tensor(grad_norm), flag)
 
 
 def test_rows_are_read_in_one_go() -> None:
     one = history()
-    one.add(1, 0.1, torch.tensor([2.0, 8.0, 1.5]))
-    one.add(2, 0.2, torch.tensor([1.0, 4.0, 2.5]))
+    one.add(1, 0.1, values(2.0, 8.0, 1.5))
+    one.add(2, 0.2, values(1.0, 4.0, 2.5))
     rows = one.read()
     assert rows == [
         {"step": 1, "tokens": 64, "loss": 2.0, "z_loss": 4.0, "grad_norm": 1.5, "lr": 0.1},
@@ -33,32 +37,32 @@ def test_rows_are_read_in_one_go() -> None:
 def test_a_run_that_goes_on_has_the_rows_from_before() -> None:
     one = history()
     one.restore([{"step": 1}])
-    one.add(2, 0.2, torch.tensor([1.0, 4.0, 2.5]))
+    one.add(2, 0.2, values(1.0, 4.0, 2.5))
     one.read()
     assert [row["step"] for row in one.take()] == [1, 2]
 
 
 def test_the_first_value_that_is_not_finite_stops_the_run() -> None:
     one = history()
-    one.add(3, 0.3, torch.tensor([1.0, 1.0, float("nan")]))
+    one.add(3, 0.3, values(1.0, 1.0, float("nan")))
     with pytest.raises(TrainingDivergedError, match=r"step 3: loss 1\.0, gradient norm nan at learning rate 0\.3"):
         one.read()
 
 
 def test_a_skipped_step_may_say_anything_but_not_for_ever(tmp_path: Path) -> None:
     training = config(skip_step=SkipStepConfig(patience=3))
-    one = history(training, (*PLAIN, "skipped"))
+    one = history(training)
     for step, skipped in enumerate([1.0, 1.0, 0.0, 1.0, 1.0], 1):
-        one.add(step, 0.1, torch.tensor([math.inf if skipped else 2.0, 1.0, 1.0, skipped]))
+        one.add(step, 0.1, values(math.inf if skipped else 2.0, 1.0, 1.0, skipped))
     rows = one.read()
     assert [row["skipped"] for row in rows] == [1, 1, 0, 1, 1]
     write_history(tmp_path / "h", rows)
     assert read_history(tmp_path / "h") == rows
-    one.add(6, 0.1, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+    one.add(6, 0.1, values(math.nan, 1.0, 1.0, 1.0))
     with pytest.raises(TrainingDivergedError, match="step 6: the 3 steps up to it were skipped, its loss is nan"):
         one.read()
-    resumed = history(training, (*PLAIN, "skipped"))
+    resumed = history(training)
     resumed.restore(rows)
-    resumed.add(6, 0.1, torch.tensor([math.nan, 1.0, 1.0, 1.0]))
+    resumed.add(6, 0.1, values(math.nan, 1.0, 1.0, 1.0))
     with pytest.raises(TrainingDivergedError, match="step 6"):
         resumed.read()

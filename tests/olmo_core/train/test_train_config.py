@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import preset
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
-from olmo_core.train.step import checkpoint_step, checkpoint_steps, run_step
+from olmo_core.train.step import checkpoint_step, run_step, saved_after
 
 COSINE = ScheduleConfig(kind="cosine", peak=3e-4)
 INHERIT = ScheduleConfig(kind="linear", peak="inherit")
@@ -34,7 +34,7 @@ def test_steps_are_whole_batches_rounded_up(tokens: int, batch_size: int, steps:
 @given(st.integers(640, 10**6), st.integers(1, 400))
 def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: int) -> None:
     training = config(tokens=tokens, checkpoint_every=every)
-    steps = checkpoint_steps(training)
+    steps = saved_after(training)
     assert steps[-1] == training.steps
     assert list(steps) == sorted(set(steps))
     assert all(step % every == 0 for step in steps[:-1])

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import torch
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
@@ -16,6 +17,7 @@ from olmo_core.tokens.token_file import TOKENS_FILE, TokenFile
 from olmo_core.train.config import ScheduleConfig, TrainingConfig
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import checkpoint_step, run_step
+from olmo_core.train.step_values import StepValues
 
 MODEL = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, hidden_size=48, vocab_size=64, context_length=32)
 EAGER = TrainPlacement(threads=1, compile=False)
@@ -72,6 +74,11 @@ def config(**changes: Any) -> TrainingConfig:
 
 def run(store: Store, training: TrainingConfig | None = None, start: Step | None = None, seed: int = 1) -> Step:
     return run_step("run", training or config(), MODEL, mixed(store, seed=seed), start)
+
+
+def stacked(values: StepValues) -> torch.Tensor:
+    """The values that a training step reports, in one tensor."""
+    return torch.stack(list(values.present().values()))
 
 
 def train_here(folder: str, **options: Any) -> Made:
