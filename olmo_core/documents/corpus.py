@@ -1,162 +1,176 @@
-"""A corpus: the documents of one source, cleaned, without duplicates, its held-out part set apart before anything else.
+"""A corpus: which documents of its shards are trained on, which are held out, and which were there before.
 
-Where a document lands is decided by its digest alone, so it lands there on every machine and in every corpus with the
-same salt: a passage that is held out of one corpus is held out of all. Reading a source is left to its reader.
+All of it is decided by the digests of the documents, over all shards at once; texts are read of what is held out only.
+Where a document lands is decided by its own digest, so it lands there on every machine and in every corpus with the
+same salt: a passage that is held out of one corpus is held out of all. Reading and cleaning are the work of `shard`.
 """
 
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
 
-from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Job
-from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, digest, read_documents, sanitise
-from olmo_core.documents.sources.olmo_tasks import OlmoTasksSource
-from olmo_core.documents.sources.pythonbible import PythonBibleSource
-from olmo_core.documents.sources.restructured import RestructuredSource
-from olmo_core.documents.sources.shipped import ShippedSource
-from olmo_core.documents.sources.wikipedia import WikipediaSource
+from olmo_core.artifact.identity import Step, unused
+from olmo_core.artifact.job import Artifact, Job
+from olmo_core.documents.digests import held_out, read_digests, repeated
+from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, read_documents
+from olmo_core.documents.shard import (
+    DIGESTS_FILE,
+    DOCUMENTS_FILE,
+    REPORT_FILE,
+    DocumentsConfig,
+    documents_step,
+    read_report,
+)
 
-CORPUS_VERSION = 3
+CORPUS_VERSION = 4
 MIN_HELDOUT = 2  # Documents that the interval of a decision needs of a source.
-REPORT_FILE = "report.json"
-_PROGRESS_DOCUMENTS = 1000
-
-Source = Annotated[
-    WikipediaSource | RestructuredSource | PythonBibleSource | OlmoTasksSource | ShippedSource,
-    Field(discriminator="reader"),
-]
 
 
-class CorpusConfig(BaseModel):
-    """One source of documents, and how it is cleaned and divided."""
+class CorpusConfig(DocumentsConfig):
+    """One source of documents, how it is cleaned, and how much of it is held out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    source: Source = Field(description="Reader, and what it reads.")
     licence: str = Field(description="Licence of the text, as an SPDX expression if possible.", min_length=1)
-    min_characters: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
     heldout: float = Field(0.02, ge=0, lt=1, description="Share of the documents held out for evaluation.")
-    salt: str = Field(
-        "heldout", description="Decides which documents are held out; give corpora that may overlap the same."
+    salt: str | None = Field(
+        None,
+        description="Holds out other documents when changed; give corpora that may overlap the same.",
+        exclude_if=unused,
     )
-    shards: int = Field(1, ge=1, description="Files that the training documents are divided into.")
 
 
-def shard_file(shard: int) -> str:
-    """Name of the training documents of one shard in a corpus artifact."""
-    return f"train-{shard:05d}.jsonl.gz"
+def kept_file(shard: int) -> str:
+    """Name of the file that says which documents of a shard are trained on: a bit each, the first the highest."""
+    return f"kept-{shard:05d}.bits"
 
 
 def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -> Step:
-    """The step that makes the corpus `name`; `packages` are the recipe's package steps by name.
+    """The step that makes the corpus `name` from its shards; `packages` are the recipe's package steps by name.
 
     Raises:
         ValueError: when the source reads a package the recipe does not list.
     """
-    inputs = {}
-    if not isinstance(config.source, ShippedSource):
-        role = config.source.package
-        if role not in packages:
-            raise ValueError(
-                f"corpora.{name}.source.package: no package {role!r} in the recipe; it lists {sorted(packages)}"
-            )
-        inputs[role] = packages[role]
     return Step(
         kind="corpus",
         name=name,
         version=CORPUS_VERSION,
-        fields=config.model_dump(mode="json"),
-        inputs=inputs,
+        fields=config.model_dump(mode="json", exclude=set(DocumentsConfig.model_fields)),
+        inputs={_role(shard): documents_step(name, config, shard, packages) for shard in range(config.shards)},
         work=make_corpus,
     )
 
 
+def shards_of(corpus: Step) -> list[Step]:
+    """Return the `documents` steps of a corpus in their order."""
+    return [corpus.inputs[_role(shard)] for shard in range(len(corpus.inputs))]
+
+
 def make_corpus(job: Job) -> dict[str, Any]:
-    """Write `train-*.jsonl.gz`, `heldout.jsonl.gz` and `report.json`; returns the report.
+    """Write `heldout.jsonl.gz`, `kept-*.bits` and `report.json`; returns the report.
 
     Raises:
-        ValueError: when a part that was asked for would be empty, or a source cannot be read.
+        ValueError: when a part that was asked for would be empty, or the files of a shard are not of one run.
     """
-    config = CorpusConfig.model_validate(job.fields)
-    seen: set[bytes] = set()
-    dropped: Counter[str] = Counter()
-    read = 0
-    with ExitStack() as files:
-        heldout = files.enter_context(DocumentWriter(job.out / HELDOUT_FILE))
-        shards = [files.enter_context(DocumentWriter(job.out / shard_file(i))) for i in range(config.shards)]
-        for document in _documents(config, job):
-            read += 1
-            if read % _PROGRESS_DOCUMENTS == 0:
-                job.progress(read, read, "documents")
-            clean = Document(document.id, sanitise(document.text), document.group)
-            apart, shard = divide(clean, config)
-            if reason := _reason_to_drop(clean, config, seen):
-                dropped[reason] += 1
-            else:
-                (heldout if apart else shards[shard]).write(clean)
-    job.progress(read, read, "documents")
-    report = {
-        "licence": config.licence,
-        "documents_read": read,
-        "dropped": dict(sorted(dropped.items())),
-        "train": [{"documents": shard.documents, "bytes": shard.bytes} for shard in shards],
+    share, salt = float(job.fields["heldout"]), job.fields.get("salt")
+    folders = [job.inputs[_role(shard)].path for shard in range(len(job.inputs))]
+    digests = [read_digests(folder / DIGESTS_FILE) for folder in folders]
+    duplicates = repeated(digests)
+    apart = held_out(np.concatenate([shard["place"] for shard in digests]), share, salt) & ~duplicates
+    kept = ~(duplicates | apart)
+    bounds = np.cumsum([len(shard) for shard in digests])[:-1]
+    train = []
+    with DocumentWriter(job.out / HELDOUT_FILE) as heldout:
+        of_shards = zip(folders, digests, np.split(kept, bounds), np.split(apart, bounds), strict=True)
+        for shard, (folder, rows, own_kept, own_apart) in enumerate(of_shards):
+            np.packbits(own_kept).tofile(job.out / kept_file(shard))
+            train.append({"documents": int(own_kept.sum()), "bytes": int(rows["bytes"][own_kept].sum())})
+            if own_apart.any():
+                for document in read_documents(folder / DOCUMENTS_FILE, own_apart):
+                    heldout.write(document)
+            job.progress(shard + 1, len(folders), "shards")
+    dropped = Counter({"duplicate": int(duplicates.sum())})
+    reports = [read_report(folder) for folder in folders]
+    for report in reports:
+        dropped.update(report["dropped"])
+    whole = {
+        "licence": job.fields["licence"],
+        "documents_read": sum(report["documents_read"] for report in reports),
+        "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},
+        "train": train,
         "heldout": {"documents": heldout.documents, "bytes": heldout.bytes},
     }
-    _check_parts(job.step.name, config, [shard.documents for shard in shards], heldout.documents)
-    (job.out / REPORT_FILE).write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
-    return report
+    _check_accounts(job.step.label, whole)
+    _check_parts(job.step.name, share, [shard["documents"] for shard in train], heldout.documents)
+    (job.out / REPORT_FILE).write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    return whole
 
 
-def read_report(folder: Path) -> dict[str, Any]:
-    """The report of a corpus artifact."""
-    report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
-    return report
+def read_kept(corpus: Path, documents: Path, shard: int) -> Iterator[Document]:
+    """Yield the training documents of one shard.
+
+    Args:
+        corpus: folder of the corpus.
+        documents: folder of the shard.
+        shard: its number.
+
+    Raises:
+        ValueError: the two are not of one corpus.
+    """
+    kept = _kept(corpus / kept_file(shard), read_report(documents)["documents"])
+    return read_documents(documents / DOCUMENTS_FILE, kept)
 
 
-def read_training(folder: Path) -> Iterator[Document]:
-    """Yield the training documents of a corpus artifact, shard after shard."""
-    for shard in range(len(read_report(folder)["train"])):
-        yield from read_documents(folder / shard_file(shard))
+def training_inputs(role: str, corpus: Step) -> dict[str, Step]:
+    """Return the inputs of a step that reads all training documents of a corpus, by `read_training` with this role."""
+    return {role: corpus, **{f"{role}/{each}": step for each, step in corpus.inputs.items()}}
 
 
-def divide(document: Document, config: CorpusConfig) -> tuple[bool, int]:
-    """Whether the document is held out, and the shard it belongs to if not; a function of its group or text alone."""
-    key = digest(document.group or document.text, config.salt)
-    apart = int.from_bytes(key[:8], "big") < config.heldout * 2**64
-    return apart, int.from_bytes(key[8:16], "big") % config.shards
+def read_training(inputs: Mapping[str, Artifact], role: str) -> Iterator[Document]:
+    """Yield the training documents of a corpus, shard after shard; `inputs` are a job's, see `training_inputs`."""
+    corpus = inputs[role]
+    for shard in range(len(corpus.step.inputs)):
+        yield from read_kept(corpus.path, inputs[f"{role}/{_role(shard)}"].path, shard)
 
 
-def _documents(config: CorpusConfig, job: Job) -> Iterator[Document]:
-    if isinstance(config.source, ShippedSource):
-        return config.source.documents()
-    package = job.inputs[config.source.package]
-    return config.source.documents(Path(package.path) / package.step.fields["filename"])
+def read_heldout(folder: Path) -> list[Document]:
+    """Return the held-out documents of a corpus artifact."""
+    return list(read_documents(folder / HELDOUT_FILE))
 
 
-def _reason_to_drop(document: Document, config: CorpusConfig, seen: set[bytes]) -> str | None:
-    """Why a document is left out, if it is. The first of several equal texts stays, so none is on both sides."""
-    if len(document.text) < config.min_characters:
-        return "shorter than min_characters"
-    text_digest = digest(document.text)
-    if text_digest in seen:
-        return "duplicate"
-    seen.add(text_digest)
-    return None
+def _role(shard: int) -> str:
+    return f"documents/{shard:05d}"
 
 
-def _check_parts(name: str, config: CorpusConfig, shards: list[int], heldout: int) -> None:
-    if config.heldout and heldout < MIN_HELDOUT:
+def _kept(path: Path, documents: int) -> NDArray[np.bool_]:
+    bits, size = np.fromfile(path, dtype=np.uint8), -(-documents // 8)
+    if len(bits) != size:
+        raise ValueError(f"{path} has {len(bits)} bytes, {documents} documents have {size}; make the corpus again")
+    return np.unpackbits(bits, count=documents).view(bool)
+
+
+def _check_accounts(label: str, report: Mapping[str, Any]) -> None:
+    """Every document that was read is trained on, held out, or dropped for a reason."""
+    kept, heldout = sum(shard["documents"] for shard in report["train"]), report["heldout"]["documents"]
+    accounted = kept + heldout + sum(report["dropped"].values())
+    if accounted != report["documents_read"]:
         raise ValueError(
-            f"corpora.{name}.heldout: {config.heldout} of {sum(shards) + heldout} documents sets {heldout or 'none'} "
+            f"{label}: {report['documents_read']} documents were read, {accounted} are accounted for: {kept} kept, "
+            f"{heldout} held out, dropped {report['dropped']}; digests and documents of a shard are not of one run"
+        )
+
+
+def _check_parts(name: str, share: float, shards: list[int], heldout: int) -> None:
+    if share and heldout < MIN_HELDOUT:
+        raise ValueError(
+            f"corpora.{name}.heldout: {share} of {sum(shards) + heldout} documents sets {heldout or 'none'} "
             f"apart, an interval needs {MIN_HELDOUT}; give a larger share, or 0 for a corpus that is not evaluated"
         )
     if not all(shards):
         raise ValueError(
-            f"corpora.{name}.shards: {config.shards} shards for {sum(shards)} documents leave one empty; give fewer"
+            f"corpora.{name}.shards: {len(shards)} shards for {sum(shards)} documents leave one empty; give fewer"
         )

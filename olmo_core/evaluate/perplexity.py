@@ -4,30 +4,14 @@ The format is that of Paloma (arXiv 2312.10523): each document on its own, the e
 then windows of the model's context length that do not overlap, each but the first conditioned on exactly one token.
 """
 
-import gzip
 import hashlib
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from olmo_core.documents.corpus import MIN_HELDOUT
+from olmo_core.documents.document import Document
 from olmo_core.evaluate.scorer import Request
-
-MIN_DOCUMENTS = 2  # The interval of a decision needs them.
-
-
-@dataclass(frozen=True)
-class Document:
-    """A held-out document, cut to what is scored of it."""
-
-    id: str
-    text: str
-
-    @property
-    def bytes(self) -> int:
-        """Its size in UTF-8."""
-        return len(self.text.encode())
 
 
 @dataclass(frozen=True)
@@ -37,23 +21,6 @@ class Selection:
     documents: list[Document]
     left_out_documents: int
     left_out_bytes: int
-
-
-def read_documents(path: Path) -> list[Document]:
-    """Return the documents of a corpus' held-out file.
-
-    Raises:
-        ValueError: a line is not an object with `id` and `text`; names file and line.
-    """
-    documents = []
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                documents.append(Document(str(row["id"]), str(row["text"])))
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}, line {number} is not a document with id and text: {error!r}") from error
-    return documents
 
 
 def select(documents: Sequence[Document], source_bytes: int | None, document_bytes: int | None) -> Selection:
@@ -67,7 +34,7 @@ def select(documents: Sequence[Document], source_bytes: int | None, document_byt
     total = 0
     for index in drawn:
         total += cut[index].bytes
-        if len(kept) >= MIN_DOCUMENTS and source_bytes is not None and total > source_bytes:
+        if len(kept) >= MIN_HELDOUT and source_bytes is not None and total > source_bytes:
             break
         kept.add(index)
     chosen = [cut[index] for index in sorted(kept)]

@@ -13,10 +13,10 @@ import torch
 from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job
-from olmo_core.documents.document import HELDOUT_FILE
+from olmo_core.documents.corpus import read_heldout
 from olmo_core.evaluate.instance import Instance, read_instances
 from olmo_core.evaluate.metrics import summary
-from olmo_core.evaluate.perplexity import Selection, bits, read_documents, select, windows
+from olmo_core.evaluate.perplexity import Selection, bits, select, windows
 from olmo_core.evaluate.scorer import Request, Tree, score
 from olmo_core.evaluate.step import DOCUMENTS_FILE, RESULTS_FILE, EvaluationConfig
 from olmo_core.evaluate.suite import REQUESTS_FILE, SUITE_FILE
@@ -82,7 +82,7 @@ def evaluate(job: Job) -> dict[str, Any]:
 
     selections = {
         role.removeprefix("heldout/"): select(
-            read_documents(job.inputs[role].path / HELDOUT_FILE), config.heldout_bytes, config.document_bytes
+            read_heldout(job.inputs[role].path), config.heldout_bytes, config.document_bytes
         )
         for role in sorted(job.inputs)
         if role.startswith("heldout/")

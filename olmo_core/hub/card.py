@@ -146,7 +146,9 @@ def _rate(config: TrainingConfig, start: str | None) -> str:
 
 def _source(lineage: Lineage, corpus: dict[str, Any]) -> dict[str, Any]:
     """A row of the table of sources."""
-    packages = [step_of(lineage, source)["fields"] for _, source in sorted(corpus["inputs"].items())]
+    shards = [step_of(lineage, shard) for _, shard in sorted(corpus["inputs"].items())]
+    read = dict.fromkeys(package for shard in shards for _, package in sorted(shard["inputs"].items()))
+    packages = [step_of(lineage, package)["fields"] for package in read]
     result = corpus["result"]
     return {
         "name": corpus["name"],

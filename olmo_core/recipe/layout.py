@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
-from olmo_core.documents.corpus import corpus_step
+from olmo_core.documents.corpus import corpus_step, shards_of
 from olmo_core.documents.package import package_step
 from olmo_core.evaluate.step import result_step
 from olmo_core.evaluate.suite import suite_step
@@ -40,9 +40,10 @@ def lay_out(recipe: Recipe) -> Plan:
     plan.packages = {name: package_step(config) for name, config in recipe.packages.items()}
     plan.corpora = {name: corpus_step(name, config, plan.packages) for name, config in recipe.corpora.items()}
     plan.tokenizer = _tokenizer(plan)
-    for name, config in recipe.corpora.items():
-        for shard in range(config.shards):
-            plan.tokens[f"{name}/{shard:05d}"] = tokens_step(plan.corpora[name], shard, plan.tokenizer)
+    for name, corpus in plan.corpora.items():
+        for shard, documents in enumerate(shards_of(corpus)):
+            plan.documents[f"{name}/{shard:05d}"] = documents
+            plan.tokens[f"{name}/{shard:05d}"] = tokens_step(corpus, shard, plan.tokenizer)
     for name, files in recipe.token_files.items():
         for shard in range(files.shards):
             plan.tokens[f"{name}/{shard:05d}"] = token_files_step(name, files, shard, plan.tokenizer)

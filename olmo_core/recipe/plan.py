@@ -55,6 +55,7 @@ class Plan:
 
     recipe: Recipe
     packages: dict[str, Step] = field(default_factory=dict)
+    documents: dict[str, Step] = field(default_factory=dict)
     corpora: dict[str, Step] = field(default_factory=dict)
     tokens: dict[str, Step] = field(default_factory=dict)
     mixes: dict[tuple[str, int, int], Step] = field(default_factory=dict)

@@ -1,15 +1,11 @@
-"""Token files: the documents of one shard as token ids, in OLMo's form.
+"""Token files: the documents of one shard that a corpus trains on, as token ids, in OLMo's form.
 
 `part-<shard>.npy` is headerless: nothing but the ids, uint16 where the vocabulary fits and else uint32, every document
-followed by EOS, no BOS. `part-<shard>.csv.gz` has a row `start,end,id` a document, positions in tokens, EOS included.
-`tokens.json` says what the ids are. Cutting them into instances is left to `mix`.
+followed by EOS, no BOS. What goes beside it is declared in `sidecar`. `tokens.json` says what the ids are. Cutting them
+into instances is the work of `mix`.
 """
 
-import csv
-import gzip
-import io
 from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +15,13 @@ import numpy as np
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.documents.corpus import shard_file
-from olmo_core.documents.document import Document, read_documents
+from olmo_core.documents.corpus import read_kept, shards_of
+from olmo_core.documents.document import Document
 from olmo_core.tokens.ranges import is_remote
+from olmo_core.tokens.sidecar import SidecarWriter
 from olmo_core.tokens.tokenizer import load_tokenizer
 
-TOKENS_VERSION = 1
+TOKENS_VERSION = 2
 TOKENS_FILE = "tokens.json"
 ENDS_DTYPE = np.dtype("<u8")
 _BATCH_DOCUMENTS = 256
@@ -60,35 +57,34 @@ def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
     Raises:
         ValueError: when the corpus has no such shard.
     """
-    shards = corpus.fields["shards"]
-    if not 0 <= shard < shards:
-        raise ValueError(f"corpus {corpus.name} has shards 0 to {shards - 1}, not {shard}")
+    shards = shards_of(corpus)
+    if not 0 <= shard < len(shards):
+        raise ValueError(f"corpus {corpus.name} has shards 0 to {len(shards) - 1}, not {shard}")
     return Step(
         kind="tokens",
         name=f"{corpus.name}-{shard:05d}",
         version=TOKENS_VERSION,
         fields={"shard": shard},
-        inputs={"corpus": corpus, "tokenizer": tokenizer},
+        inputs={"corpus": corpus, "documents": shards[shard], "tokenizer": tokenizer},
         work=make_tokens,
     )
 
 
 def make_tokens(job: Job) -> dict[str, Any]:
-    """Write the token file, its sidecar and `tokens.json`; returns the latter."""
+    """Write the token file, its sidecars and `tokens.json`; returns the latter."""
     shard = int(job.fields["shard"])
     tokenizer, special = load_tokenizer(job.inputs["tokenizer"].path)
     dtype = np.dtype(np.uint16 if special.vocab_size <= 2**16 else np.uint32)
-    source = job.inputs["corpus"].path / shard_file(shard)
+    kept = read_kept(job.inputs["corpus"].path, job.inputs["documents"].path, shard)
     name = f"part-{shard:05d}.npy"
     tokens = documents = 0
-    with (job.out / name).open("wb") as ids, _sidecar(job.out / f"part-{shard:05d}.csv.gz") as rows:
-        write = csv.writer(rows, lineterminator="\n").writerow
-        for batch in _batches(read_documents(source)):
+    with (job.out / name).open("wb") as ids, SidecarWriter(job.out, shard) as rows:
+        for batch in _batches(kept):
             encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
             for document, encoding in zip(batch, encodings, strict=True):
                 encoded = np.array([*encoding.ids, special.eos_id], dtype=dtype)
                 encoded.tofile(ids)
-                write((tokens, tokens + len(encoded), document.id))
+                rows.write(tokens, tokens + len(encoded), document)
                 tokens += len(encoded)
             documents += len(batch)
             job.progress(documents, documents, "documents", tokens=tokens)
@@ -126,14 +122,3 @@ def _check_size(folder: Path, name: str, tokens: int, dtype: np.dtype[Any]) -> N
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
     while batch := list(islice(documents, _BATCH_DOCUMENTS)):
         yield batch
-
-
-@contextmanager
-def _sidecar(path: Path) -> Iterator[io.TextIOWrapper]:
-    """A gzipped text file whose bytes do not depend on the clock."""
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as text,
-    ):
-        yield text

@@ -15,7 +15,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, train
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.documents.corpus import read_report, read_training
+from olmo_core.documents.corpus import read_training, training_inputs
+from olmo_core.documents.shard import read_report
 from olmo_core.documents.sources.archive import read_members
 from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens
 
@@ -82,7 +83,8 @@ def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[s
             raise ValueError(f"tokenizer.package: no package {config.package!r}; there are {sorted(inputs)}")
         inputs, work = {config.package: inputs[config.package]}, take_published
     elif inputs:
-        work = train_bpe
+        read = [training_inputs(name, corpus) for name, corpus in inputs.items()]
+        inputs, work = {role: step for each in read for role, step in each.items()}, train_bpe
     else:
         raise ValueError("tokenizer: a bpe tokenizer needs at least one corpus to be trained on")
     return Step("tokenizer", name, TOKENIZER_VERSION, fields, dict(inputs), work)
@@ -109,7 +111,8 @@ def train_bpe(job: Job) -> dict[str, Any]:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    texts = [text for role in sorted(job.inputs) for text in _sample(job.inputs[role], config, len(job.inputs))]
+    corpora = sorted(role for role, artifact in job.inputs.items() if artifact.step.kind == "corpus")
+    texts = [text for name in corpora for text in _sample(job.inputs, name, config.sample_bytes / len(corpora))]
     job.progress(0, len(texts), "documents")
     tokenizer.train_from_iterator(texts, trainer)
     job.progress(len(texts), len(texts), "documents")
@@ -149,11 +152,11 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
     return tokenizer, special
 
 
-def _sample(corpus: Artifact, config: BpeConfig, corpora: int) -> Iterator[str]:
-    """Every n-th training document of a corpus, spread evenly, about its share of the bytes."""
-    held = sum(shard["bytes"] for shard in read_report(corpus.path)["train"])
-    rate = min(1.0, config.sample_bytes / corpora / held)
-    for number, document in enumerate(read_training(corpus.path)):
+def _sample(inputs: Mapping[str, Artifact], corpus: str, size: float) -> Iterator[str]:
+    """Every n-th training document of a corpus, spread evenly, about `size` bytes of them."""
+    held = sum(shard["bytes"] for shard in read_report(inputs[corpus].path)["train"])
+    rate = min(1.0, size / held)
+    for number, document in enumerate(read_training(inputs, corpus)):
         if int((number + 1) * rate) > int(number * rate):
             yield document.text
 

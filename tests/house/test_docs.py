@@ -10,13 +10,14 @@ from typing import Any, Literal
 import msgspec
 import pytest
 from pages import PAGES, ROOT, Block, blocks
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from infra.profile import load_profile
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.documents.document import Document
 from olmo_core.documents.sources.archive import read_members
+from olmo_core.documents.sources.source import ArchiveSource
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.recipe import load_recipe
 
@@ -69,7 +70,7 @@ def test_the_corpus_of_the_guide_rests_on_its_package(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(block.text)
     plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
     corpus = plan.corpora["graphs"]
-    assert [step.label for step in corpus.inputs.values()] == ["package/networkx"]
+    assert [step.label for step in corpus.closure()] == ["package/networkx", "documents/graphs-00000", "corpus/graphs"]
     assert corpus in list(plan.runs["stage1"][0].step.closure())
 
 
@@ -82,7 +83,7 @@ def test_the_reader_of_the_guide_yields_documents_and_names_a_line_that_is_none(
         "msgspec": msgspec,
         "read_members": read_members,
     }
-    names |= {"BaseModel": BaseModel, "ConfigDict": ConfigDict, "Document": Document, "Field": Field}
+    names |= {"ArchiveSource": ArchiveSource, "Document": Document, "Field": Field}
     exec(block.text, names)
     source = names["LinesSource"](reader="lines", package="mine", members=("*.jsonl",))
     for text, name in (('{"id": "a", "text": "one"}\n{"id": "b", "text": "two"}\n', "good"), ('{"id": "a"}\n', "bad")):
@@ -105,7 +106,7 @@ def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
         "from olmo_core.artifact.identity import Step",
         "from olmo_core.artifact.imports import swift_imports",
         "from olmo_core.artifact.job import Job",
-        "from olmo_core.documents.corpus import read_training",
+        "from olmo_core.documents.corpus import read_training, training_inputs",
     ]
     halves = [block.text for block in blocks("docs/write-a-step.md") if block.language == "python"]
     (tmp_path / "guide_lengths.py").write_text("\n".join([*imports, *halves]))
@@ -114,7 +115,7 @@ def test_the_step_in_the_guide_works(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     corpus = lay_out(load_recipe("micro")).corpora["wisdom"]
     store = Store(tmp_path / "store")
-    report = make(corpus, store).artifact.record.result
+    *_, report = (make(each, store).artifact.record.result for each in corpus.closure())
     step = guide_lengths.lengths_step(corpus, 20)
     made = make(step, store)
     counts = json.loads((made.artifact.path / "lengths.json").read_text())

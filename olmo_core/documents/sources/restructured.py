@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from olmo_core.documents.document import Document
-from olmo_core.documents.sources.archive import read_members
+from olmo_core.documents.sources.archive import address, read_members
+from olmo_core.documents.sources.source import ArchiveSource
 
 # Directives whose body is text for the reader; of every other one the body goes with it.
 # fmt: off
@@ -43,13 +44,10 @@ _DOUBLE_COLON = re.compile(r"\s?::$", re.MULTILINE)
 _MANY_LINES = re.compile(r"\n\s*\n+")
 
 
-class RestructuredSource(BaseModel):
+class RestructuredSource(ArchiveSource):
     """Documentation pages in reStructuredText, from a source archive."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     reader: Literal["restructured"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package under `packages`.")
     members: tuple[str, ...] = Field(description="Shell patterns of the pages inside the archive.", min_length=1)
 
     def documents(self, archive: Path) -> Iterator[Document]:
@@ -61,7 +59,7 @@ class RestructuredSource(BaseModel):
         """
         for name, content in read_members(archive, self.members):
             try:
-                yield Document(name, plain_text(content.decode()))
+                yield Document(name, plain_text(content.decode()), source=address(archive, name))
             except UnicodeDecodeError as error:
                 raise ValueError(f"{archive.name}: {name} is no UTF-8 ({error}); narrow the patterns") from error
 

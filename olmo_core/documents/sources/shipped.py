@@ -4,19 +4,20 @@
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+import msgspec
+from pydantic import Field
 
 from olmo_core.documents.document import Document, read_documents
+from olmo_core.documents.sources.source import DocumentSource
 
 
-class ShippedSource(BaseModel):
+class ShippedSource(DocumentSource):
     """Documents of a file that comes with this project; needs no network."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     reader: Literal["shipped"] = Field(description="Kind of reader.")
     file: Literal["micro.jsonl.gz"] = Field(description="Name of the file.")
@@ -38,6 +39,10 @@ class ShippedSource(BaseModel):
             book = document.id.partition("/")[0]
             if book in self.books:
                 missing.discard(book)
-                yield document
+                yield msgspec.structs.replace(document, source=self.file)
         if missing:
             raise ValueError(f"{self.file} has no book {sorted(missing)}")
+
+    def read_shard(self, archives: Mapping[str, Path], shard: int, shards: int) -> Iterator[Document]:
+        """Yield every n-th chapter."""
+        return islice(self.documents(), shard, None, shards)

@@ -7,20 +7,18 @@ from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from olmo_core.documents.document import Document
-from olmo_core.documents.sources.archive import ArchiveError, read_members
+from olmo_core.documents.sources.archive import ArchiveError, address, read_members
+from olmo_core.documents.sources.source import ArchiveSource
 from olmo_core.documents.sources.wikitext import plain_text
 
 
-class WikipediaSource(BaseModel):
+class WikipediaSource(ArchiveSource):
     """Articles of a MediaWiki XML dump."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     reader: Literal["wikipedia"] = Field(description="Kind of reader.")
-    package: str = Field(description="Name of the package under `packages`.")
     member: str = Field(description="Shell pattern of the `.xml.bz2` or `.bz2` dump inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
@@ -32,7 +30,8 @@ class WikipediaSource(BaseModel):
         for name, packed in read_members(archive, [self.member]):
             try:
                 for page, title, markup in _articles(bz2.decompress(packed)):
-                    yield Document(f"enwiki/{page}", f"{title}\n\n{plain_text(markup)}")
+                    text = f"{title}\n\n{plain_text(markup)}"
+                    yield Document(f"enwiki/{page}", text, source=address(archive, name))
             except (OSError, ValueError, ElementTree.ParseError) as error:
                 raise ArchiveError(f"{archive.name}: {name} is no bzip2 XML dump: {error}") from error
 

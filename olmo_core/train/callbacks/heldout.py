@@ -11,8 +11,8 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from olmo_core.artifact.job import Artifact
-from olmo_core.documents.document import HELDOUT_FILE
-from olmo_core.evaluate.perplexity import bits, read_documents, select, windows
+from olmo_core.documents.corpus import read_heldout
+from olmo_core.evaluate.perplexity import bits, select, windows
 from olmo_core.evaluate.result import Encoder
 from olmo_core.evaluate.scorer import Tree, score
 from olmo_core.model.transformer import Transformer
@@ -39,7 +39,7 @@ def read_texts(config: HeldoutConfig, inputs: Mapping[str, Artifact], length: in
     texts = {}
     for role in sorted(inputs):
         if role.startswith("heldout/"):
-            documents = read_documents(inputs[role].path / HELDOUT_FILE)
+            documents = read_heldout(inputs[role].path)
             chosen = select(documents, config.source_bytes, config.document_bytes).documents
             tokens = encode([document.text for document in chosen])
             requests = [each for ids in tokens for each in windows(ids, encode.eos, length)]

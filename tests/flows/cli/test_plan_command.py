@@ -123,8 +123,8 @@ def test_what_changed_is_said_once_with_both_values() -> None:
 def test_changed_code_is_told_of_what_is_reused() -> None:
     plan = lay_out(load_recipe("micro"))
     text = printed(found(plan, Made(plan.steps, {"olmo_core.other": "0"})))
-    assert text.startswith(f"micro ({plan.id[:12]}), profile laptop: nothing to run, 32 steps reused\n")
-    assert "code changed since: 28 steps reused, which `--strict-code` makes again" in " ".join(text.split())
+    assert text.startswith(f"micro ({plan.id[:12]}), profile laptop: nothing to run, 34 steps reused\n")
+    assert "code changed since: 30 steps reused, which `--strict-code` makes again" in " ".join(text.split())
 
 
 @pytest.fixture(scope="module")
@@ -164,5 +164,5 @@ def test_the_answer_for_programs_has_every_step_and_what_it_had() -> None:
     console = Console(file=io.StringIO(), width=80)
     print_steps(console, survey)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    assert lines[0] == "run    corpus/narrative: no corpus was ever made in this store"
+    assert lines[0] == "run    documents/narrative-00000: no documents was ever made in this store"
     assert len(lines) == len(plan.steps)

