@@ -22,7 +22,7 @@ from olmo_core.documents.sources.shipped import ShippedSource
 from olmo_core.documents.sources.wikipedia import WikipediaSource
 
 DOCUMENTS_VERSION = 1
-DOCUMENTS_FILE = "documents.jsonl.gz"
+DOCUMENTS_FILE = "shard.jsonl.gz"
 DIGESTS_FILE = "digests.bin"
 REPORT_FILE = "report.json"
 _PROGRESS_DOCUMENTS = 1000
@@ -65,7 +65,7 @@ def documents_step(name: str, config: DocumentsConfig, shard: int, packages: Map
 
 
 def make_documents(job: Job) -> dict[str, Any]:
-    """Write `documents.jsonl.gz`, `digests.bin` and `report.json`; returns the report.
+    """Write `shard.jsonl.gz`, `digests.bin` and `report.json`; returns the report.
 
     Raises:
         ValueError: when the source cannot be read.

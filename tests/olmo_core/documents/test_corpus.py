@@ -125,7 +125,7 @@ def test_the_first_of_equal_texts_in_the_order_of_shards_stays(
     made = build(tmp_path_factory.mktemp("corpus"), documents, pages_config(shards=shards), check_parts=False)
     first: dict[bytes, str] = {}
     for path in made.shards:
-        for document in read_documents(path / "documents.jsonl.gz"):
+        for document in read_documents(path / "shard.jsonl.gz"):
             first.setdefault(digest(document.text), document.id)
     assert sorted(document.id for document in made.kept() + made.heldout()) == sorted(first.values())
 
@@ -231,7 +231,7 @@ def test_a_part_that_would_be_empty_is_refused(tmp_path: Path) -> None:
         build(tmp_path / "c", [], pages_config(heldout=0))
 
 
-@pytest.mark.parametrize("file", ["digests.bin", "documents.jsonl.gz", "report.json"])
+@pytest.mark.parametrize("file", ["digests.bin", "shard.jsonl.gz", "report.json"])
 def test_a_shard_whose_files_are_of_two_runs_is_refused(tmp_path: Path, file: str) -> None:
     """Each of the three says how many documents there are, and one that says otherwise is noticed."""
     made, other = (build(tmp_path / name, MANY[:n], pages_config()) for name, n in (("a", 300), ("b", 299)))
@@ -242,7 +242,7 @@ def test_a_shard_whose_files_are_of_two_runs_is_refused(tmp_path: Path, file: st
     inputs = {"documents/00000": Artifact(step.inputs["documents/00000"], None, made.shards[0])}  # type: ignore[arg-type]
     said = {
         "digests.bin": r"documents\.jsonl\.gz has 300 documents, 299 were written; make the step again",
-        "documents.jsonl.gz": r"documents\.jsonl\.gz has 299 documents, 300 were written; make the step again",
+        "shard.jsonl.gz": r"documents\.jsonl\.gz has 299 documents, 300 were written; make the step again",
         "report.json": r"corpus/pages: 299 documents were read, 300 are accounted for: \d+ kept, \d+ held out, dropped",
     }
     with pytest.raises(ValueError, match=said[file]):

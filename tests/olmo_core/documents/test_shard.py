@@ -33,7 +33,7 @@ def test_a_shard_has_every_nth_page_with_where_it_was_read(tmp_path: Path) -> No
         made = step(shard, shards=3)
         assert made.label == f"documents/pages-{shard:05d}"
         make_documents(Job(step=made, inputs={"kit": Artifact(PACKAGE, None, tmp_path)}, out=out))  # type: ignore[arg-type]
-        found.append(list(read_documents(out / "documents.jsonl.gz")))
+        found.append(list(read_documents(out / "shard.jsonl.gz")))
     assert [[document.text for document in shard] for shard in found] == [["a", "d"], ["b", "e"], ["c"]]
     assert found[1][0] == Document("kit/b.txt", "b", source="kit.tar.gz!kit/b.txt")
 
@@ -45,7 +45,7 @@ def test_what_is_read_is_written_or_dropped(
 ) -> None:
     folder = tmp_path_factory.mktemp("shard")
     report = write_shard(folder, documents, least)
-    written = list(read_documents(folder / "documents.jsonl.gz"))
+    written = list(read_documents(folder / "shard.jsonl.gz"))
     long = [document for document in documents if len(sanitise(document.text)) >= least]
     assert [document.id for document in written] == [document.id for document in long]
     short = len(documents) - len(long)
