@@ -14,7 +14,7 @@ SHARED = {
     "config.json": {"olmo_core/evaluate/task_archive.py", "olmo_core/hub/file_names.py"},
     "model.safetensors": {"olmo_core/hub/file_names.py", "olmo_core/model/config.py"},
     "record.json": {"olmo_core/artifact/attempt.py", "olmo_core/artifact/store.py"},
-    "report.json": {"olmo_core/documents/corpus.py", "olmo_core/tokens/mix.py"},
+    "report.json": {"olmo_core/documents/shard.py", "olmo_core/tokens/mix.py"},
     "requests.jsonl.gz": {
         "olmo_core/documents/sources/olmo_tasks.py",
         "olmo_core/evaluate/suite.py",

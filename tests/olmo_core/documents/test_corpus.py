@@ -241,8 +241,8 @@ def test_a_shard_whose_files_are_of_two_runs_is_refused(tmp_path: Path, file: st
     out.mkdir()
     inputs = {"documents/00000": Artifact(step.inputs["documents/00000"], None, made.shards[0])}  # type: ignore[arg-type]
     said = {
-        "digests.bin": r"documents\.jsonl\.gz has 300 documents, 299 were written; make the step again",
-        "shard.jsonl.gz": r"documents\.jsonl\.gz has 299 documents, 300 were written; make the step again",
+        "digests.bin": r"shard\.jsonl\.gz has 300 documents, 299 were written; make the step again",
+        "shard.jsonl.gz": r"shard\.jsonl\.gz has 299 documents, 300 were written; make the step again",
         "report.json": r"corpus/pages: 299 documents were read, 300 are accounted for: \d+ kept, \d+ held out, dropped",
     }
     with pytest.raises(ValueError, match=said[file]):
