@@ -14,6 +14,8 @@ import httpx
 import psutil
 import yaml
 
+from infra.profile import BUILTIN
+
 LIMIT_SECONDS = 1800.0
 ENDS = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 PORTS = ("prefect_port", "mlflow_port", "ray_port", "ray_client_port", "dashboard_port")
@@ -24,7 +26,7 @@ class Home:
 
     def __init__(self, home: Path, base: str = "laptop", **fields: Any) -> None:
         """Write a profile without starting anything: a built-in one with free ports and with these fields replaced."""
-        built_in = Path(__file__).parents[1] / "olmo_core" / "recipe" / "profiles" / f"{base}.yaml"
+        built_in = BUILTIN / f"{base}.yaml"
         ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
         self.home = home
         self.profile = home / "services.yaml"
