@@ -49,6 +49,7 @@ def make(
     strict_code: bool = False,
     waiting: Callable[[Owner | None], None] | None = None,
     meter: Meter | None = None,
+    before_work: Callable[[], object] | None = None,
 ) -> Made:
     """Return a step's artifact, reused when it is complete and intact, else made now by this process.
 
@@ -61,6 +62,7 @@ def make(
         strict_code: make it again where the source of its work changed since.
         waiting: called with the owner when another process is making the same step.
         meter: context manager around the work; what it yields is filled with energy readings at its end.
+        before_work: called once the lease is held and the inputs are verified; not where the artifact is reused.
 
     Raises:
         MissingInputError: an input is not in the store; names the step that makes it.
@@ -72,6 +74,8 @@ def make(
         inputs = {role: _input(step, role, source, store) for role, source in sorted(step.inputs.items())}
         if (attempt := begin(store, step, waiting)) is not None:
             with attempt:
+                if before_work is not None:
+                    before_work()
                 return Made(_work(attempt, inputs, placement, progress, metrics, meter), reused=False)
 
 

@@ -1,7 +1,6 @@
 """The work of a `run` step: one seeded run of a stage, begun anew, from a start checkpoint, or where it was stopped.
 
-Every rank calls `train`: a plain process, each process of torchrun, each worker of a Ray Train job. Rank 0 commits the
-checkpoints and writes the run's artifact.
+Every rank calls `train`, through `distributed.launch`. Rank 0 commits the checkpoints and writes the run's artifact.
 """
 
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from olmo_core.tokens.token_file import read_token_files
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
+from olmo_core.train.distributed.group import device_of, rank_and_world
 from olmo_core.train.distributed.parallel import sharers
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.history import read_history
@@ -57,8 +56,6 @@ def train(job: Job) -> dict[str, Any]:
     start, placement = job.inputs.get("start"), TrainPlacement.of(job.placement)
     peak_rate = _peak_rate(config, start)
     rank, world = rank_and_world()
-    if rank == 0:
-        rank_0_says(True, device_of(placement))  # the others wait to be called, see `distributed.launch`
     with training_process(placement):
         loader = _loader(job, model, config)
         check_batch(config, placement, len(loader.mix), world)

@@ -1,4 +1,4 @@
-"""The ranks of a run as one group: who this one is, on which device it computes, what all of them agree on."""
+"""The ranks of a run as one group: how they join it, which of them this process is, on which device it computes."""
 
 import os
 from collections.abc import Iterator
@@ -31,14 +31,6 @@ def joined(placement: Placement) -> Iterator[int]:
         yield dist.get_rank()
     finally:
         dist.destroy_process_group()
-
-
-def rank_0_says(value: bool, device: torch.device) -> bool:
-    """Return the value that rank 0 gives; to be called on all ranks."""
-    answer = torch.tensor([value], dtype=torch.int32, device=device)
-    if rank_and_world()[1] > 1:
-        dist.broadcast(answer, 0)
-    return bool(answer.item())
 
 
 def device_of(placement: Placement) -> torch.device:

@@ -1,19 +1,26 @@
 """One run by several processes: rank 0 holds the step's lease and commits, the others work beside it.
 
-Used by every way to start a run, be it a plain process, torchrun or a Ray Train job; who starts the processes, and
-joins them into a process group, is left to these.
+Rank 0 alone asks the store whether there is anything to do. The others wait for one message from it, which says whether
+the run begins or is there already; where it ends before it has sent that message, they end too.
+
+A plain process, torchrun and a Ray Train job all start a run through `make_run`, once they have started the processes
+and joined them into a process group.
 """
 
 import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
+import torch.distributed as dist
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.store import Store
-from olmo_core.train.distributed.group import device_of, rank_0_says, rank_and_world
+from olmo_core.train.distributed.group import device_of, rank_and_world
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.run import train
 
@@ -33,16 +40,33 @@ def make_run(step: Step, store: Store, placement: TrainPlacement, **options: Any
     """
     rank, _ = rank_and_world()
     if rank == 0:
-        if make(step, store, placement, **options).reused:
-            rank_0_says(False, device_of(placement))  # otherwise `train` said that it begins
+        if make(step, store, placement, before_work=partial(_send, True, placement), **options).reused:
+            _send(False, placement)
         return
     try:
-        begins = rank_0_says(False, device_of(placement))
+        begins = _receive(placement)
     except RuntimeError as error:
         raise RuntimeError("rank 0 ended before the run began; its message says why") from error
     if begins:
         with tempfile.TemporaryDirectory() as out:
             train(Job(step=step, inputs=_inputs(step, store), out=Path(out), placement=placement, find=store.find))
+
+
+def _send(begins: bool, placement: TrainPlacement) -> None:
+    """Tell the other ranks whether the run begins."""
+    _broadcast(torch.tensor([begins], dtype=torch.int32, device=device_of(placement)))
+
+
+def _receive(placement: TrainPlacement) -> bool:
+    """Return whether the run begins, once rank 0 has said so."""
+    begins = torch.zeros(1, dtype=torch.int32, device=device_of(placement))
+    _broadcast(begins)
+    return bool(begins.item())
+
+
+def _broadcast(message: torch.Tensor) -> None:
+    if rank_and_world()[1] > 1:
+        dist.broadcast(message, 0)
 
 
 def _inputs(step: Step, store: Store) -> Mapping[str, Artifact]:

@@ -40,6 +40,22 @@ def test_a_missing_input_is_named_with_the_step_that_makes_it(store: Store, word
     assert LeaseLog(store.objects, joined(words).folder).last() == (0, None)
 
 
+def test_before_work_is_called_under_the_lease_and_only_where_there_is_work(store: Store, words: Step) -> None:
+    seen: list[str] = []
+
+    def before_work() -> None:
+        (attempt,) = Path(store.base, words.folder).glob("attempt-*")
+        seen.append(str(list(attempt.iterdir())))
+        assert LeaseLog(store.objects, words.folder).last()[1] is not None
+        assert store.peek(words) is None
+
+    with pytest.raises(MissingInputError):
+        make(joined(words), store, before_work=before_work)
+    assert not make(words, store, before_work=before_work).reused
+    assert make(words, store, before_work=before_work).reused
+    assert seen == ["[]"]
+
+
 def test_a_damaged_input_is_a_missing_input(local: Store, words: Step) -> None:
     mix = joined(words)
     for step in mix.inputs.values():
