@@ -5,9 +5,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 os.environ["HF_HUB_DISABLE_XET"] = "1"  # the test server speaks the Hub's protocol without its newer storage back end
 os.environ["DO_NOT_TRACK"] = "1"
+settings.register_profile("any speed", deadline=None)  # 200 ms by default, which a busy machine passes
+settings.load_profile("any speed")
 
 # Whole releases, servers and subprocesses: minutes to a quarter of a minute each, where other files take seconds.
 LONGEST_FIRST = (
