@@ -61,7 +61,8 @@ def test_what_was_made_from_an_input_that_was_made_again_is_to_do(home: Path) ->
     assert attempt is not None
     with attempt:
         (attempt.out / "text").write_text("another text")
-        attempt.commit({}, {role: store.peek(source) for role, source in corpus.inputs.items()})
+        assert corpus.work is not None
+        attempt.commit({}, {role: store.peek(source) for role, source in corpus.inputs.items()}, corpus.work)
     stale = [step for step in plan.steps_of("data") if corpus in step.inputs.values()]
     assert stale
     assert Opening(plan, load_profile("laptop"), store, ["data"]).todo == stale
