@@ -11,8 +11,9 @@ from typing import Annotated
 from pydantic import Field
 
 from olmo_core.hub.names import REPOSITORY
-from olmo_core.recipe.compute import Compute, Section
+from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, find_yaml, read_yaml, validate
+from olmo_core.recipe.section import Section
 
 BUILTIN = Path(__file__).parent / "profiles"
 

@@ -3,18 +3,13 @@
 It is the part of a profile that the library knows. Servers, addresses and folders are added above, by `infra.profile`.
 """
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from olmo_core.hub.placement import HubPlacement
 from olmo_core.recipe.carbon import kilograms_per_kwh
 from olmo_core.recipe.quantity import Count
+from olmo_core.recipe.section import Section
 from olmo_core.train.placement import TrainPlacement
-
-
-class Section(BaseModel):
-    """A mapping in a profile: its fields and no others."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Workers(Section):

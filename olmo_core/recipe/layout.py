@@ -18,7 +18,8 @@ from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrain
 from olmo_core.hub.revision import main_step, revision_step
 from olmo_core.recipe.overrides import faults
 from olmo_core.recipe.plan import Plan, Revision, Run
-from olmo_core.recipe.recipe import Recipe, SeedGroup, Stage, reference
+from olmo_core.recipe.recipe import Recipe, reference
+from olmo_core.recipe.stage import SeedGroup, Stage
 from olmo_core.soup.decision import decision_step
 from olmo_core.soup.step import SoupConfig, soup_step
 from olmo_core.tokens.mix import mix_step

@@ -11,7 +11,8 @@ from olmo_core.artifact.identity import Step, canonical, closure
 from olmo_core.model.config import ModelConfig
 from olmo_core.recipe.compute import Compute, Workers
 from olmo_core.recipe.kinds import STAGE, Lane, kind_called
-from olmo_core.recipe.recipe import Recipe, SeedGroup
+from olmo_core.recipe.recipe import Recipe
+from olmo_core.recipe.stage import SeedGroup
 from olmo_core.train.config import TrainingConfig
 
 

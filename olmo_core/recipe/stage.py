@@ -1,0 +1,114 @@
+"""Stage of a recipe: where training starts, on which mix, how long, by which seeds, with which changes of the model."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from olmo_core.hub.names import RevisionNameConfig
+from olmo_core.hub.pretrained import PretrainedConfig
+from olmo_core.recipe.quantity import Count, parse_count
+from olmo_core.recipe.section import Section
+from olmo_core.train.config import TrainingConfig, TrainingSettings
+
+Seed = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+# The form of the value decides, so that an error is about the variant that was meant.
+Start = Annotated[
+    Annotated[str, Tag("tagged-reference")] | Annotated[PretrainedConfig, Tag("tagged-pretrained")],
+    Discriminator(lambda value: "tagged-reference" if isinstance(value, str) else "tagged-pretrained"),
+]
+
+
+class SeedGroup(Section):
+    """Runs of one stage that differ only in their seed."""
+
+    seeds: tuple[Seed, ...] = Field(
+        min_length=1, description="Seeds, one run each; a seed decides the order of the data."
+    )
+    mix: Name = Field(description="Mix the runs train on.")
+    tokens: Count = Field(gt=0, description="Tokens of each run, rounded up to whole batches.")
+
+
+class ModelChanges(Section):
+    """Fields in which the model of a stage differs from the model it starts from; its weights stay what they are."""
+
+    context_length: int | None = Field(None, ge=2, description="Longest sequence in tokens; unchanged when not given.")
+    rope_theta: float | None = Field(
+        None, gt=0, description="Base of the rotary position frequencies; unchanged when not given."
+    )
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """The fields that are changed."""
+        return self.model_dump(exclude_none=True)
+
+
+class Stage(TrainingSettings):
+    """A stage of training: one run, or several seeded runs from the same checkpoint."""
+
+    start: Start | None = Field(
+        None,
+        description="Checkpoint the stage starts from: `STAGE` (its end), `STAGE@STEP`, `STAGE/K` (ingredient K), a "
+        "soup, or a model trained elsewhere; fresh weights when not given.",
+    )
+    model: ModelChanges = Field(
+        default_factory=ModelChanges,
+        description="What the stage changes of the model it starts from.",
+    )
+    mix: Name | None = Field(None, description="Mix to train on, for a stage without `groups`.")
+    tokens: Count | None = Field(
+        None, gt=0, description="Tokens of each run, rounded up to whole batches, for a stage without `groups`."
+    )
+    seeds: tuple[Seed, ...] | None = Field(
+        None, min_length=1, description="Seeds, one run each, for a stage without `groups`."
+    )
+    groups: tuple[SeedGroup, ...] = Field((), description="Groups of seeds, each with a mix and a length of its own.")
+    names: RevisionNameConfig = Field(
+        default_factory=RevisionNameConfig, description="How the revisions of the stage are named."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _counts_of_the_schedule(cls, values: Any) -> Any:
+        """Let the tokens of a schedule be written as those of a stage are: `60K`."""
+        schedule = values.get("schedule") if isinstance(values, dict) else None
+        if not isinstance(schedule, dict):
+            return values
+        counts = {name: parse_count(schedule[name]) for name in ("warmup", "decay", "horizon") if name in schedule}
+        return {**values, "schedule": {**schedule, **counts}}
+
+    @model_validator(mode="after")
+    def _one_way_to_say_it(self) -> Self:
+        single = {"mix": self.mix, "tokens": self.tokens, "seeds": self.seeds}
+        given = sorted(name for name, value in single.items() if value is not None)
+        if self.groups and given:
+            raise ValueError(f"{', '.join(given)} and groups exclude each other; put them into the groups")
+        if not self.groups and len(given) < len(single):
+            missing = sorted(single.keys() - set(given))
+            raise ValueError(f"{', '.join(missing)} required, unless the stage has groups")
+        for group in self.all_groups:
+            if twice := sorted({seed for seed in group.seeds if group.seeds.count(seed) > 1}):
+                raise ValueError(f"seeds names {twice[0]} more than once; two runs of one seed are the same run")
+        return self
+
+    @property
+    def all_groups(self) -> tuple[SeedGroup, ...]:
+        """The groups of seeds, in order."""
+        if self.groups:
+            return self.groups
+        assert self.mix is not None and self.tokens is not None and self.seeds is not None
+        return (SeedGroup(seeds=self.seeds, mix=self.mix, tokens=self.tokens),)
+
+    def runs(self) -> Iterator[tuple[int, int, SeedGroup]]:
+        """Yield (ingredient number from 1, seed, group) of every run."""
+        number = 0
+        for group in self.all_groups:
+            for seed in group.seeds:
+                number += 1
+                yield number, seed, group
+
+    def training(self, seed: int, group: SeedGroup) -> TrainingConfig:
+        """Return how one run trains."""
+        shared = self.model_dump(include=set(TrainingSettings.model_fields))
+        return TrainingConfig.model_validate({**shared, "seed": seed, "tokens": group.tokens})
