@@ -119,20 +119,21 @@ def commanded() -> Iterator[None]:
 
 @contextmanager
 def heeding(session: "Session") -> Iterator[None]:
-    """Run a flow in this block: asked to end, it ends its session. Only the main thread hears signals."""
+    """Run a flow in this block: asked to end, it ends its session.
+
+    Only the main thread takes signals. There the flow is the outermost one: the parts of a release run in threads.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ending = _current or Ending()
-    outer, ending.session = ending.session, session
-    before = _handle(ending.take)  # anew, because Prefect takes SIGTERM at the start of a flow
+    ending.session = session
+    before = _handle(ending.take)  # again, because Prefect takes SIGTERM at the start of a flow
     try:
         yield
     finally:
         _restore(before)
-        ending.session = outer
-        if outer is None:
-            ending.kept = session.kept()
+        ending.session, ending.kept = None, session.kept()
         if ending is not _current:
             ending.close()
 

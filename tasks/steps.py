@@ -96,8 +96,8 @@ def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
     for step in session.turns.of(steps):
         before = [futures[source.id] for source in step.inputs.values() if source.id in futures]
         tags = {step.kind, plan.recipe.name, *plan.tags(step)}
-        task = make_step.with_options(tags=sorted(tags))
-        futures[step.id] = task.submit(step.label, return_state=False, wait_for=before)
+        tagged = make_step.with_options(tags=sorted(tags))
+        futures[step.id] = tagged.submit(step.label, return_state=False, wait_for=before)
         yield step, futures[step.id]
 
 

@@ -258,7 +258,7 @@ class _Prediction:
             return token_file_bytes(self.plan.recipe, self._published[step.id])
         return kind.bytes
 
-    @property
+    @cached_property
     def _weights(self) -> Weights:
         stored = self.plan.recipe.shape.parameters * WEIGHT_BYTES
         exported = stored * (0.5 if self.plan.recipe.release.dtype == "bfloat16" else 1)

@@ -31,14 +31,13 @@ def check_batch(config: TrainingConfig, placement: TrainPlacement, instances: in
     check_sharing(config, placement, world)
 
 
-def check_memory(model: ModelConfig, placement: TrainPlacement, device: torch.device, sharers: int) -> None:
+def check_memory(model: ModelConfig, device: torch.device, sharers: int) -> None:
     """Raise ValueError where weights, gradients and moments alone take more memory than the device has free.
 
     On a CPU the copy that checkpoints are written from counts too.
 
     Args:
         model: shape.
-        placement: how it runs.
         device: of this rank.
         sharers: ranks that share one copy of the weights.
     """

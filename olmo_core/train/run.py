@@ -59,7 +59,7 @@ def train(job: Job) -> dict[str, Any]:
     with training_process(placement):
         loader = _loader(job, model, config)
         check_batch(config, placement, len(loader.mix), world)
-        check_memory(model, placement, device_of(placement), sharers(placement))
+        check_memory(model, device_of(placement), sharers(placement))
         trainer = Trainer(model, config, placement, masked=loader.masked or config.ngram_filter is not None)
         last, position = _last(job, config)
         if last is not None:

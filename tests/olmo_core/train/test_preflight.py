@@ -51,15 +51,15 @@ def test_a_batch_that_does_not_fit_is_told_with_what_would(
 
 def test_what_fits_passes() -> None:
     check_batch(config(canonical_shards=4), HERE, 4, 2)
-    check_memory(MODEL, HERE, torch.device("cpu"), sharers=1)
+    check_memory(MODEL, torch.device("cpu"), sharers=1)
 
 
 def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olmo_core.train.preflight.free_memory", lambda: 8_000_000_000)
     model = preset("olmo2-1b", vocab_size=100_278)
     with pytest.raises(ValueError, match=r"1,485M parameters takes 41\.6 GB .* cpu has 8\.0 GB free; share .* 6 work"):
-        check_memory(model, HERE, torch.device("cpu"), sharers=1)
-    check_memory(model, HERE, torch.device("cpu"), sharers=6)
+        check_memory(model, torch.device("cpu"), sharers=1)
+    check_memory(model, torch.device("cpu"), sharers=6)
 
 
 @pytest.mark.parametrize(
