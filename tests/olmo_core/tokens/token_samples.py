@@ -9,7 +9,7 @@ import numpy as np
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.tokens.mix import MixConfig, make_mix, mix_step
-from olmo_core.tokens.published import TokenFilesConfig, take_token_files, token_files_step
+from olmo_core.tokens.published import TokenFilesConfig, import_token_files, token_files_step
 from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.token_file import TokenFile
 
@@ -51,7 +51,7 @@ def write_ids(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> Non
 
 
 def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
-    """What `take_token_files` makes of published files, with a tokenizer whose end of text is `EOS`."""
+    """What `import_token_files` makes of published files, with a tokenizer whose end of text is `EOS`."""
     tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
     tokenizer.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True)
@@ -59,5 +59,5 @@ def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_s
     (tokenizer / "special_tokens.json").write_bytes(msgspec.json.encode(special))
     step = token_files_step(name, config, shard, TOKENIZER)
     inputs = {"tokenizer": Artifact(TOKENIZER, None, tokenizer)}  # type: ignore[arg-type]
-    take_token_files(Job(step=step, inputs=inputs, out=out))
+    import_token_files(Job(step=step, inputs=inputs, out=out))
     return Artifact(step, None, out)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Compilers and folders that do not do: each is told with its remedy, and what does is told by nothing."""
+"""Compilers and cache folders that do not work are named with a remedy; working ones cause no message."""
 
 import shutil
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from olmo_core.train.compiler import compiler_trouble
 
 
 @pytest.fixture(autouse=True)
-def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+def fresh_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     pick_vec_isa()  # asked once in a process by compiling: the compilers below must not answer for all other tests
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path / "cache"))
     compiler_trouble.cache_clear()
@@ -30,7 +30,7 @@ def stand_in(folder: Path, script: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("script", "said"),
+    ("script", "reason"),
     [
         ("echo 'x.cpp:4:10: fatal error: Python.h: No such file or directory' >&2; exit 1", "fails: Python.h: No such"),
         ("echo 'x.cpp:4:10: fatal error: omp.h: No such file or directory' >&2; exit 1", "fails: omp.h: No such"),
@@ -39,9 +39,9 @@ def stand_in(folder: Path, script: str) -> str:
     ],
     ids=["no headers of Python", "no OpenMP", "broken", "what it wrote cannot be loaded"],
 )
-def test_a_compiler_that_fails_is_told_with_the_reason(script: str, said: str, tmp_path: Path) -> None:
+def test_failing_compiler_is_named_with_its_reason(script: str, reason: str, tmp_path: Path) -> None:
     with config.patch({"cpp.cxx": (None, stand_in(tmp_path, script)), "cpp_cache_precompile_headers": False}):
-        assert said in compiler_trouble()
+        assert reason in compiler_trouble()
 
 
 @pytest.mark.parametrize("name", ["/bin/false", "no-such-compiler"])
@@ -55,9 +55,9 @@ def test_a_folder_from_which_nothing_may_run_is_named(tmp_path: Path, monkeypatc
         raise ImportError(f"{tmp_path}/c/x.main.so: failed to map segment from shared object")
 
     monkeypatch.setattr(CppPythonBindingsCodeCache, "load_pybinding", load)
-    said = compiler_trouble()
-    assert said.startswith(f"{tmp_path / 'cache'} cannot hold what is compiled (") and "noexec" in said
-    assert "set TORCHINDUCTOR_CACHE_DIR" in said
+    trouble = compiler_trouble()
+    assert trouble.startswith(f"{tmp_path / 'cache'} cannot hold what is compiled (") and "noexec" in trouble
+    assert "set TORCHINDUCTOR_CACHE_DIR" in trouble
 
 
 def test_a_folder_that_cannot_be_made_is_no_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
