@@ -35,6 +35,7 @@ def test_a_page_break_joins_no_words() -> None:
 def test_spans_stay_on_their_characters_when_the_text_is_cleaned() -> None:
     text = " \r\n\x00Mail \x01me\r\nat a@b.c. \t"
     spans = {"word": [(text.index("me"), text.index("me") + 2, None)], "all": [(0, len(text), 0.5)]}
+    spans["line"] = [(text.index("Mail"), text.index("\r\nat") + 1, "x")]  # ends between CR and LF, which become one
     spans["mail"] = [(text.index("a@"), text.index(". \t"), "EMAIL"), (0, 3, "blank"), (3, 4, "control")]
     found = clean(Document("1", text, spans=spans))
     shown = {name: [(found.text[start:end], value) for start, end, value in rows] for name, rows in found.spans.items()}
@@ -42,6 +43,7 @@ def test_spans_stay_on_their_characters_when_the_text_is_cleaned() -> None:
     assert shown == {
         "word": [("me", None)],
         "all": [(found.text, 0.5)],
+        "line": [("Mail me\n", "x")],
         "mail": [("a@b.c", "EMAIL"), ("", "blank"), ("", "control")],
     }
 
