@@ -6,6 +6,7 @@ from flows.forms import deployment_name
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import MissingInputError
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.plan import Plan
 
 
@@ -48,24 +49,26 @@ def check_sources(plan: Plan, store: Store, what: str, made: Sequence[Step]) -> 
 
 def made_by(plan: Plan, part: str) -> list[Step]:
     """Return what the flow of a part makes, inputs first: what it adds to the store, and what that is judged by."""
-    judges = {"soup": [plan.results[step.id] for step in plan.candidates()], "evaluate": [plan.suite]}
+    judges = {
+        "soup": [plan.result(step, HELDOUT) for step in plan.candidates()],
+        "evaluate": list(plan.tasks.values()),
+    }
     made = {step.id for step in [*plan.steps_of(part), *judges.get(part, [])]}
     return [step for step in plan.steps if step.id in made]
 
 
 def missing_results(plan: Plan, store: Store) -> list[Step]:
-    """Return the evaluations that are not there: of models in the store, or of all a Hub repository has."""
-    results = {result.id: result for _, result in plan.evaluated()}
-    return [step for step in results.values() if store.peek(step) is None and _within_reach(plan, store, step)]
+    """Return the results that are not there, a cell each: of models in the store, or of all a Hub repository has."""
+    missing: dict[str, Step] = {}
+    for results in plan.evaluated().values():
+        empty = [step for step in results.values() if step.id not in missing and store.peek(step) is None]
+        if empty and (plan.repository is not None or store.peek(empty[0].inputs["model"]) is not None):
+            missing |= {step.id: step for step in empty}
+    return list(missing.values())
 
 
 def to_make(plan: Plan, missing: list[Step]) -> list[Step]:
-    """Return what fills the cells, inputs first: the suite, models and tokenizers of a repository, the evaluations."""
-    if not missing:
-        return []
-    roles = ("model", "tokenizer") if plan.repository is not None else ()
-    return [plan.suite, *(step.inputs[role] for step in missing for role in roles), *missing]
-
-
-def _within_reach(plan: Plan, store: Store, result: Step) -> bool:
-    return plan.repository is not None or store.peek(result.inputs["model"]) is not None
+    """Return what fills the cells, inputs first: their tasks, models and tokenizers of a repository, the results."""
+    roles = ("task", "model", "tokenizer") if plan.repository is not None else ("task",)
+    sources = [step.inputs[role] for role in roles for step in missing if role in step.inputs]
+    return list({step.id: step for step in [*sources, *missing]}.values())

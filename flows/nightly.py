@@ -20,6 +20,7 @@ from flows.repository import models_bytes, repository_plan
 from infra.services.group import connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.step import joined
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.profile import Profile, load_profile
 from olmo_core.report.tables import Row, evaluation_rows
@@ -91,7 +92,7 @@ def show(session: Session, missing: int) -> None:
     name = series(plan.recipe.name, plan.repository)
     rows, trend = evaluation_rows(plan, store), read_trend(plan, store)
     of = plan.repository or plan.recipe.name
-    show_table(f"{name}-evaluation", rows, f"{of}: {missing} were missing, {len(rows)} are there")
+    show_table(f"{name}-evaluation", rows, f"{of}: {missing} results were missing, {len(rows)} models have some")
     changes = trend_rows(trend)
     show_table(f"{name}-trend", changes, "Bits per byte against the checkpoint before, with 95 % intervals")
     show_picture(f"{name}-trend-picture", trend_picture(trend), "Bits per byte of each run over its tokens")
@@ -119,6 +120,6 @@ def tell_regressions(recipe: str, trend: list[Row]) -> None:
 
 
 def _result(session: Session, revision: str) -> dict[str, Any]:
-    record = session.store.peek(session.plan.published[revision])
-    assert record is not None, "its scores were read from it"
-    return record.result
+    """Return what is known of a revision, whichever of its results are there."""
+    records = [session.store.peek(step) for step in session.plan.published[revision].values()]
+    return joined(record.result for record in records if record is not None)

@@ -76,11 +76,13 @@ def check_target(plan: Plan, profile: Profile) -> str:
     Raises:
         ServiceError: a model of others is in the way there, or the Hub does not answer.
     """
-    from httpx2 import HTTPError
-
     try:
         return target_of(profile, plan.recipe).state()
-    except (HTTPError, OSError, PublishError) as error:
+    except Exception as error:
+        from httpx2 import HTTPError  # which only a Hub needs
+
+        if not isinstance(error, HTTPError | OSError | PublishError):
+            raise
         raise ServiceError(f"hub: {str(error).strip().partition(chr(10))[0]}") from error
 
 

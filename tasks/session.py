@@ -15,7 +15,6 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Progress
 from olmo_core.artifact.store import Store
 from olmo_core.hub.cache import LocalCache
-from olmo_core.hub.endpoint import HubEndpoint
 from olmo_core.hub.publication import Publication, shown
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.plan import Plan
@@ -114,10 +113,11 @@ class Session:
         left = list(steps)
         while left:
             waiting: set[str] = set()
+            there: dict[str, bool] = {}
             for step in left:
                 if self.ended:
                     return
-                if any(self._awaited(source, own, waiting) for source in step.inputs.values()):
+                if any(self._awaited(source, own, waiting, there) for source in step.inputs.values()):
                     waiting.add(step.id)
                 else:
                     yield step
@@ -126,11 +126,18 @@ class Session:
                 with self._changed:
                     self._changed.wait(POLL_SECONDS)
 
-    def _awaited(self, source: Step, own: set[str], waiting: set[str]) -> bool:
-        """Whether an input has not been submitted here, or is expected of another flow and not there yet."""
+    def _awaited(self, source: Step, own: set[str], waiting: set[str], there: dict[str, bool]) -> bool:
+        """Whether an input has not been submitted here, or is expected of another flow and not there yet.
+
+        `there` holds what the store has, looked up once for all that read it: every result of a model reads the model.
+        """
         if source.id in own:
             return source.id in waiting
-        return source.id in self._expected and self.store.peek(source) is None
+        if source.id not in self._expected:
+            return False
+        if source.id not in there:
+            there[source.id] = self.store.peek(source) is not None
+        return not there[source.id]
 
     @contextmanager
     def making(self, step: Step) -> Iterator[None]:
@@ -212,6 +219,8 @@ def target_of(profile: Profile, recipe: Recipe) -> Target:
     """Return where a profile publishes the revisions of a recipe: a local folder of the Hub cache layout, or a Hub."""
     repo = profile.hub.repo or recipe.release.card.repo
     if profile.hub.endpoint is not None:
+        from olmo_core.hub.endpoint import HubEndpoint  # with the Hub's client, 0.2 s that a local folder does not need
+
         public, scratch = recipe.release.card.public, profile.folder / "scratch"
         return HubEndpoint(repo, profile.hub.endpoint, public=public, scratch=scratch)
     return LocalCache(profile.folder / "hub", repo)

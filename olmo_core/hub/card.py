@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from olmo_core.evaluate.step import joined
 from olmo_core.hub.identifiers import check_language, check_licence
 from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN, REPOSITORY
@@ -44,6 +45,11 @@ class CardConfig(BaseModel):
     )
 
 
+def result_role(candidate: str) -> str:
+    """Return how the roles of a candidate's results begin; their group follows."""
+    return f"result/{candidate}/"
+
+
 def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
     """Return README.md of a revision.
 
@@ -61,7 +67,7 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
     environment.filters |= {"cell": _cell, "count": _count, "short": _short, "share": _share, "plusminus": _plus_minus}
     model = step_of(lineage, lineage["model"])
     revision = step_of(lineage, lineage["id"])
-    result_id = revision["inputs"].get(f"result/{candidate}")
+    own = sorted(role for role in revision["inputs"] if role.startswith(result_role(candidate)))
     decision_id = revision["inputs"].get("decision")
     shape = ModelConfig.model_validate(steps_of(lineage, "run")[0]["fields"]["model"])
     return environment.get_template(TEMPLATE).render(
@@ -76,7 +82,7 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
         runs=[_run(lineage, run) for run in steps_of(lineage, "run")],
         mixes=[{"name": mix["name"], **mix["result"]} for mix in steps_of(lineage, "mix")],
         sources=[*(_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")), *_token_files(lineage)],
-        result=step_of(lineage, result_id)["result"] if result_id else None,
+        result=joined(step_of(lineage, revision["inputs"][role])["result"] for role in own) if own else None,
         decision=step_of(lineage, decision_id)["result"] if decision_id else None,
         revisions=revision["fields"]["revisions"],
     )

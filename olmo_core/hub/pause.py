@@ -15,7 +15,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 
-from olmo_core.hub.target import PublishError
+from olmo_core.hub.target import PauseError, PublishError
 
 ATTEMPTS = 6  # Of one request; with doubling waits about a minute in all.
 IN_PLACE = 60.0  # Seconds; longer pauses are the caller's to wait out.
@@ -24,18 +24,6 @@ LONGEST = 3600.0  # Seconds; a Hub that asks for more is out of order.
 LOST = (TransportError, ConnectionError, TimeoutError, LocalEntryNotFoundError)
 _XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")  # hf_xet raises a ConnectionError that only says it.
 _ours: ContextVar[bool] = ContextVar("ours", default=False)
-
-
-class PauseError(PublishError):
-    """The Hub takes no requests for `seconds`; what was done so far is kept, and calling again goes on."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-    def __str__(self) -> str:
-        """Say how long, and what to do."""
-        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: what was published is kept"
 
 
 def asked(response: Response) -> float:

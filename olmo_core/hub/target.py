@@ -16,6 +16,18 @@ class PublishError(RuntimeError):
     """A revision could not be published; its name shows what it showed before."""
 
 
+class PauseError(PublishError):
+    """The Hub takes no requests for `seconds`; what was done so far is kept, and calling again goes on."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        """Say how long, and what to do."""
+        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: what was published is kept"
+
+
 @dataclass(frozen=True)
 class RevisionFiles:
     """Files to be shown under a name.

@@ -5,14 +5,15 @@ from typing import Any
 
 from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.record import Record
+from olmo_core.evaluate.step import group_of
 from olmo_core.recipe.kinds import RUN_KINDS
 
 
 class Past:
     """Records by what makes them like a step that has still to be made.
 
-    What is about a model: the kind and the shape of the model, and the name where one has that. All else: the kind, the
-    name and the declared fields, for a corpus tells nothing of another one.
+    What is about a model: the kind, the shape of the model, the group of a result, and the name where one has that. All
+    else: the kind, the name and the declared fields, for a corpus tells nothing of another one.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -20,7 +21,8 @@ class Past:
         self._shapes: dict[str, str] = {}
         self._like: dict[tuple[str, ...], list[Record]] = {}
         for record in self._by_id.values():
-            for key in _keys(record.kind, record.name, record.payload["fields"], self._shape(record)):
+            about = (record.payload["fields"], self._shape(record), group_of(record.inputs))
+            for key in _keys(record.kind, record.name, *about):
                 self._like.setdefault(key, []).append(record)
 
     def training_rates(self, run: Step) -> list[float]:
@@ -39,7 +41,8 @@ class Past:
     def _nearest(self, step: Step) -> list[Record]:
         if not self._by_id:
             return []
-        keys = _keys(step.kind, step.name, step.payload["fields"], self._shape_of(step))
+        about = (step.payload["fields"], self._shape_of(step), group_of(step.inputs))
+        keys = _keys(step.kind, step.name, *about)
         return next((self._like[key] for key in keys if key in self._like), [])
 
     def _shape(self, record: Record) -> str:
@@ -63,9 +66,9 @@ class Past:
         return self._shapes[step.id]
 
 
-def _keys(kind: str, name: str, fields: Mapping[str, Any], shape: str) -> list[tuple[str, ...]]:
-    """Return what likeness goes by, the nearest first."""
-    return [(kind, shape, name), (kind, shape)] if shape else [(kind, name, canonical(fields))]
+def _keys(kind: str, name: str, fields: Mapping[str, Any], shape: str, group: str) -> list[tuple[str, ...]]:
+    """Return what likeness goes by, the nearest first. Only results are of different groups."""
+    return [(kind, shape, name), (kind, shape, "", group)] if shape else [(kind, name, canonical(fields))]
 
 
 def _mean(values: list[float]) -> float | None:

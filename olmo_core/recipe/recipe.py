@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from olmo_core.documents.corpus import CorpusConfig
 from olmo_core.documents.package import PackageConfig
 from olmo_core.evaluate.step import EvaluationConfig
-from olmo_core.evaluate.suite import SuiteConfig
+from olmo_core.evaluate.task import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig

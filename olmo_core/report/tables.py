@@ -3,13 +3,14 @@
 How they are shown (terminal, Prefect, a page) is left to whoever asks.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import Explainer, Why
+from olmo_core.evaluate.step import joined
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.plan import Plan
 
 Row = dict[str, Any]
@@ -50,11 +51,12 @@ def mix_rows(plan: Plan, store: Store) -> list[Row]:
 def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
     """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers, where there are any."""
     rows = []
-    for name, step in plan.evaluated():
-        results = read_json(store, step, "results.json")
-        if results is None:
+    for name, steps in plan.evaluated().items():
+        records = [record for step in steps.values() if (record := store.peek(step)) is not None]
+        if not records:
             continue
         row: Row = {"model": name}
+        results = joined(record.result for record in records)
         for source, found in sorted(results["heldout"].items()):
             if found["documents"]:
                 row[source] = found["bits_per_byte"]
@@ -107,19 +109,13 @@ def stage_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) -> float | None:
-    results = read_json(store, plan.results[model.id], "results.json")
-    rows = [results["heldout"][corpus] for corpus in corpora] if results is not None else []
+    record = store.peek(plan.result(model, HELDOUT))
+    rows = [record.result["heldout"][corpus] for corpus in corpora] if record is not None else []
     scores = [row["bits_per_byte"] for row in rows if row["documents"]]
     return float(sum(scores) / len(scores)) if scores else None
 
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
     """Return the decision what `main` is, if it has been made."""
-    found: dict[str, Any] | None = read_json(store, plan.decision, "decision.json")
-    return found
-
-
-def read_json(store: Store, step: Step, file: str) -> Any:
-    """Return a JSON file of a step's artifact, None where the artifact is not complete."""
-    found = store.find(step) if store.peek(step) is not None else None
-    return json.loads((found.path / file).read_bytes()) if found is not None else None
+    record = store.peek(plan.decision)
+    return record.result if record is not None else None

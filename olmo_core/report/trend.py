@@ -16,6 +16,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.statistics import paired_interval
 from olmo_core.evaluate.table import DOCUMENTS_FILE, HeldoutRow, read_table
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.hub.names import place
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.figure import token_axis
@@ -80,16 +81,17 @@ def _of_runs(plan: Plan, store: Store) -> Trend:
         trend[run.step.name] = [
             Point(step.name, at, at * run.config.batch_tokens, scores)
             for at, step in run.checkpoints.items()
-            if (scores := _scores(store, plan.results[step.id], corpora))
+            if (scores := _scores(store, plan.result(step, HELDOUT), corpora))
         ]
     return trend
 
 
-def _of_repository(published: Mapping[str, Step], store: Store) -> Trend:
+def _of_repository(published: Mapping[str, Mapping[str, Step]], store: Store) -> Trend:
     """Names tell which revisions are of one run; its tokens are as exact as they are."""
     trend: Trend = {}
-    for name, result in published.items():
-        there, corpora = place(name), [each.partition("/")[2] for each in result.inputs if each.startswith("heldout/")]
+    for name, results in published.items():
+        there, result = place(name), results[HELDOUT]
+        corpora = [each.partition("/")[2] for each in result.inputs if each.startswith("heldout/")]
         if there is not None and (scores := _scores(store, result, corpora)):
             trend.setdefault(there.run or "run", []).append(Point(name, there.step, there.tokens, scores))
     return {run: sorted(points, key=lambda point: point.step) for run, points in trend.items()}

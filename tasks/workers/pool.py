@@ -18,6 +18,7 @@ from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.model_cache import drop_model
 from olmo_core.hub.publication import Publication, publish
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.kinds import Lane, kind_called
@@ -148,7 +149,8 @@ class BackgroundWorker:
             return _make(step, store, placement, board, meter)
 
     def publish(self, revision: Step, native: Step, store: Store, target: Target, board: Any) -> Publication:
-        """Publish a revision."""
+        """Publish a revision. Its weights are loaded twice, to compare them; no third model is held meanwhile."""
+        drop_model()
         shown, model = store.find(revision), store.find(native)
         if shown is None or model is None:
             missing = revision if shown is None else native

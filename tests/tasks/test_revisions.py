@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from olmo_core.artifact.identity import Step
-from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publication import Publication
+from olmo_core.hub.target import PauseError
 from tasks.revisions import PAUSES, _shown
 
 REVISION = Step("revision", "main", 1, {}, {}, "tiny_release:make_soup")

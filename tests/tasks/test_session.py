@@ -19,7 +19,7 @@ MAKE = "tiny_release:make_soup"
 CORPUS = Step("corpus", "theirs", 1, {}, {}, MAKE)
 MIX = Step("mix", "ours", 1, {}, {"corpus": CORPUS}, MAKE)
 RUN = Step("run", "ours", 1, {}, {"mix": MIX}, MAKE)
-SUITE = Step("suite", "alone", 1, {}, {}, MAKE)
+TASK = Step("task", "alone", 1, {}, {}, MAKE)
 
 
 @pytest.fixture
@@ -31,23 +31,37 @@ def opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
 
 def test_what_is_awaited_of_another_flow_holds_back_all_that_rests_on_it(opened: Session) -> None:
     with opened.expect([CORPUS, MIX, RUN]):
-        turns = opened.in_turn([MIX, RUN, SUITE])
-        assert next(turns) is SUITE
+        turns = opened.in_turn([MIX, RUN, TASK])
+        assert next(turns) is TASK
         make(CORPUS, opened.store)
         assert list(turns) == [MIX, RUN]
+
+
+def test_what_many_steps_wait_for_is_looked_up_once_a_turn(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the results of a checkpoint, one a task, of which OLMo 2 1B has 20,000."""
+    peek, looked = opened.store.peek, []
+    monkeypatch.setattr(opened.store, "peek", lambda step: looked.append(step) or peek(step))
+    results = [Step("result", f"r{number}", 1, {"number": number}, {"model": CORPUS}, MAKE) for number in range(9)]
+    with opened.expect([CORPUS]):
+        turns = opened.in_turn([TASK, *results])
+        assert next(turns) is TASK
+        make(CORPUS, opened.store)
+        looked.clear()
+        assert list(turns) == results
+    assert looked == [CORPUS]
 
 
 def test_what_another_flow_will_not_make_any_more_is_not_awaited(opened: Session) -> None:
     expected = opened.expect([CORPUS])
     expected.__enter__()
-    turns = opened.in_turn([SUITE, MIX])
-    assert next(turns) is SUITE
+    turns = opened.in_turn([TASK, MIX])
+    assert next(turns) is TASK
     expected.__exit__(None, None, None)
     assert list(turns) == [MIX]
 
 
 def test_steps_of_a_flow_that_runs_alone_come_in_their_order(opened: Session) -> None:
-    assert list(opened.in_turn([MIX, RUN, SUITE])) == [MIX, RUN, SUITE]
+    assert list(opened.in_turn([MIX, RUN, TASK])) == [MIX, RUN, TASK]
 
 
 def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,15 +93,15 @@ def test_workers_that_did_not_start_are_started_again(opened: Session, monkeypat
 
 
 def test_a_release_that_ends_begins_nothing_more(opened: Session) -> None:
-    turns = opened.in_turn([MIX, RUN, SUITE])
+    turns = opened.in_turn([MIX, RUN, TASK])
     assert next(turns) is MIX
     opened.made.append(MIX.label)
     opened.saved.append("run/ours is saved at step 7")
     opened.end()
     assert list(turns) == []
-    assert list(opened.in_turn([SUITE])) == []
+    assert list(opened.in_turn([TASK])) == []
     with pytest.raises(EndedError):
-        opened.reporter(SUITE)(1, 2, "bytes")
+        opened.reporter(TASK)(1, 2, "bytes")
     with pytest.raises(EndedError):
         _ = opened.workers
     assert opened.kept() == "1 finished step is kept; run/ours is saved at step 7"
@@ -95,8 +109,8 @@ def test_a_release_that_ends_begins_nothing_more(opened: Session) -> None:
 
 def test_waiting_for_another_flow_is_over_when_the_release_ends(opened: Session) -> None:
     with opened.expect([CORPUS]):
-        turns = opened.in_turn([SUITE, MIX])
-        assert next(turns) is SUITE
+        turns = opened.in_turn([TASK, MIX])
+        assert next(turns) is TASK
         opened.end()
         assert list(turns) == []
 
