@@ -57,8 +57,9 @@ def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None
 def examined(recipe: str, profile: str) -> list[Finding]:
     """Return what `olmo doctor` finds, with room for what a recipe has still to make."""
     plan, loaded = read_plan(recipe, []), load_profile(profile)
-    # A store elsewhere takes no room here, and what it holds is known when it answers.
-    needed = 0 if "://" in loaded.store_root else bytes_to_write(plan, open_store(loaded), plan.steps, loaded)
+    needed = 0  # a store elsewhere takes no room here, and what it holds is known when it answers
+    if "://" not in loaded.store_root:
+        needed = bytes_to_write(plan, open_store(loaded).snapshot(), plan.steps, loaded)
     return [_machine(plan.recipe, loaded), *examine(loaded, needed)]
 
 
