@@ -1,7 +1,6 @@
 """Cross-entropy of the next token with z-loss: what `language_modelling` computes."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,12 +8,12 @@ import torch
 from olmo_core.artifact.job import Job
 from olmo_core.model.config import ModelConfig
 from olmo_core.tokens.loader import Batch, Loader
-from olmo_core.tokens.token_file import read_token_files
 from olmo_core.train.attention_mask import document_mask
 from olmo_core.train.forward import Forward
-from olmo_core.train.ngrams import repeats
 from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, slice_loss
+from olmo_core.train.objectives.mix_loader import mix_loader
+from olmo_core.train.objectives.ngrams import repeats
 from olmo_core.train.objectives.objective import TARGETS, Loss, Objective, Rows
 
 
@@ -35,23 +34,8 @@ class NextToken(Objective[Batch]):
         return self.config.batch_size * (self.config.sequence_length - 1)
 
     def batches(self, job: Job, model: ModelConfig) -> Loader:
-        """Return the loader of the run's mix.
-
-        Raises:
-            ValueError: mix, token files and run do not fit each other.
-        """
-        config = self.config
-        folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
-        eos_id = _eos_id(folders)
-        return Loader(
-            job.inputs["mix"].path,
-            folders,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            sequence_length=config.sequence_length,
-            vocab_size=model.vocab_size,
-            eos_id=eos_id if config.document_attention else None,
-        )
+        """Return the loader of the run's mix."""
+        return mix_loader(job, self.config, model, ends=self.config.document_attention)
 
     def rows(self, batch: Batch) -> Rows:
         """Return a batch as tensors; repetitive instances have no targets where the run filters n-grams."""
@@ -89,11 +73,3 @@ class NextToken(Objective[Batch]):
     def compile(self, compiler: Callable[..., Any]) -> None:
         """Compile the loss of a slice of rows."""
         self._slice_loss = compiler(slice_loss)
-
-
-def _eos_id(folders: Mapping[str, Path]) -> int:
-    """Return the id that ends a document, the same in all token files."""
-    ids = {role: file.eos_id for role, folder in folders.items() for file in read_token_files(folder)}
-    if len(set(ids.values())) != 1:
-        raise ValueError(f"token files end documents with different ids, {ids}; make them with one tokenizer")
-    return next(iter(ids.values()))

@@ -1,23 +1,27 @@
 """What every objective provides: the batches a run draws, their loss, and the columns of its history.
 
 The training step (`trainer`) cuts a batch into parts, differentiates their losses, and sums over parts and ranks; the
-loop reads ahead, skips, saves and shows. Neither knows what is minimised.
+loop reads ahead, skips, saves and shows. Neither knows what is minimised. Without torch, for planning reads it too.
 """
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, NamedTuple, TypeVar
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from olmo_core.artifact.job import Job
 from olmo_core.model.config import ModelConfig
 from olmo_core.tokens.read_ahead import Batches
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.forward import Forward
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from olmo_core.train.forward import Forward
 
 Batch = TypeVar("Batch")
-Rows = Mapping[str, Tensor]  # tensors by name, each with one row for each sequence of a rank's share
+Rows = Mapping[str, "Tensor"]  # tensors by name, each with one row for each sequence of a rank's share
 TARGETS = "targets"  # name of the sum that says which share of them a batch had
 
 
