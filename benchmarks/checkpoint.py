@@ -33,8 +33,9 @@ from olmo_core.artifact.store import Store
 from olmo_core.model.config import preset
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import resume, tensors_of
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.distributed.process import training_process
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
@@ -55,7 +56,7 @@ def main() -> None:
 
 def measure(job: Job) -> dict[str, Any]:
     """Do the work of a step, so that its checkpoints are committed like those of a run."""
-    training = TrainingConfig(
+    training = LanguageModelling(
         batch_size=1,
         sequence_length=2,
         tokens=2,
@@ -66,7 +67,7 @@ def measure(job: Job) -> dict[str, Any]:
     seconds: Seconds = defaultdict(list)
     with training_process(PLACEMENT), tempfile.TemporaryDirectory(dir=job.out) as folder:
         dist.init_process_group("gloo", init_method=f"file://{folder}/group", rank=0, world_size=1)
-        trainer = Trainer(preset("60m", n_layers=LAYERS), training, PLACEMENT).initialize()
+        trainer = Trainer(preset("60m", n_layers=LAYERS), training.build_objective(), PLACEMENT).initialize()
         state = {f"{file}/{name}": each for file, named in tensors_of(trainer).items() for name, each in named.items()}
         for moment in (each for name, each in state.items() if "exp_avg" in name):
             torch.nn.init.normal_(moment)

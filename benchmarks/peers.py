@@ -36,18 +36,17 @@ AI2_NAMES = {"norm.weight": "lm_head.norm.weight", "head.weight": "lm_head.w_out
 def ours(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:
     """Return a step of our trainer, with the process settings of a run."""
     from olmo_core.model.config import ModelConfig
-    from olmo_core.train.config import TrainingConfig
     from olmo_core.train.distributed.process import training_process
+    from olmo_core.train.objectives.language_modelling import LanguageModelling
     from olmo_core.train.placement import TrainPlacement
     from olmo_core.train.trainer import Trainer
 
     placement = TrainPlacement.model_validate(spec["placement"])
     stack.enter_context(training_process(placement))
-    trainer = Trainer(
-        ModelConfig.model_validate(spec["model"]), TrainingConfig.model_validate(spec["training"]), placement
-    )
+    objective = LanguageModelling.model_validate(spec["training"]).build_objective()
+    trainer = Trainer(ModelConfig.model_validate(spec["model"]), objective, placement)
     trainer.model.load_state_dict(weights)
-    return lambda tokens, rate: trainer.update(tokens, rate).loss
+    return lambda tokens, rate: trainer.update({"tokens": tokens}, rate).sums["loss"]
 
 
 def ai2(spec: Spec, weights: dict[str, Tensor], stack: ExitStack) -> Step:

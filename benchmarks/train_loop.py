@@ -62,7 +62,7 @@ def main() -> None:
         made = {step.id: make(step, store).artifact for step in run.closure() if step is not run}
         inputs = {role: made[step.id] for role, step in run.inputs.items()}
         model = ModelConfig.model_validate(run.fields["model"])
-        trainer = Trainer(model, config, placement).initialize()
+        trainer = Trainer(model, config.build_objective(), placement).initialize()
         loader = Loader(
             inputs["mix"].path,
             {role: artifact.path for role, artifact in inputs.items() if artifact.step.kind == "tokens"},
@@ -90,11 +90,11 @@ def bare(trainer: Trainer, loader: Loader) -> float:
     """Return the seconds of a step on batches in memory; as in the loop, the first steps are not timed."""
     batches = [torch.from_numpy(loader.batch(step).tokens) for step in range(BLOCK)]
     for batch in batches[:READ_EVERY]:
-        trainer.update(batch, RATE).loss.item()
+        trainer.update({"tokens": batch}, RATE).sums["loss"].item()
     began = time.perf_counter()
     for batch in batches[READ_EVERY:]:
-        seen = trainer.update(batch, RATE)
-    seen.loss.item()
+        seen = trainer.update({"tokens": batch}, RATE)
+    seen.sums["loss"].item()
     return (time.perf_counter() - began) / (BLOCK - READ_EVERY)
 
 

@@ -29,8 +29,9 @@ from numpy.typing import NDArray
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
 from olmo_core.train.device_flops import measured_flops, peak_flops
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.schedule import learning_rate
 
@@ -74,7 +75,7 @@ def compared(
         implementations: names in the order of a round.
     """
     steps = sum(blocks)
-    training = TrainingConfig.model_validate(
+    training = LanguageModelling.model_validate(
         {
             "tokens": steps * batch * length,
             "batch_size": batch,

@@ -17,6 +17,7 @@ from pydantic.fields import FieldInfo
 
 from infra.profile import Profile
 from olmo_core.model.config import ModelConfig
+from olmo_core.recipe.members import Members
 from olmo_core.recipe.quantity import parse_count
 from olmo_core.recipe.recipe import Recipe
 
@@ -112,7 +113,11 @@ def _models(annotation: Any, place: str, discriminator: Any) -> Iterator[Section
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         given = [each.discriminator for each in arguments[1:] if isinstance(each, FieldInfo) and each.discriminator]
-        arguments, discriminator = arguments[:1], (given or [discriminator])[0]
+        members = next((each for each in arguments[1:] if isinstance(each, Members)), None)
+        if members is not None:
+            arguments, discriminator = tuple(members.models.values()), members.field
+        else:
+            arguments, discriminator = arguments[:1], (given or [discriminator])[0]
     for argument in arguments:
         yield from _models(argument, place + BELOW.get(origin, ""), discriminator)
 

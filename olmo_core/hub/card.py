@@ -14,7 +14,7 @@ from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN, REPOSITORY
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
-from olmo_core.train.step import training_of
+from olmo_core.train.objectives.table import training_of
 
 TEMPLATE = "card.md.j2"
 ID_BYTES = {"uint16": 2, "uint32": 4}  # Of one token in a token file.

@@ -122,7 +122,7 @@ def _training(name: str, stage: Stage, seed: int, group: SeedGroup) -> TrainingC
     try:
         return stage.training(seed, group)
     except ValidationError as error:
-        raise ValueError("; ".join(faults(TrainingConfig, error, f"stages.{name}."))) from None
+        raise ValueError("; ".join(faults(type(stage), error, f"stages.{name}."))) from None
 
 
 def _start(plan: Plan, name: str, stage: Stage) -> Step | None:

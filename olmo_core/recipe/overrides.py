@@ -12,6 +12,8 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from olmo_core.recipe.members import Members
+
 Model = TypeVar("Model", bound=BaseModel)
 
 MAX_BYTES = 1 << 20  # a recipe is a page, not a data file; also bounds what YAML aliases can expand to
@@ -187,17 +189,28 @@ def _walk(model: type[BaseModel], place: Sequence[object]) -> tuple[list[str], l
     models: list[type[BaseModel]] = [model]
     written: list[str] = []
     discriminator: str | None = None
+    members: Mapping[str, type[BaseModel]] = {}
     for part in place:
         if discriminator is not None:
             models = [each for each in models if part in get_args(each.model_fields[discriminator].annotation)]
             discriminator = None
+        elif str(part) in members:
+            models, members = [members[str(part)]], {}
         elif not str(part).startswith(("function-", "tagged-")):
             written.append(str(part))
             infos = [each.model_fields[str(part)] for each in models if str(part) in each.model_fields]
             # A key of a mapping or a place in a list is no field: the models stay.
             models = [each for info in infos for each in _models_in(info.annotation)] or models
+            members = next((_members_in(info.annotation) for info in infos), members)
             discriminator = next((info.discriminator for info in infos if isinstance(info.discriminator, str)), None)
     return written, models
+
+
+def _members_in(annotation: Any) -> Mapping[str, type[BaseModel]]:
+    """Return the members of the union in an annotation that says so by `Members`, by their tags."""
+    if isinstance(annotation, Members):
+        return annotation.models
+    return {tag: model for argument in get_args(annotation) for tag, model in _members_in(argument).items()}
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

@@ -18,7 +18,7 @@ from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate
 from olmo_core.recipe.places import placed
 from olmo_core.recipe.section import Section
-from olmo_core.recipe.stage import Name, Stage, Start
+from olmo_core.recipe.stage import AnyStage, Name, Start
 from olmo_core.soup.decision import DecisionConfig
 from olmo_core.soup.step import SoupConfig
 from olmo_core.tokens.mix import MixConfig
@@ -84,7 +84,7 @@ class Recipe(Section):
     )
     mixes: dict[Name, MixConfig] = Field(min_length=1, description="The mixes, by name.")
     mix_seed: int = Field(0, ge=0, description="Decides which part of a corpus a mix takes if not all of it.")
-    stages: dict[Name, Stage] = Field(min_length=1, description="The stages, by name, in the order they are shown.")
+    stages: dict[Name, AnyStage] = Field(min_length=1, description="The stages, by name, in the order they are shown.")
     soups: dict[Name, Soup] = Field(default_factory=dict, description="The soups, by name.")
     evaluation: Evaluation = Field(description="What every checkpoint is evaluated on.")
     release: Release = Field(description="What becomes `main`, and how weights are published.")

@@ -3,13 +3,15 @@
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, create_model, model_validator
 
 from olmo_core.hub.names import RevisionNameConfig
 from olmo_core.hub.pretrained import PretrainedConfig
+from olmo_core.recipe.members import Members
 from olmo_core.recipe.quantity import Count, parse_count
 from olmo_core.recipe.section import Section
 from olmo_core.train.config import TrainingConfig, TrainingSettings
+from olmo_core.train.objectives.table import DEFAULT, OBJECTIVES
 
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
@@ -45,7 +47,10 @@ class ModelChanges(Section):
 
 
 class Stage(TrainingSettings):
-    """A stage of training: one run, or several seeded runs from the same checkpoint."""
+    """A stage of training: one run, or several seeded runs from the same checkpoint.
+
+    `STAGES` has a class for each objective, which adds the objective's own fields.
+    """
 
     start: Start | None = Field(
         None,
@@ -110,5 +115,20 @@ class Stage(TrainingSettings):
 
     def training(self, seed: int, group: SeedGroup) -> TrainingConfig:
         """Return how one run trains."""
-        shared = self.model_dump(include=set(TrainingSettings.model_fields))
-        return TrainingConfig.model_validate({**shared, "seed": seed, "tokens": group.tokens})
+        objective = OBJECTIVES[self.objective]
+        shared = self.model_dump(include=set(objective.model_fields) - {"seed", "tokens"})
+        return objective.model_validate({**shared, "seed": seed, "tokens": group.tokens})
+
+
+def _stage_of(objective: type[TrainingConfig]) -> type[Stage]:
+    """Return the class of the stages with an objective: a stage with the fields that the objective adds to a run."""
+    added: dict[str, Any] = {
+        name: (field.annotation, field)
+        for name, field in objective.model_fields.items()
+        if name not in TrainingConfig.model_fields or name == "objective"
+    }
+    return create_model(f"{objective.__name__}Stage", __base__=Stage, __doc__=Stage.__doc__, **added)
+
+
+STAGES = {name: _stage_of(objective) for name, objective in OBJECTIVES.items()}
+AnyStage = Annotated[Stage, Members("objective", STAGES, DEFAULT)]

@@ -108,6 +108,11 @@ class Loader:
         self._block = (0, empty, empty)
         self._lookup = _FIRST_INSTANCES
 
+    @property
+    def instances(self) -> int:
+        """Number of instances of the mix."""
+        return len(self.mix)
+
     def __len__(self) -> int:
         """Whole batches of one epoch."""
         return len(self.mix) // self.batch_size

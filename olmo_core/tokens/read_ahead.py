@@ -8,29 +8,45 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
-from olmo_core.tokens.loader import Batch, Loader
+Batch = TypeVar("Batch", covariant=True)
 
 # Batches that are read or wait to be taken, and how many are read at once: a store that takes four steps to answer
 # still keeps up.
 DEPTH, THREADS = 8, 4
 
 
+class Batches(Protocol[Batch]):
+    """Gives each rank its share of each global batch of a run."""
+
+    @property
+    def instances(self) -> int:
+        """Number of instances it draws from."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether a batch is worth reading before it is needed."""
+
+    def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
+        """Return the share of `rank` of global batch `step`, counted from 0. Threads may call it."""
+
+
 @contextmanager
-def read_ahead(loader: Loader, steps: range, rank: int = 0, world: int = 1) -> Iterator[Iterator[Batch]]:
+def read_ahead(source: Batches[Batch], steps: range, rank: int = 0, world: int = 1) -> Iterator[Iterator[Batch]]:
     """Yield an iterator over the share of `rank` of the global batches `steps`, in their order.
 
     What goes wrong while a batch is read is raised where that batch would come.
     """
-    if not loader.remote:
-        yield (loader.batch(step, rank, world) for step in steps)
+    if not source.remote:
+        yield (source.batch(step, rank, world) for step in steps)
         return
     pool = ThreadPoolExecutor(THREADS, "read-ahead")
 
     def batches() -> Iterator[Batch]:
         waiting: deque[Future[Batch]] = deque()
         for step in steps:
-            waiting.append(pool.submit(loader.batch, step, rank, world))
+            waiting.append(pool.submit(source.batch, step, rank, world))
             if len(waiting) == DEPTH:
                 yield waiting.popleft().result()
         while waiting:

@@ -5,11 +5,14 @@ Light on purpose: planning reads this file and never imports torch. How fast a r
 micro-batches, devices) is `Placement`, not here.
 """
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from olmo_core.artifact.identity import unused
+
+if TYPE_CHECKING:
+    from olmo_core.train.objectives.objective import Objective
 
 
 class OptimizerConfig(BaseModel):
@@ -86,15 +89,6 @@ class SkipStepConfig(BaseModel):
     patience: int = Field(32, ge=1, description="Consecutive skipped steps after which the run stops as diverged.")
 
 
-class NgramFilterConfig(BaseModel):
-    """Which instances give no gradient for repeating themselves. Defaults are those of the official OLMo 2 configs."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    max_ngram: int = Field(13, ge=1, description="Longest n-gram to look for.")
-    max_repeats: int = Field(32, ge=2, description="Consecutive repetitions at which an instance is left out.")
-
-
 class HeldoutConfig(BaseModel):
     """Which held-out text of the evaluated corpora is scored while a run trains, for its history."""
 
@@ -112,30 +106,20 @@ class HeldoutConfig(BaseModel):
 
 
 class TrainingSettings(BaseModel):
-    """What all runs of a stage have in common."""
+    """What all runs of a stage have in common, whatever they minimise."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    objective: str = Field(description="What the stage minimises; decides what other fields it has.")
     batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
     sequence_length: int = Field(ge=2, description="Tokens of one sequence; each but the last has a target.")
     precision: Literal["bf16", "fp32", "float8"] = Field(
         "bf16",
         description="Arithmetic of the step; weights stay fp32. `float8` is for products of blocks, the rest is bf16.",
     )
-    z_loss: float = Field(1e-5, ge=0, description="Weight of the z-loss, the squared log-normaliser of the logits.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(
         None, description="Skip steps that are outliers; none is skipped when not given.", exclude_if=unused
-    )
-    ngram_filter: NgramFilterConfig | None = Field(
-        None,
-        description="Leave out instances that repeat themselves; none is left out when not given.",
-        exclude_if=unused,
-    )
-    document_attention: bool = Field(
-        False,
-        description="Keep attention within a document instead of across the whole instance.",
-        exclude_if=unused,
     )
     canonical_shards: int | None = Field(
         None,
@@ -164,7 +148,7 @@ class TrainingSettings(BaseModel):
 
 
 class TrainingConfig(TrainingSettings):
-    """One seeded run of a stage."""
+    """One seeded run of a stage. Each objective derives a class from it and adds its own fields; see `objectives`."""
 
     tokens: int = Field(gt=0, description="Tokens to train on, rounded up to whole batches.")
     seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
@@ -188,6 +172,10 @@ class TrainingConfig(TrainingSettings):
                 "give at most that"
             )
         return self
+
+    def build_objective(self) -> "Objective[Any]":
+        """Return what the run minimises, for one rank. Imports what is heavy."""
+        raise NotImplementedError(f"objective {self.objective}: build_objective is not implemented")
 
     @property
     def batch_tokens(self) -> int:

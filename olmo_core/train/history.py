@@ -5,13 +5,15 @@ Speeds and other live numbers go to the job's metrics in `loop`, never in here.
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.step_values import StepValues
+
+Columns = Callable[[Mapping[str, float]], dict[str, float]]
 
 
 class TrainingDivergedError(RuntimeError):
@@ -23,10 +25,12 @@ class History:
 
     Args:
         config: the run's.
+        columns: makes the columns of a row from the values of a training step.
     """
 
-    def __init__(self, config: TrainingConfig) -> None:
+    def __init__(self, config: TrainingConfig, columns: Columns) -> None:
         self.config = config
+        self._columns = columns
         self._waiting: list[tuple[int, float, StepValues]] = []
         self._rows: list[dict[str, float]] = []
         self._notes: dict[int, Mapping[str, float]] = {}
@@ -45,10 +49,9 @@ class History:
         self._notes[update] = values
 
     def read(self) -> list[dict[str, float]]:
-        """Return the rows that waited: step, tokens, loss (nats a token), z_loss (as added to it), grad_norm, lr.
+        """Return the rows that waited: step, tokens, lr, grad_norm, and the columns of the objective.
 
-        Where the run filters n-grams also targets (their share of the tokens), where it skips steps also skipped (0 or
-        1); the values of a skipped step may be NaN or infinite.
+        Where the run skips steps also skipped (0 or 1); the values of a skipped step may be NaN or infinite.
 
         Raises:
             TrainingDivergedError: a value is not finite, or too many steps in a row were skipped; names the step.
@@ -56,9 +59,8 @@ class History:
         rows: list[dict[str, float]] = []
         for (update, rate, _), row in zip(self._waiting, self._numbers(), strict=True):
             self._check(update, rate, row)
-            z_loss = self.config.z_loss * row.pop("z_squared")
-            seen = {"step": update, "tokens": update * self.config.batch_tokens, **row, "z_loss": z_loss, "lr": rate}
-            rows.append({**seen, **self._notes.pop(update, {})})
+            place = {"step": update, "tokens": update * self.config.batch_tokens, "lr": rate}
+            rows.append({**place, **self._columns(row), **self._notes.pop(update, {})})
         self._waiting.clear()
         self._rows += rows
         return rows

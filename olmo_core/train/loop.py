@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-
-import torch
+from typing import Any
 
 from olmo_core.artifact.job import Job
-from olmo_core.tokens.loader import Batch, Loader
-from olmo_core.tokens.read_ahead import read_ahead
+from olmo_core.tokens.read_ahead import Batches, read_ahead
 from olmo_core.train.callbacks.callback import Callback
 from olmo_core.train.callbacks.checkpoints import Checkpoints
 from olmo_core.train.callbacks.garbage import GarbageCollection
@@ -21,10 +19,8 @@ from olmo_core.train.callbacks.memory import Memory
 from olmo_core.train.callbacks.profiler import Profiler
 from olmo_core.train.callbacks.throughput import Throughput
 from olmo_core.train.checkpoint.saver import Saver
-from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.group import rank_and_world
 from olmo_core.train.history import History
-from olmo_core.train.ngrams import repeats
 from olmo_core.train.preemption import PreemptedError, Preemption
 from olmo_core.train.schedule import learning_rate
 from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, recovery_step, saved_after
@@ -48,13 +44,15 @@ class Position:
     slot: int = RECOVERY_SLOTS - 1
 
 
-def run_loop(job: Job, trainer: Trainer, loader: Loader, peak_rate: float, position: Position, saver: Saver) -> None:
+def run_loop(
+    job: Job, trainer: Trainer, source: Batches[Any], peak_rate: float, position: Position, saver: Saver
+) -> None:
     """Train from `position` to the end of the run.
 
     Args:
         job: takes progress and live numbers; its step is the run.
         trainer: holds the state of `position`.
-        loader: gives the batches.
+        source: gives the batches.
         peak_rate: highest learning rate.
         position: where to begin.
         saver: takes the checkpoints.
@@ -67,18 +65,17 @@ def run_loop(job: Job, trainer: Trainer, loader: Loader, peak_rate: float, posit
     rank, world = rank_and_world()
     total, permanent = config.steps * config.batch_tokens, frozenset(saved_after(config))
     every, slot = trainer.placement.recovery_every or config.steps, position.slot
-    history = History(config)
+    history = History(config, trainer.objective.columns)
     history.restore(position.rows)
     shown: dict[str, float] = {}
     with ExitStack() as stack:
         preemption = stack.enter_context(Preemption())
         callbacks = [stack.enter_context(callback) for callback in _callbacks(job, trainer, history, saver)]
-        batches = stack.enter_context(read_ahead(loader, range(position.update, config.steps), rank, world))
+        batches = stack.enter_context(read_ahead(source, range(position.update, config.steps), rank, world))
         job.progress(position.update * config.batch_tokens, total, "tokens")
         for update, batch in enumerate(batches, position.update + 1):
             rate = learning_rate(config.schedule, peak_rate, config.scheduled(update), config.scheduled(config.steps))
-            targets, ends = _targets(batch, config), None if batch.ends is None else torch.from_numpy(batch.ends)
-            history.add(update, rate, trainer.update(torch.from_numpy(batch.tokens), rate, targets, ends))
+            history.add(update, rate, trainer.update(trainer.objective.rows(batch), rate))
             for callback in callbacks:
                 callback.after(update)
             stopping = preemption.requested()
@@ -114,12 +111,3 @@ def _callbacks(job: Job, trainer: Trainer, history: History, saver: Saver) -> li
     if trainer.placement.trace is not None:
         callbacks.append(Profiler(Path(trainer.placement.trace) / job.step.folder, rank))
     return callbacks
-
-
-def _targets(batch: Batch, config: TrainingConfig) -> torch.Tensor | None:
-    """Return which tokens are to be predicted, None for all."""
-    targets = None if batch.targets is None else torch.from_numpy(batch.targets)
-    if config.ngram_filter is None:
-        return targets
-    kept = torch.from_numpy(~repeats(batch.tokens, config.ngram_filter)).unsqueeze(1).expand(batch.tokens.shape)
-    return kept if targets is None else targets & kept

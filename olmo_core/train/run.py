@@ -3,7 +3,6 @@
 Every rank calls `train`, through `distributed.launch`. Rank 0 commits the checkpoints and writes the run's artifact.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ import torch
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.model.config import ModelConfig
-from olmo_core.tokens.loader import Loader
-from olmo_core.tokens.token_file import read_token_files
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import read_state, resume, start_from
 from olmo_core.train.config import TrainingConfig
@@ -23,6 +20,7 @@ from olmo_core.train.distributed.parallel import sharers
 from olmo_core.train.distributed.process import training_process
 from olmo_core.train.history import read_history
 from olmo_core.train.loop import Position, run_loop
+from olmo_core.train.objectives.table import training_of
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
 from olmo_core.train.step import (
@@ -32,7 +30,6 @@ from olmo_core.train.step import (
     checkpoint_step,
     recovery_step,
     saved_after,
-    training_of,
 )
 from olmo_core.train.trainer import Trainer
 
@@ -57,10 +54,11 @@ def train(job: Job) -> dict[str, Any]:
     peak_rate = _peak_rate(config, start)
     rank, world = rank_and_world()
     with training_process(placement):
-        loader = _loader(job, model, config)
-        check_batch(config, placement, len(loader.mix), world)
+        objective = config.build_objective()
+        batches = objective.batches(job, model)
+        check_batch(config, placement, batches.instances, world)
         check_memory(model, device_of(placement), sharers(placement))
-        trainer = Trainer(model, config, placement, masked=loader.masked or config.ngram_filter is not None)
+        trainer = Trainer(model, objective, placement)
         last, position = _last(job, config)
         if last is not None:
             resume(last, trainer)
@@ -70,7 +68,7 @@ def train(job: Job) -> dict[str, Any]:
             trainer.initialize()
         with Saver(trainer, partial(_commit, job), job.out) as saver:
             try:
-                run_loop(job, trainer, loader, peak_rate, position, saver)
+                run_loop(job, trainer, batches, peak_rate, position, saver)
             except torch.OutOfMemoryError as error:
                 raise MemoryError(f"{job.step.label}: {more_memory(config, placement, world)}") from error
     return _conclude(job, config) if rank == 0 else {}
@@ -81,28 +79,6 @@ def _commit(job: Job, target: Step, folder: Path) -> None:
     if target.kind == RECOVERY:
         job.discard(target)
     job.commit(target, folder)
-
-
-def _loader(job: Job, model: ModelConfig, config: TrainingConfig) -> Loader:
-    folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
-    eos_id = _eos_id(folders)
-    return Loader(
-        job.inputs["mix"].path,
-        folders,
-        seed=config.seed,
-        batch_size=config.batch_size,
-        sequence_length=config.sequence_length,
-        vocab_size=model.vocab_size,
-        eos_id=eos_id if config.document_attention else None,
-    )
-
-
-def _eos_id(folders: Mapping[str, Path]) -> int:
-    """Return the id that ends a document, the same in all token files."""
-    ids = {role: file.eos_id for role, folder in folders.items() for file in read_token_files(folder)}
-    if len(set(ids.values())) != 1:
-        raise ValueError(f"token files end documents with different ids, {ids}; make them with one tokenizer")
-    return next(iter(ids.values()))
 
 
 def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:

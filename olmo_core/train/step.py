@@ -8,6 +8,7 @@ from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.job import Job
 from olmo_core.model.config import ModelConfig
 from olmo_core.train.config import TrainingConfig
+from olmo_core.train.objectives.table import training_of
 from olmo_core.train.schedule import learning_rate
 
 RUN_VERSION = 4
@@ -70,9 +71,6 @@ def run_step(
             raise ValueError(f"{name}: heldout asks for text that is set apart of a corpus, but there is no corpus")
         inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
         inputs["tokenizer"] = next(iter(mix.inputs.values())).inputs["tokenizer"]
-    fields = {**config.model_dump(mode="json"), "model": model.model_dump(mode="json")}
-    if changed:
-        fields["changed"] = sorted(changed)
     return Step(
         kind="run",
         name=name,
@@ -85,11 +83,6 @@ def run_step(
         inputs=inputs,
         work=_train,
     )
-
-
-def training_of(fields: Mapping[str, Any]) -> TrainingConfig:
-    """Return how the run with these fields trains."""
-    return TrainingConfig.model_validate({name: fields[name] for name in fields if name not in ("model", "changed")})
 
 
 def _train(job: Job) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""One training step on one rank: forward, loss, backward, sum over ranks, clip, update. The loop is in `loop`."""
+"""One training step on one rank: loss, backward, sum over ranks, clip, update. What is minimised is in `objectives`,
+the loop in `loop`."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,20 @@ from torch.distributed.tensor import DTensor
 
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Transformer
-from olmo_core.train.attention_mask import document_mask
 from olmo_core.train.compilation import compiles
 from olmo_core.train.compile_cache import remove_torn
-from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.group import device_of
 from olmo_core.train.distributed.parallel import Parallel, Replicas, Shards, initialize, local, mesh_of
 from olmo_core.train.distributed.process import can_compile
 from olmo_core.train.distributed.strict import CanonicalShards
 from olmo_core.train.float8 import to_float8
-from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, slice_loss
+from olmo_core.train.forward import Forward
+from olmo_core.train.objectives.objective import TARGETS, Objective, Rows
 from olmo_core.train.optimizer import build_optimizer
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.recompute import recompute
 from olmo_core.train.skip import SkipStep
-from olmo_core.train.step_values import StepSums, StepValues
+from olmo_core.train.step_values import StepValues
 
 # Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.
 COMPILATION: dict[str, Any] = {"cpp.dynamic_threads": True}
@@ -39,32 +39,28 @@ class Trainer:
 
     Args:
         model: shape.
-        config: how to train.
+        objective: what is minimised; its config says how.
         placement: device, compilation, micro-batches, how weights are shared.
-        masked: whether `update` is given which tokens are targets.
     """
 
-    def __init__(
-        self, model: ModelConfig, config: TrainingConfig, placement: TrainPlacement, masked: bool = False
-    ) -> None:
-        self.config = config
+    def __init__(self, model: ModelConfig, objective: Objective[Any], placement: TrainPlacement) -> None:
+        self.objective = objective
+        self.config = config = objective.config
         self.placement = placement
         self.device = device_of(placement)
-        self._masked = masked
         mesh = mesh_of(placement, self.device)
         with torch.device(self.device if mesh is None else "meta"):
             self.model = Transformer(model)
         if config.precision == "float8":
             to_float8(self.model, self.device)
         recompute(self.model, placement.recompute)
-        self._slice_loss = slice_loss
         if compiles(model, config, placement) and can_compile():
             from torch._inductor.runtime.cache_dir_utils import cache_dir  # imports a compiler, for 0.8 s
 
             remove_torn(Path(cache_dir()))
             for block in self.model.blocks:
                 block.compile(dynamic=False, options=COMPILATION)
-            self._slice_loss = torch.compile(slice_loss, dynamic=False, options=COMPILATION)
+            self.objective.compile(partial(torch.compile, dynamic=False, options=COMPILATION))
         self._parallel: Parallel
         if mesh is not None:
             self._parallel = Shards(self.model, mesh, placement.micro_batch)
@@ -75,67 +71,46 @@ class Trainer:
             self._parallel = Replicas(self.model, placement.micro_batch)
         self.optimizer = build_optimizer(self.model, config.optimizer)
         self.skip_step = SkipStep(config.skip_step, self.device) if config.skip_step is not None else None
-        self._all_targets = config.batch_size * (config.sequence_length - 1)
+        self._forward = Forward(self.model, config.precision)
 
     def initialize(self) -> "Trainer":
         """Draw the first weights from the run's seed."""
         initialize(self.model, self.config.seed)
         return self
 
-    def update(
-        self, tokens: Tensor, rate: float, targets: Tensor | None = None, ends: Tensor | None = None
-    ) -> StepValues:
+    def update(self, rows: Rows, rate: float) -> StepValues:
         """Train on this rank's share of a global batch.
 
         Args:
-            tokens: (sequences, sequence_length) ids.
+            rows: the share, as the objective gives it.
             rate: learning rate.
-            targets: which tokens are to be predicted, bool of the same shape; given where the trainer is `masked`.
-            ends: which tokens are the last of their document, bool of the same shape; given where attention stays
-                within documents.
-
-        Raises:
-            ValueError: `targets` or `ends` are missing where they are needed, or given where they are not.
         """
-        if (targets is not None) != self._masked or (ends is not None) != self.config.document_attention:
-            raise ValueError("a masked trainer needs targets, one with document_attention ends, others neither")
-        tokens = tokens.to(self.device, non_blocking=True)
-        targets = None if targets is None else targets.to(self.device, non_blocking=True)
-        ends = None if ends is None else ends.to(self.device, non_blocking=True)
-        labels = shifted_labels(tokens, targets)
+        rows = {name: tensor.to(self.device, non_blocking=True) for name, tensor in rows.items()}
+        names: tuple[str, ...] = ()
 
-        def backward(rows: slice) -> Tensor:
-            return self._backward(tokens[rows], labels[rows], None if ends is None else ends[rows]).stacked()
+        def backward(part: slice) -> Tensor:
+            nonlocal names
+            loss = self.objective.loss(self._forward, {name: tensor[part] for name, tensor in rows.items()})
+            loss.total.backward()  # type: ignore[no-untyped-call]
+            names = tuple(loss.sums)
+            return torch.stack(list(loss.sums.values()))  # one tensor: ranks then add the sums in one message
 
-        sums = StepSums.of(self._parallel.accumulate(len(tokens), backward))
+        totals = self._parallel.accumulate(len(next(iter(rows.values()))), backward)
+        sums = dict(zip(names, totals, strict=True))
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
-        if sums.targets is not None:
-            sums = self._over_targets(sums, sums.targets, gradients)
+        if TARGETS in sums:
+            sums = self._over_targets(sums, gradients)
         norm = torch.nn.utils.get_total_norm(gradients)
         norm = norm.full_tensor() if isinstance(norm, DTensor) else norm
-        skipped = self.skip_step.skips(sums.loss, norm).float() if self.skip_step is not None else None
+        skipped = self.skip_step.skips(sums["loss"], norm).float() if self.skip_step is not None else None
         self._move(rate, norm, skipped)
-        return StepValues(sums.loss, sums.z_squared, sums.targets, norm, skipped)
+        return StepValues(sums, norm, skipped)
 
-    def _backward(self, tokens: Tensor, labels: Tensor, ends: Tensor | None) -> StepSums:
-        """Add the gradients of some rows to those there are, and return their sums."""
-        config = self.config
-        readable = document_mask(ends) if ends is not None else None
-        with self._arithmetic():
-            states = self.model.states(tokens, readable=readable)
-        states = states.flatten(0, 1).to(torch.float32 if config.precision == "fp32" else torch.bfloat16)
-        objective, cross_entropy, z_squared = head_loss(
-            states, self.model.head.weight, labels.flatten(), self._all_targets, config.z_loss, self._slice_loss
-        )
-        objective.backward()  # type: ignore[no-untyped-call]
-        targets = (labels != IGNORED).sum() / self._all_targets if self._masked else None
-        return StepSums(cross_entropy, z_squared, targets)
-
-    def _over_targets(self, sums: StepSums, targets: Tensor, gradients: Sequence[Tensor]) -> StepSums:
-        """Divide sums and gradients by the share of tokens that were targets: means are over these alone."""
-        share = targets.clamp(min=1 / self._all_targets)
+    def _over_targets(self, sums: Mapping[str, Tensor], gradients: Sequence[Tensor]) -> dict[str, Tensor]:
+        """Divide sums and gradients by the share of possible targets that were some: means are over these alone."""
+        share = sums[TARGETS].clamp(min=1 / self.objective.targets)
         torch._foreach_div_([local(gradient) for gradient in gradients], share)
-        return StepSums(sums.loss / share, sums.z_squared / share, targets)
+        return {name: value if name == TARGETS else value / share for name, value in sums.items()}
 
     def _move(self, rate: float, norm: Tensor, skipped: Tensor | None) -> None:
         """Clip the gradients, let the optimizer move the weights unless the step is skipped, and drop the gradients."""
@@ -148,6 +123,3 @@ class Trainer:
             group["lr"] = rate
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-    def _arithmetic(self) -> AbstractContextManager[object]:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision != "fp32")

@@ -12,7 +12,8 @@ import torch
 
 from olmo_core.model.config import preset
 from olmo_core.model.transformer import Transformer
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
@@ -23,7 +24,7 @@ import train_step
 
 def test_ours_and_transformers_take_the_same_steps() -> None:
     """Without z-loss, which transformers does not have."""
-    training = TrainingConfig(
+    training = LanguageModelling(
         tokens=512,
         batch_size=2,
         sequence_length=64,

@@ -1,1 +1,1 @@
-"""What a run minimises."""
+"""What a run minimises: one file an objective, and `table`, which names them all."""

@@ -32,7 +32,8 @@ def corpus():
 
 def card(start, **schedule):
     training = {
-        "tokens": 1024, "seed": 1, "batch_size": 8, "sequence_length": 32, "checkpoint_every": 4,
+        "objective": "language-modelling", "tokens": 1024, "seed": 1, "batch_size": 8, "sequence_length": 32,
+        "checkpoint_every": 4,
         "schedule": {"kind": "constant", "peak": 1e-3, **schedule}, "model": preset("olmo1-1b").model_dump(mode="json"),
     }  # fmt: skip
     lineage = {

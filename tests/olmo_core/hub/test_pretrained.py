@@ -22,7 +22,8 @@ from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.load import load_config, load_model
 from olmo_core.train.checkpoint.state import start_from
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
@@ -94,10 +95,10 @@ def test_a_folder_of_transformers_becomes_a_checkpoint_a_run_starts_from(take, r
     out, _ = take(path=str(folder), sha256=folder_digest(folder))
     assert same_weights(out, native())
     schedule = ScheduleConfig(kind="constant", peak=1e-3)
-    config = TrainingConfig(
+    config = LanguageModelling(
         batch_size=2, sequence_length=8, checkpoint_every=1, tokens=16, seed=9, schedule=schedule, precision="fp32"
     )
-    trainer = Trainer(load_config(native()), config, TrainPlacement(compile=False))
+    trainer = Trainer(load_config(native()), config.build_objective(), TrainPlacement(compile=False))
     start_from(out, trainer)
     weights = trainer.model.state_dict()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in load_model(native()).state_dict().items())

@@ -28,7 +28,8 @@ from olmo_core.soup.step import SoupConfig, soup_step
 from olmo_core.tokens.mix import MixConfig, mix_step
 from olmo_core.tokens.token_file import tokens_step
 from olmo_core.tokens.tokenizer import BpeConfig, tokenizer_step
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import checkpoint_step, run_step
 
@@ -56,12 +57,12 @@ def plan():
     )
     shape = {"batch_size": 8, "sequence_length": 32, "checkpoint_every": 2, "precision": "fp32"}
     falling = ScheduleConfig(kind="cosine", peak=0.01, warmup=256, final=0.5)
-    first = run_step("stage1", TrainingConfig(tokens=1024, seed=1, schedule=falling, **shape), model, mix)
+    first = run_step("stage1", LanguageModelling(tokens=1024, seed=1, schedule=falling, **shape), model, mix)
     end = checkpoint_step(first, 4)
     to_zero = ScheduleConfig(kind="linear", peak="inherit", final=0.0)
     seconds = [
         run_step(
-            f"stage2-ingredient{n}", TrainingConfig(tokens=512, seed=n, schedule=to_zero, **shape), model, mix, end
+            f"stage2-ingredient{n}", LanguageModelling(tokens=512, seed=n, schedule=to_zero, **shape), model, mix, end
         )
         for n in (1, 2)
     ]

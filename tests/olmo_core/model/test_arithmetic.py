@@ -17,8 +17,8 @@ from olmo_core.model.arithmetic import Linear, linear, matmul
 from olmo_core.model.attention import Mask, rotary
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.transformer import Block
-from olmo_core.train.config import TrainingConfig
 from olmo_core.train.distributed.process import training_process
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
@@ -68,15 +68,17 @@ def losses(steps: int, precision: str = "bf16") -> Tensor:
     """Cross-entropy of each step on text in which every token makes some others likely."""
     fields = {"seed": 3, "batch_size": 4, "sequence_length": 32, "tokens": 128 * steps, "checkpoint_every": steps}
     schedule = {"kind": "cosine", "peak": 1e-3, "warmup": 256, "final": 0.1}
-    training = TrainingConfig.model_validate({**fields, "schedule": schedule, "precision": precision})
-    trainer = Trainer(SHAPE, training, TrainPlacement(threads=1)).initialize()
+    training = LanguageModelling.model_validate({**fields, "schedule": schedule, "precision": precision})
+    trainer = Trainer(SHAPE, training.build_objective(), TrainPlacement(threads=1)).initialize()
     generator = torch.Generator().manual_seed(5)
     follows = torch.softmax(3 * torch.randn(64, 64, generator=generator), dim=-1)
     columns = [torch.randint(0, 64, (4 * steps,), generator=generator)]
     for _ in range(31):
         columns.append(torch.multinomial(follows[columns[-1]], 1, generator=generator)[:, 0])
     text = torch.stack(columns, dim=1)
-    return torch.stack([trainer.update(text[4 * step : 4 * step + 4], 1e-3).loss for step in range(steps)])
+    return torch.stack(
+        [trainer.update({"tokens": text[4 * step : 4 * step + 4]}, 1e-3).sums["loss"] for step in range(steps)]
+    )
 
 
 def test_losses_agree_between_native_and_emulated_bf16(monkeypatch: pytest.MonkeyPatch) -> None:

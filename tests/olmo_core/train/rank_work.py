@@ -21,10 +21,11 @@ from olmo_core.model.config import ModelConfig
 from olmo_core.train.callbacks.heldout import Heldout, Text
 from olmo_core.train.checkpoint.saver import Saver
 from olmo_core.train.checkpoint.state import resume
-from olmo_core.train.config import NgramFilterConfig, SkipStepConfig, TrainingConfig
+from olmo_core.train.config import SkipStepConfig
 from olmo_core.train.distributed.group import rank_and_world
 from olmo_core.train.distributed.launch import make_run
 from olmo_core.train.history import History
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preemption import PreemptedError
 from olmo_core.train.step_values import StepValues
@@ -42,19 +43,21 @@ def placement(**changes: Any) -> TrainPlacement:
 
 
 def step(trainer: Trainer, seed: int) -> list[float]:
-    """One step on this rank's share of a made-up batch, of which the filter leaves out some sequences."""
+    """One step on this rank's share of a made-up batch; without canonical shards, some sequences are no targets."""
     rank, world = rank_and_world()
     batch = torch.randint(0, 64, (8, 16), generator=torch.Generator().manual_seed(seed))
     targets = torch.arange(8).remainder(3).ne(seed % 3).unsqueeze(1).expand(batch.shape)
-    given = targets[rank::world] if trainer.config.ngram_filter is not None else None
-    values: list[float] = stacked(trainer.update(batch[rank::world], 5e-3, given)).tolist()
+    rows = {"tokens": batch[rank::world]}
+    if trainer.config.canonical_shards is None:
+        rows["targets"] = targets[rank::world]
+    values: list[float] = stacked(trainer.update(rows, 5e-3)).tolist()
     return values
 
 
 def heldout(trainer: Trainer) -> dict[str, float]:
     """Score some made-up text between two steps."""
-    history = History(trainer.config)
-    history.add(4, 5e-3, StepValues(*torch.ones(5)))
+    history = History(trainer.config, dict)
+    history.add(4, 5e-3, StepValues({"loss": torch.ones(())}, torch.ones(())))
     texts = {f"heldout/{n}": Text([Tree.of([([0], [n, 5, 7])]), Tree.of([([1], [2] * 9)])], 31) for n in (3, 4)}
     with Heldout(2, texts, trainer.model, 1, history) as callback:
         callback.after(3)
@@ -65,10 +68,8 @@ def heldout(trainer: Trainer) -> dict[str, float]:
 def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
     """Train, save with as many ranks as there are, go on in another trainer."""
     rank, _ = rank_and_world()
-    training = config(
-        batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
-    )
-    one, other = (Trainer(model, training, placement(**changes), masked=True).initialize() for _ in range(2))
+    training = config(batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2))
+    one, other = (Trainer(model, training.build_objective(), placement(**changes)).initialize() for _ in range(2))
     seen = [step(one, seed) for seed in range(4)]
     measured = heldout(one)
     scratch = folder / f"scratch-{rank}"
@@ -90,22 +91,20 @@ def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
 
 def read_back(folder: Path, **changes: Any) -> list[float]:
     """Go on from a checkpoint that another number of ranks wrote."""
-    training = config(
-        batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2), ngram_filter=NgramFilterConfig()
-    )
-    trainer = Trainer(UNEVEN, training, placement(**changes), masked=True)
+    training = config(batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2))
+    trainer = Trainer(UNEVEN, training.build_objective(), placement(**changes))
     resume(folder, trainer)
     return step(trainer, 7)
 
 
 def canonical() -> list[str]:
     """Weights and losses, to the bit, of some steps with canonical shards."""
-    trainer = Trainer(MODEL, config(batch_size=8, canonical_shards=4), placement()).initialize()
+    trainer = Trainer(MODEL, config(batch_size=8, canonical_shards=4).build_objective(), placement()).initialize()
     seen = [value.hex() for seed in range(3) for value in step(trainer, seed)]
     return seen + [parameter.double().sum().item().hex() for parameter in trainer.model.parameters()]
 
 
-def preemptible() -> TrainingConfig:
+def preemptible() -> LanguageModelling:
     return config(tokens=24 * 64, checkpoint_every=24, precision="fp32")
 
 

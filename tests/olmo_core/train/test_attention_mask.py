@@ -17,7 +17,7 @@ def test_a_query_reads_its_own_document_up_to_itself() -> None:
 
 
 def test_packed_documents_have_the_states_of_documents_alone() -> None:
-    model = Trainer(MODEL, config(precision="fp32"), EAGER).initialize().model
+    model = Trainer(MODEL, config(precision="fp32").build_objective(), EAGER).initialize().model
     tokens = torch.tensor([ROW])
     packed = model.states(tokens, readable=document_mask(tokens == EOS))
     for begin, end in ((0, 4), (4, 7), (7, 10)):
@@ -27,8 +27,9 @@ def test_packed_documents_have_the_states_of_documents_alone() -> None:
 
 def test_a_run_trains_with_it_only_when_asked() -> None:
     tokens = torch.randint(0, 8, (4, 16), generator=torch.Generator().manual_seed(1))
-    plain = Trainer(MODEL, config(), EAGER).initialize()
-    within = Trainer(MODEL, config(document_attention=True), EAGER).initialize()
-    assert plain.update(tokens, 1e-3).loss != within.update(tokens, 1e-3, ends=tokens == EOS).loss
-    with pytest.raises(ValueError, match="one with document_attention ends"):
-        within.update(tokens, 1e-3)
+    plain = Trainer(MODEL, config().build_objective(), EAGER).initialize()
+    within = Trainer(MODEL, config(document_attention=True).build_objective(), EAGER).initialize()
+    across = plain.update({"tokens": tokens}, 1e-3).sums["loss"]
+    assert across != within.update({"tokens": tokens, "ends": tokens == EOS}, 1e-3).sums["loss"]
+    with pytest.raises(ValueError, match="document_attention needs the ends of documents"):
+        within.update({"tokens": tokens}, 1e-3)

@@ -15,7 +15,7 @@ CUDA = torch.device("cuda")
 
 def test_a_device_without_float8_is_refused_before_the_first_step() -> None:
     with pytest.raises(ValueError, match=r"precision is float8, .* capability 8\.9, but cpu has none; give bf16$"):
-        Trainer(MODEL, config(precision="float8"), EAGER)
+        Trainer(MODEL, config(precision="float8").build_objective(), EAGER)
 
 
 def test_an_older_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,9 +49,9 @@ def test_losses_stay_close_to_those_of_bf16() -> None:
     placement = TrainPlacement(device="cuda", compile=False)
     seen = {}
     for precision in ("bf16", "float8"):
-        trainer = Trainer(MODEL, config(precision=precision), placement).initialize()
+        trainer = Trainer(MODEL, config(precision=precision).build_objective(), placement).initialize()
         batch = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(1))
-        seen[precision] = [trainer.update(batch, 1e-2).loss.item() for _ in range(20)]
+        seen[precision] = [trainer.update({"tokens": batch}, 1e-2).sums["loss"].item() for _ in range(20)]
     assert all(math.isfinite(loss) for loss in seen["float8"])
     assert seen["float8"][-1] < seen["float8"][0]
     assert seen["float8"] == pytest.approx(seen["bf16"], rel=0.05)

@@ -5,18 +5,21 @@ import pytest
 import torch
 from training_world import config
 
-from olmo_core.train.config import SkipStepConfig, TrainingConfig
+from olmo_core.train.config import SkipStepConfig
 from olmo_core.train.history import History, TrainingDivergedError, read_history, write_history
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.step_values import StepValues
 
 
-def history(training: TrainingConfig | None = None) -> History:
-    return History(training or config(z_loss=0.5))
+def history(training: LanguageModelling | None = None) -> History:
+    training = training or config(z_loss=0.5)
+    return History(training, training.build_objective().columns)
 
 
 def values(loss: float, z_squared: float, grad_norm: float, skipped: float | None = None) -> StepValues:
     flag = None if skipped is None else torch.tensor(skipped)
-    return StepValues(torch.tensor(loss), torch.tensor(z_squared), None, torch.tensor(grad_norm), flag)
+    sums = {"loss": torch.tensor(loss), "z_squared": torch.tensor(z_squared)}
+    return StepValues(sums, torch.tensor(grad_norm), flag)
 
 
 def test_rows_are_read_in_one_go() -> None:

@@ -5,7 +5,7 @@ import torch
 from training_world import MODEL, config
 
 from olmo_core.model.config import preset
-from olmo_core.train.config import TrainingConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.preflight import check_batch, check_memory, more_memory
 
@@ -43,7 +43,7 @@ HERE = TrainPlacement()
     ],
 )
 def test_a_batch_that_does_not_fit_is_told_with_what_would(
-    training: TrainingConfig, placement: TrainPlacement, instances: int, world: int, said: str
+    training: LanguageModelling, placement: TrainPlacement, instances: int, world: int, said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
         check_batch(training, placement, instances, world)

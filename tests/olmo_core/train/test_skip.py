@@ -57,26 +57,27 @@ def state(trainer: Trainer) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 1e4])
 def test_nothing_of_a_skipped_step_reaches_weights_or_moments(poison: float) -> None:
-    trainer = Trainer(MODEL, config(skip_step=SkipStepConfig(warmup=4)), EAGER).initialize()
+    trainer = Trainer(MODEL, config(skip_step=SkipStepConfig(warmup=4)).build_objective(), EAGER).initialize()
     for seed in range(6):
-        assert trainer.update(batch(seed), 1e-3).skipped == 0
+        assert trainer.update({"tokens": batch(seed)}, 1e-3).skipped == 0
     before = state(trainer)
     hook = trainer.model.norm.register_forward_hook(lambda *_: _[-1] * poison)
-    assert trainer.update(batch(7), 1e-3).skipped == 1
+    assert trainer.update({"tokens": batch(7)}, 1e-3).skipped == 1
     hook.remove()
     for was, now in zip(before, state(trainer), strict=True):
         assert torch.equal(was, now)
-    assert trainer.update(batch(7), 1e-3).skipped == 0
+    assert trainer.update({"tokens": batch(7)}, 1e-3).skipped == 0
     assert any(not torch.equal(was, now) for was, now in zip(before, state(trainer), strict=True))
 
 
 def test_a_run_that_skips_nothing_is_the_run_without_it() -> None:
     plain, guarded = (
-        Trainer(MODEL, config(skip_step=skip_step), EAGER).initialize() for skip_step in (None, SkipStepConfig())
+        Trainer(MODEL, config(skip_step=skip_step).build_objective(), EAGER).initialize()
+        for skip_step in (None, SkipStepConfig())
     )
     for seed in range(3):
-        values = guarded.update(batch(seed), 1e-2)
+        values = guarded.update({"tokens": batch(seed)}, 1e-2)
         assert values.skipped == 0
-        assert plain.update(batch(seed), 1e-2) == values._replace(skipped=None)
+        assert plain.update({"tokens": batch(seed)}, 1e-2) == values._replace(skipped=None)
     for a, b in zip(plain.model.parameters(), guarded.model.parameters(), strict=True):
         assert torch.equal(a, b)

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
 from olmo_core.model.config import preset
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.step import checkpoint_step, run_step, saved_after
 
 COSINE = ScheduleConfig(kind="cosine", peak=3e-4)
@@ -16,9 +17,9 @@ INHERIT = ScheduleConfig(kind="linear", peak="inherit")
 MIX = Step("mix", "m", 1, {"sequence_length": 64}, {"made/00000": Step("tokens", "t", 1)})
 
 
-def config(**changes: object) -> TrainingConfig:
+def config(**changes: object) -> LanguageModelling:
     values = {"tokens": 64_000, "batch_size": 10, "sequence_length": 64, "seed": 1, "checkpoint_every": 30}
-    return TrainingConfig.model_validate({**values, "schedule": COSINE, **changes})
+    return LanguageModelling.model_validate({**values, "schedule": COSINE, **changes})
 
 
 @pytest.mark.parametrize(
@@ -56,8 +57,8 @@ def test_what_a_run_does_not_use_is_no_part_of_its_identity() -> None:
     """The ids of runs made before a capability was there stay as they were."""
     fields = run_step("a", config(), preset("micro"), MIX).fields
     assert set(fields) == {
-        *("batch_size", "sequence_length", "precision", "z_loss", "max_grad_norm", "checkpoint_every"),
-        *("optimizer", "schedule", "tokens", "seed", "model"),
+        *("objective", "batch_size", "sequence_length", "precision", "z_loss", "max_grad_norm"),
+        *("checkpoint_every", "optimizer", "schedule", "tokens", "seed", "model"),
     }
     assert set(fields["schedule"]) == {"kind", "peak", "warmup", "final", "decay", "horizon"}
     in_steps = run_step("a", config(schedule=COSINE.model_copy(update={"unit": "steps"})), preset("micro"), MIX)

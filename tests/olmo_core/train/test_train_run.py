@@ -101,7 +101,7 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
     assert read_state(end.path).updates == 16
 
     # The same by hand: the checkpoint's weights and moments, the new mix from its first batch on.
-    by_hand = Trainer(MODEL, config(), EAGER).initialize()
+    by_hand = Trainer(MODEL, config().build_objective(), EAGER).initialize()
     start_from(started.path, by_hand)
     mix = step.inputs["mix"]
     folders = {role: store.find(source).path for role, source in mix.inputs.items()}  # type: ignore[union-attr]
@@ -114,7 +114,7 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
         vocab_size=64,
     )
     for n in range(6):
-        by_hand.update(torch.from_numpy(loader.batch(n).tokens), rows[n]["lr"])
+        by_hand.update({"tokens": torch.from_numpy(loader.batch(n).tokens)}, rows[n]["lr"])
     stored = load_file(end.path / "model.safetensors")
     for name, tensor in by_hand.model.state_dict().items():
         assert torch.allclose(tensor, stored[name], atol=1e-6), name

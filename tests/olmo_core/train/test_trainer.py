@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from training_world import EAGER, MODEL, config, stacked
 
 from olmo_core.model.config import ModelConfig
-from olmo_core.train.config import NgramFilterConfig, OptimizerConfig, TrainingConfig
+from olmo_core.train.config import OptimizerConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.trainer import Trainer
 
@@ -17,10 +18,12 @@ def batches(count: int) -> list[torch.Tensor]:
 
 
 def trained(
-    training: TrainingConfig, micro_batch: int | None = None, steps: int = 4, shape: ModelConfig = MODEL
+    training: LanguageModelling, micro_batch: int | None = None, steps: int = 4, shape: ModelConfig = MODEL
 ) -> tuple[Trainer, torch.Tensor]:
-    trainer = Trainer(shape, training, TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)).initialize()
-    return trainer, torch.stack([stacked(trainer.update(batch, 5e-3)) for batch in batches(steps)])
+    trainer = Trainer(
+        shape, training.build_objective(), TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)
+    ).initialize()
+    return trainer, torch.stack([stacked(trainer.update({"tokens": batch}, 5e-3)) for batch in batches(steps)])
 
 
 OLMO1 = ModelConfig.model_validate(
@@ -34,7 +37,7 @@ def test_steps_equal_a_plain_implementation(shape: ModelConfig) -> None:
     adamw = OptimizerConfig(weight_decay=0.3, eps=1e-3)
     training = config(precision="fp32", z_loss=1e-3, max_grad_norm=0.5, optimizer=adamw)
     trainer, sums = trained(training, shape=shape)
-    model = Trainer(shape, training, EAGER).initialize().model
+    model = Trainer(shape, training.build_objective(), EAGER).initialize().model
     embedding = model.embeddings.weight
     rest = [p for p in model.parameters() if p is not embedding]
     optimizer = torch.optim.AdamW(
@@ -57,7 +60,9 @@ def test_steps_equal_a_plain_implementation(shape: ModelConfig) -> None:
         assert (cross_entropy, squared, norm) == pytest.approx((loss.item(), z.item(), plain_norm.item()), rel=1e-5)
     for (name, ours), plain in zip(trainer.model.named_parameters(), model.parameters(), strict=True):
         assert torch.allclose(ours, plain, rtol=1e-5, atol=1e-5), name
-        assert not torch.equal(ours, Trainer(shape, training, EAGER).initialize().model.get_parameter(name)), name
+        assert not torch.equal(
+            ours, Trainer(shape, training.build_objective(), EAGER).initialize().model.get_parameter(name)
+        ), name
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
@@ -81,8 +86,8 @@ def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
 def test_compiled_steps_equal_eager_ones() -> None:
     training = config(precision="fp32")
     _, expected = trained(training)
-    trainer = Trainer(MODEL, training, TrainPlacement(threads=1, compile=True)).initialize()
-    sums = torch.stack([stacked(trainer.update(batch, 5e-3)) for batch in batches(4)])
+    trainer = Trainer(MODEL, training.build_objective(), TrainPlacement(threads=1, compile=True)).initialize()
+    sums = torch.stack([stacked(trainer.update({"tokens": batch}, 5e-3)) for batch in batches(4)])
     assert torch.allclose(sums, expected, rtol=1e-5)
     counters = torch._dynamo.utils.counters
     assert counters["stats"]["unique_graphs"] > 0
@@ -90,21 +95,25 @@ def test_compiled_steps_equal_eager_ones() -> None:
 
 
 def test_first_weights_follow_the_seed() -> None:
-    first = Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight
-    assert torch.equal(first, Trainer(MODEL, config(seed=1), EAGER).initialize().model.head.weight)
-    assert not torch.equal(first, Trainer(MODEL, config(seed=2), EAGER).initialize().model.head.weight)
+    first = Trainer(MODEL, config(seed=1).build_objective(), EAGER).initialize().model.head.weight
+    assert torch.equal(first, Trainer(MODEL, config(seed=1).build_objective(), EAGER).initialize().model.head.weight)
+    assert not torch.equal(
+        first, Trainer(MODEL, config(seed=2).build_objective(), EAGER).initialize().model.head.weight
+    )
 
 
 def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
     """Two of four sequences left out: the same as a batch of the other two."""
-    some = Trainer(MODEL, config(precision="fp32", ngram_filter=NgramFilterConfig()), EAGER, masked=True).initialize()
-    two = Trainer(MODEL, config(precision="fp32", batch_size=2), EAGER).initialize()
+    some = Trainer(MODEL, config(precision="fp32").build_objective(), EAGER).initialize()
+    two = Trainer(MODEL, config(precision="fp32", batch_size=2).build_objective(), EAGER).initialize()
     for batch in batches(3):
         kept = torch.tensor([True, False, False, True])
-        values = some.update(batch, 5e-3, kept.unsqueeze(1).expand(batch.shape))
-        assert values.targets == 0.5
-        theirs = stacked(two.update(batch[kept], 5e-3))
-        assert torch.allclose(stacked(values._replace(targets=None)), theirs, rtol=1e-5)
+        seen = some.update({"tokens": batch, "targets": kept.unsqueeze(1).expand(batch.shape)}, 5e-3)
+        assert seen.sums["targets"] == 0.5
+        expected = two.update({"tokens": batch[kept]}, 5e-3).present()
+        assert {name: seen.present()[name].item() for name in expected} == pytest.approx(
+            {name: value.item() for name, value in expected.items()}, rel=1e-5
+        )
     for a, b in zip(some.model.parameters(), two.model.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -113,7 +122,7 @@ def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
 def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | None) -> None:
     """Label masks: cross-entropy of transformers' kind over the unmasked next tokens alone, however a batch is cut."""
     placement = TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)
-    trainer = Trainer(MODEL, config(precision="fp32"), placement, masked=True).initialize()
+    trainer = Trainer(MODEL, config(precision="fp32").build_objective(), placement).initialize()
     (tokens,) = batches(1)
     targets = torch.rand(tokens.shape, generator=torch.Generator().manual_seed(4)) < torch.tensor(
         [[0.9], [0.1], [0.5], [0]]
@@ -122,20 +131,19 @@ def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | No
     with torch.no_grad():
         logits = trainer.model.states(tokens)[:, :-1] @ trainer.model.head.weight.t()
     expected = F.cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten()).item()
-    values = trainer.update(tokens, 1e-3, targets)
-    assert values.targets is not None
-    assert values.loss.item() == pytest.approx(expected, rel=1e-5)
-    assert values.targets.item() == pytest.approx((labels[:, 1:] != -100).float().mean().item())
+    values = trainer.update({"tokens": tokens, "targets": targets}, 1e-3)
+    assert values.sums["loss"].item() == pytest.approx(expected, rel=1e-5)
+    assert values.sums["targets"].item() == pytest.approx((labels[:, 1:] != -100).float().mean().item())
 
 
 @pytest.mark.parametrize("recompute", ["feed_forward", "blocks"])
 def test_what_is_computed_again_changes_nothing(recompute: str) -> None:
     placement = TrainPlacement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
-    again, once = (Trainer(MODEL, config(), each).initialize() for each in (placement, EAGER))
+    again, once = (Trainer(MODEL, config().build_objective(), each).initialize() for each in (placement, EAGER))
     calls: list[int] = []
     again.model.blocks[0].feed_forward.w1.register_forward_hook(lambda *_: calls.append(1))
     for batch in batches(2):
-        assert again.update(batch, 5e-3) == once.update(batch, 5e-3)
+        assert again.update({"tokens": batch}, 5e-3) == once.update({"tokens": batch}, 5e-3)
     assert len(calls) == 4  # twice a step
     for a, b in zip(again.model.parameters(), once.model.parameters(), strict=True):
         assert torch.equal(a, b)

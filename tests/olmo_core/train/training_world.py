@@ -14,7 +14,8 @@ from olmo_core.artifact.store import Store
 from olmo_core.model.config import ModelConfig
 from olmo_core.tokens.mix import MixConfig, mix_step
 from olmo_core.tokens.token_file import TOKENS_FILE, TokenFile
-from olmo_core.train.config import ScheduleConfig, TrainingConfig
+from olmo_core.train.config import ScheduleConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import checkpoint_step, run_step
 from olmo_core.train.step_values import StepValues
@@ -60,7 +61,7 @@ def mixed(store: Store, tokens: int = 4096, seed: int = 1) -> Step:
     return mix
 
 
-def config(**changes: Any) -> TrainingConfig:
+def config(**changes: Any) -> LanguageModelling:
     values: dict[str, Any] = {
         "tokens": 12 * 4 * LENGTH,
         "batch_size": 4,
@@ -69,10 +70,10 @@ def config(**changes: Any) -> TrainingConfig:
         "checkpoint_every": 5,
         "schedule": ScheduleConfig(kind="cosine", peak=1e-2, warmup=2 * 4 * LENGTH, final=0.3),
     }
-    return TrainingConfig.model_validate({**values, **changes})
+    return LanguageModelling.model_validate({**values, **changes})
 
 
-def run(store: Store, training: TrainingConfig | None = None, start: Step | None = None, seed: int = 1) -> Step:
+def run(store: Store, training: LanguageModelling | None = None, start: Step | None = None, seed: int = 1) -> Step:
     return run_step("run", training or config(), MODEL, mixed(store, seed=seed), start)
 
 

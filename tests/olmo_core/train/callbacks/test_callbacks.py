@@ -12,10 +12,10 @@ from olmo_core.train.callbacks.garbage import GarbageCollection
 from olmo_core.train.callbacks.memory import Memory
 from olmo_core.train.callbacks.profiler import Profiler
 from olmo_core.train.callbacks.throughput import Throughput
-from olmo_core.train.config import TrainingConfig
+from olmo_core.train.objectives.language_modelling import LanguageModelling
 
 CPU = torch.device("cpu")
-TRAINING = TrainingConfig.model_validate(
+TRAINING = LanguageModelling.model_validate(
     {
         **{"tokens": 640, "batch_size": 4, "sequence_length": 16, "seed": 3, "checkpoint_every": 5},
         "schedule": {"kind": "constant", "peak": 1e-3},

@@ -15,7 +15,7 @@ def target(at: int) -> Step:
 
 
 def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path) -> None:
-    one = Trainer(MODEL, config(), EAGER).initialize()
+    one = Trainer(MODEL, config().build_objective(), EAGER).initialize()
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     folders: list[Path] = []
     with Saver(one, lambda _, folder: folders.append(folder), tmp_path) as saver:
@@ -33,7 +33,7 @@ def test_a_failed_commit_stops_the_run(tmp_path: Path) -> None:
     def refuse(step: Step, _: Path) -> None:
         raise RuntimeError(f"no room for {step.name}")
 
-    one = Trainer(MODEL, config(), EAGER).initialize()
+    one = Trainer(MODEL, config().build_objective(), EAGER).initialize()
     with pytest.raises(RuntimeError, match="no room for run-step1"), Saver(one, refuse, tmp_path) as saver:
         saver.save(target(1), 1, 1e-2, [])
         saver.save(target(2), 2, 1e-2, [])

@@ -18,11 +18,12 @@ TARGET = Step("checkpoint", "run-step2", 1)
 
 
 def trainer(seed: int = 3) -> Trainer:
-    return Trainer(MODEL, config(seed=seed, skip_step=SkipStepConfig(warmup=2)), EAGER).initialize()
+    return Trainer(MODEL, config(seed=seed, skip_step=SkipStepConfig(warmup=2)).build_objective(), EAGER).initialize()
 
 
 def step(trainer: Trainer, seed: int) -> StepValues:
-    return trainer.update(torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(seed)), 1e-2)
+    tokens = torch.randint(0, 64, (4, 16), generator=torch.Generator().manual_seed(seed))
+    return trainer.update({"tokens": tokens}, 1e-2)
 
 
 def saved(trainer: Trainer, folder: Path, at: int = 2) -> Path:
@@ -79,7 +80,7 @@ def test_a_soup_gives_weights_and_fresh_moments(tmp_path: Path) -> None:
 )
 def test_a_checkpoint_of_another_shape_is_refused_by_field(tmp_path: Path, changes: dict[str, int], said: str) -> None:
     folder = saved(trainer(), tmp_path)
-    other = Trainer(MODEL.model_copy(update=changes), config(), EAGER)
+    other = Trainer(MODEL.model_copy(update=changes), config().build_objective(), EAGER)
     with pytest.raises(ValueError, match=f"of another model than the run: {said}"):
         start_from(folder, other)
 
@@ -88,8 +89,8 @@ def test_a_field_that_a_stage_changes_may_differ(tmp_path: Path) -> None:
     original = trainer()
     folder, longer = saved(original, tmp_path), MODEL.model_copy(update={"rope_theta": 8e6})
     with pytest.raises(ValueError, match=r"rope_theta is 500000\.0 and 8000000\.0"):
-        start_from(folder, Trainer(longer, config(), EAGER))
-    other = Trainer(longer, config(), EAGER)
+        start_from(folder, Trainer(longer, config().build_objective(), EAGER))
+    other = Trainer(longer, config().build_objective(), EAGER)
     start_from(folder, other, ["rope_theta"])
     assert torch.equal(other.model.head.weight, original.model.head.weight)
 

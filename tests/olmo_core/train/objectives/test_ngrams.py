@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olmo_core.train.config import NgramFilterConfig
-from olmo_core.train.ngrams import repeats
+from olmo_core.train.objectives.language_modelling import NgramFilterConfig
+from olmo_core.train.objectives.ngrams import repeats
 
 
 def most_repeats(row: list[int], n: int) -> int:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from olmo_core.train.config import NgramFilterConfig
+from olmo_core.train.objectives.language_modelling import NgramFilterConfig
 
 
 def repeats(tokens: NDArray[np.int64], config: NgramFilterConfig) -> NDArray[np.bool_]:
