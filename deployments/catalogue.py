@@ -100,5 +100,5 @@ def _of_repository(
     what = Deployed(nightly, {"repository": repository, "revisions": pattern})
     found = _deployment("nightly-evals", what, recipe, given, profile)
     found.name = series(recipe.name, repository)
-    found.description = f"{_summary(nightly)} Here of {repository}, by suite and held-out text of {recipe.name}."
+    found.description = f"{_summary(nightly)} Here of {repository}, by the tasks and held-out text of {recipe.name}."
     return found
