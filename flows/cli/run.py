@@ -14,7 +14,7 @@ from flows.cli.plan import print_plan, survey_plan
 from flows.cli.progress import Watch, waiting
 from flows.cli.tables import print_json, print_table, turned
 from flows.opening import open_session, prepare, read_plan
-from infra.doctor import room
+from infra.doctor.examination import room
 from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
 from infra.profile import Profile, load_profile

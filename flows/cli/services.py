@@ -6,7 +6,8 @@ from flows.cli.progress import waiting
 from flows.cli.tables import print_table
 from flows.interruption import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
-from infra.doctor import Finding, examine
+from infra.doctor.examination import examine
+from infra.doctor.finding import Finding
 from infra.machine import cores, measured_machine, processor
 from infra.profile import Profile, load_profile
 from infra.services.group import bring_up, environment_file, services_up, states, take_down

@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli import run as running
 from flows.opening import Opening
-from infra.doctor import Finding
+from infra.doctor.finding import Finding
 from tasks.workers.failures import StepsFailedError
 
 FULL = Finding("disk", "0.0 GB free in /data", "make room")
