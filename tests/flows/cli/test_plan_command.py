@@ -124,7 +124,7 @@ def test_changed_code_is_told_of_what_is_reused() -> None:
     plan = lay_out(load_recipe("micro"))
     text = printed(found(plan, Made(plan.steps, {"olmo_core.other": "0"})))
     assert text.startswith(f"micro ({plan.id[:12]}), profile laptop: nothing to run, 34 steps reused\n")
-    assert "code changed since: 30 steps reused, which `--strict-code` makes again" in " ".join(text.split())
+    assert "code changed since: 30 steps reused, which `--strict-code` would rebuild" in " ".join(text.split())
 
 
 @pytest.fixture(scope="module")

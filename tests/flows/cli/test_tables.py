@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.tables import print_table, turned
+from flows.cli.tables import print_table, transposed
 
 
 def table(rows: list[dict[str, Any]], width: int = 80) -> list[str]:
@@ -27,7 +27,7 @@ def evaluation(models: int, tasks: int) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("models", "tasks"), [(1, 1), (7, 4), (30, 10)])
 def test_a_table_fits_and_has_every_name_and_number_whole(models: int, tasks: int, turn: bool) -> None:
     rows = evaluation(models, tasks)
-    lines = table(turned(rows, "model") if turn else rows)
+    lines = table(transposed(rows, "model") if turn else rows)
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
     assert {row["model"] for row in rows} <= set(words)
