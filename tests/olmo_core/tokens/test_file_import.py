@@ -36,9 +36,11 @@ def test_label_masks_become_targets(tmp_path: Path, in_place: bool) -> None:
     loader = Loader(folder, folders, seed=1, batch_size=5, sequence_length=4, vocab_size=100)
     batch = loader.batch(0)
     assert loader.masked and batch.targets is not None
-    said = {int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)}
+    found = {
+        int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)
+    }
     every = [1, 1, 1, 1]
-    assert said == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
+    assert found == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
 
 
 def test_sidecars_define_document_ends(tmp_path: Path) -> None:
@@ -61,7 +63,7 @@ def test_sidecars_define_document_ends(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (
             ["0,3", "3,7"],
@@ -72,10 +74,10 @@ def test_sidecars_define_document_ends(tmp_path: Path) -> None:
         (["start,end", "0,8"], r"a\.csv\.gz, row 1: 'start,end' is not `start,end,...`"),
     ],
 )
-def test_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+def test_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], message: str) -> None:
     write_ids(tmp_path, "a.npy", *range(8))
     sidecar(tmp_path / "a.csv.gz", *rows)
-    with pytest.raises(TokenFilesError, match=said):
+    with pytest.raises(TokenFilesError, match=message):
         taken(tmp_path, "a", config(tmp_path, "a.npy", sidecars=True), 0)
 
 

@@ -115,10 +115,10 @@ def test_suggested_remedies_work(corpora: list[tuple[int, float]], allowed: floa
 
     with pytest.raises(MixError) as caught:
         check(5000, MixConfig(weights=weights, max_epochs=allowed))
-    said = re.search(r"fit: ([0-9,]+) tokens in whole batches, or max_epochs of ([0-9.]+), or", str(caught.value))
-    assert said is not None
-    check(int(said[1].replace(",", "")) // 10, MixConfig(weights=weights, max_epochs=allowed))
-    check(5000, MixConfig(weights=weights, max_epochs=float(said[2])))
+    match = re.search(r"fit: ([0-9,]+) tokens in whole batches, or max_epochs of ([0-9.]+), or", str(caught.value))
+    assert match is not None
+    check(int(match[1].replace(",", "")) // 10, MixConfig(weights=weights, max_epochs=allowed))
+    check(5000, MixConfig(weights=weights, max_epochs=float(match[2])))
 
 
 def test_corpus_shorter_than_an_instance_is_refused(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ def test_server_without_ranges_is_refused_at_import(tmp_path: Path, web: str, mo
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize(
-    ("dtype", "vocab_size", "said"),
+    ("dtype", "vocab_size", "message"),
     [
         ("int32", 50_280, r"every second id is 0, so .* have 4 bytes each, not 2; write them as uint16, `ids\.astype"),
         ("int64", 50_280, r"every second id is 0, so .* have 8 bytes each, not 2; write them as uint16"),
@@ -185,13 +185,13 @@ def test_server_without_ranges_is_refused_at_import(tmp_path: Path, web: str, mo
     ],
 )
 def test_ids_of_another_type_are_refused(
-    tmp_path: Path, dtype: str, vocab_size: int, said: str, in_place: bool
+    tmp_path: Path, dtype: str, vocab_size: int, message: str, in_place: bool
 ) -> None:
     ids = np.random.default_rng(0).integers(2, 1000, 4096)
     ids[9::10] = EOS
     ids.astype(dtype).tofile(tmp_path / "a.npy")
     config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), in_place=in_place, licence="x")
-    with pytest.raises(TokenFilesError, match=rf"a\.npy:? {said}"):
+    with pytest.raises(TokenFilesError, match=rf"a\.npy:? {message}"):
         taken(tmp_path, "other", config, 0, vocab_size)
 
 
@@ -212,7 +212,7 @@ def test_numpy_header_and_lfs_pointer_are_refused(tmp_path: Path, file: str, in_
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({}, "has no files; give list_url, folder and root, or paths"),
         ({"list_url": "l", "folder": "f"}, "has folder, list_url; give list_url, folder and root"),
@@ -221,8 +221,8 @@ def test_numpy_header_and_lfs_pointer_are_refused(tmp_path: Path, file: str, in_
         ({"paths": ["p", "q"], "label_mask_paths": ["m"]}, "label_mask_paths has 1 files, paths 2; give one for each"),
     ],
 )
-def test_list_and_paths_exclude_each_other(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_list_and_paths_exclude_each_other(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TokenFilesConfig.model_validate({**fields, "licence": "x"})
 
 
