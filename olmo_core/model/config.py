@@ -167,7 +167,7 @@ def preset(name: str, **changes: object) -> ModelConfig:
     shapes = presets()
     if name not in shapes:
         near = difflib.get_close_matches(name, shapes, n=1) or sorted(shapes)
-        raise ValueError(f"model preset {name!r} does not exist; the nearest is {near[0]!r}, all are {sorted(shapes)}")
+        raise ValueError(f"no model preset is called {name!r}; the nearest is {near[0]!r}, all are {sorted(shapes)}")
     return ModelConfig.model_validate({**shapes[name], **changes})
 
 

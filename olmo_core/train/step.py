@@ -52,8 +52,8 @@ def run_step(
         raise ValueError(f"{name}: schedule.peak is inherit, but the run {source}; give the rate itself")
     if config.schedule.peak == "inherit" and start is not None and not _last_rate(start):
         raise ValueError(
-            f"{name}: schedule.peak is inherit, but {start.label} ends at rate 0; give the rate itself, or give the "
-            "run that makes it a schedule.final above 0"
+            f"{name}: schedule.peak is inherit, but {start.label} ends at rate 0; give the rate itself, or a "
+            "schedule.final above 0 in the run that makes it"
         )
     if config.sequence_length > model.context_length:
         raise ValueError(

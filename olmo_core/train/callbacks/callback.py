@@ -21,7 +21,7 @@ class Callback:
         """Finish, however the loop ended."""
 
     def after(self, update: int) -> None:
-        """Handle that training step `update` was sent to the device; wait for it only in order to measure."""
+        """React to training step `update`, which was sent to the device; wait for it only in order to measure."""
 
     def numbers(self, updates: int) -> dict[str, float]:
         """Return live numbers; called when the device has finished the `updates` training steps since the last call."""

@@ -181,7 +181,9 @@ class Saver:
         if failure is not None:
             raise failure
         if failures.item():
-            raise SaveError(f"{failures.item()} other ranks could not write their part of the checkpoint; see them")
+            raise SaveError(
+                f"{failures.item()} other ranks could not write their part of the checkpoint; see their logs"
+            )
 
     def _shared(self, scratch: Path) -> Path:
         """Return the folder of rank 0.

@@ -46,7 +46,7 @@ def read_state(folder: Path) -> State:
     """Return the state in a checkpoint folder.
 
     Raises:
-        ValueError: the folder has no state, as that of a soup, or the state has other fields.
+        ValueError: the folder has no state (a soup has none), or the state has other fields.
     """
     path = folder / STATE_FILE
     if not path.is_file():
