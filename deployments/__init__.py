@@ -1,1 +1,1 @@
-"""What can be started from a dashboard, what runs by schedule, and what is listened for."""
+"""Deployments for the dashboard, their schedules, and automations."""

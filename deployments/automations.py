@@ -1,6 +1,6 @@
-"""What is listened for: a run that fell silent is marked as crashed, a regression is sent on.
+"""Automations: a run without heartbeat is marked as crashed, and a regression is posted to a webhook.
 
-Prefect's own server does neither by itself.
+Prefect's server does neither by default.
 """
 
 import os
@@ -24,10 +24,10 @@ _ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Cached")
 
 
 def automations(profile: Profile) -> list[AutomationCore]:
-    """Return the automations of a profile; the address of a webhook is kept by Prefect, encrypted.
+    """Return the automations of a profile; Prefect stores the address of the webhook encrypted.
 
     Raises:
-        ConfigError: the variable that should hold the address of the webhook is not set.
+        ConfigError: the environment variable with the address of the webhook is not set.
     """
     if profile.webhook is None:
         return [_crashed()]
@@ -39,7 +39,7 @@ def automations(profile: Profile) -> list[AutomationCore]:
 
 
 def put(client: SyncPrefectClient, automation: AutomationCore) -> None:
-    """Create an automation, or bring the one of that name to this form."""
+    """Create an automation, or update the one of that name."""
     answer = client.request("POST", "/automations/filter", json={"automations": {"name": {"any_": [automation.name]}}})
     there = answer.json()
     body = automation.model_dump(mode="json", exclude={"owner_resource"})
@@ -54,8 +54,8 @@ def _crashed() -> AutomationCore:
     heartbeat = "prefect.flow-run.heartbeat"
     return AutomationCore(
         name="Mark a run without heartbeat as crashed",
-        description=f"Its process sent no heartbeat for {SILENCE.seconds} s: worker or machine are gone. Run it again: "
-        "what was committed is reused.",
+        description=f"Its process sent no heartbeat for {SILENCE.seconds} s: its worker or machine is gone. Run it "
+        "again; committed artifacts are reused.",
         trigger=EventTrigger(
             match=ResourceSpecification({run: ["prefect.flow-run.*"]}),
             for_each={run},
@@ -73,7 +73,7 @@ def _regression(webhook: UUID) -> AutomationCore:
     checkpoint = "prefect.resource.id"
     return AutomationCore(
         name="Post a regression of a checkpoint to the webhook",
-        description="Held-out text is worse than at the checkpoint before, beyond the interval.",
+        description="Held-out text is worse than at the previous checkpoint, by more than the confidence interval.",
         trigger=EventTrigger(
             match=ResourceSpecification({checkpoint: ["olmo.checkpoint.*"]}),
             for_each={checkpoint},
@@ -85,7 +85,7 @@ def _regression(webhook: UUID) -> AutomationCore:
     )
 
 
-# JSON with the fields of the event; Prefect fills the template in.
+# JSON with the fields of the event; Prefect renders the template.
 _MESSAGE = """{
   "text": "{{ event.payload.checkpoint }} is {{ event.payload.difference }} bits per byte worse than \
 {{ event.payload.against }} (95 % interval {{ event.payload.low }} to {{ event.payload.high }})"

@@ -1,7 +1,7 @@
-"""What is deployed of a recipe: the whole release, each of its parts, and the nightly evaluations.
+"""The deployments of a recipe: the whole release, each of its parts, and the nightly evaluations.
 
-Every deployment is a flow with parameters that a form can show. Its inputs come from the artifact store; what is
-missing there is named by the run, with the deployment that makes it.
+Every deployment is a flow with parameters that a form can show. Its inputs come from the artifact store; if one is
+missing, the run names it and the deployment that makes it.
 """
 
 from dataclasses import dataclass, field
@@ -30,17 +30,17 @@ from olmo_core.recipe.recipe import Recipe, load_recipe
 
 @dataclass(frozen=True)
 class Deployed:
-    """A flow and what is special about its deployment."""
+    """A flow and the parameters of its deployment."""
 
     flow: Flow[..., Any]
     parameters: dict[str, str] = field(default_factory=dict)
 
 
 def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployment]:
-    """Return the deployments of a recipe, by flows called as people call the parts of a release.
+    """Return the deployments of a recipe, with flows named after the parts of a release.
 
     Raises:
-        ConfigError: the recipe does not validate, or the profile schedules what is not deployed.
+        ConfigError: the recipe is not valid, or the profile schedules a deployment that does not exist.
     """
     found = load_recipe(recipe)
     parts = _parts(found)
@@ -48,7 +48,7 @@ def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployme
         raise ConfigError(
             f"profile {profile}: schedules.{unknown[0]}: no such deployment; there are {', '.join(parts)}"
         )
-    # Workers stand in another folder than whoever deploys.
+    # Workers run in another folder than this process.
     given = {
         what: str(Path(name).absolute()) if is_path(name) else name
         for what, name in (("recipe", recipe), ("profile", profile))
@@ -58,7 +58,7 @@ def catalogue(recipe: str, profile: str, loaded: Profile) -> list[RunnerDeployme
 
 
 def _parts(recipe: Recipe) -> dict[str, Deployed]:
-    """Return what is deployed, by name."""
+    """Return the flows to deploy, by name."""
     return {
         "release": Deployed(release),
         "data": Deployed(data),
@@ -71,7 +71,7 @@ def _parts(recipe: Recipe) -> dict[str, Deployed]:
 
 
 def _summary(flow: Flow[..., Any]) -> str:
-    """Return what a flow does, without what its parameters mean."""
+    """Return the description of a flow without that of its parameters."""
     return (flow.description or "").partition("\n\nArgs:")[0]
 
 
@@ -87,7 +87,7 @@ def _deployment(
         version=version("olmo-release"),
         parameters={**given, **deployed.parameters},
         schedules=[] if cron is None else [Cron(cron, timezone="UTC")],
-        # Two runs of one part would only wait for each other's leases.
+        # Two runs of a part would only wait for each other's leases.
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
@@ -96,9 +96,11 @@ def _deployment(
 def _of_repository(
     repository: str, pattern: str, recipe: Recipe, given: dict[str, str], profile: Profile
 ) -> RunnerDeployment:
-    """Return the nightly evaluations of a Hub repository, which are scheduled as those of the store are."""
+    """Return the deployment of the nightly evaluations of a Hub repository, with the same schedule as the store's."""
     what = Deployed(nightly, {"repository": repository, "revisions": pattern})
     found = _deployment("nightly-evals", what, recipe, given, profile)
     found.name = series(recipe.name, repository)
-    found.description = f"{_summary(nightly)} Here of {repository}, by the tasks and held-out text of {recipe.name}."
+    found.description = (
+        f"{_summary(nightly)} Evaluates {repository} on the tasks and the held-out text of {recipe.name}."
+    )
     return found

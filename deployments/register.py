@@ -1,9 +1,9 @@
-"""Register everything that can be run from a dashboard or by schedule: pool, deployments, automations. Idempotent.
+"""Register the work pool, the deployments and the automations with Prefect. Idempotent.
 
     python -m deployments.register [--profile P] RECIPE...
 
-Talks to the Prefect API that PREFECT_API_URL names. What a deployment runs is a flow of `flows`; what is deployed is
-said by `catalogue`, what is listened for by `automations`.
+Uses the Prefect API at PREFECT_API_URL. A deployment runs a flow of `flows`; `catalogue` defines the deployments,
+`automations` the automations.
 """
 
 import argparse
@@ -25,13 +25,13 @@ def register(recipes: Sequence[str], profile: str) -> list[str]:
     """Register the deployments of recipes; return their names, `flow/deployment`.
 
     Raises:
-        ConfigError: a recipe or the profile does not validate, so nothing was registered.
+        ConfigError: a recipe or the profile is not valid; nothing is registered.
     """
     loaded = load_profile(profile)
     wanted = [each for recipe in recipes for each in catalogue(recipe, profile, loaded)]
     with get_client(sync_client=True) as client:
         with suppress(ObjectAlreadyExists):
-            about = "Releases, their parts and nightly evaluations, each run in a process of the worker's machine"
+            about = "Releases, their parts and nightly evaluations, each run in a process on the worker's machine"
             client.create_work_pool(WorkPoolCreate(name=POOL, type="process", description=about))
         for automation in automations(loaded):
             put(client, automation)
@@ -41,7 +41,7 @@ def register(recipes: Sequence[str], profile: str) -> list[str]:
 
 
 def main() -> None:
-    """Register, and print a line for each deployment."""
+    """Register the deployments, and print a line for each."""
     parser = argparse.ArgumentParser(prog="python -m deployments.register", description=__doc__)
     parser.add_argument("recipes", nargs="+", help="built-in recipes, or paths of YAML files")
     parser.add_argument("--profile", default="laptop", help="built-in profile, or path of a YAML file")

@@ -1,1 +1,1 @@
-"""What follows what: the flows of a release, and the `olmo` command that starts them."""
+"""The flows of a release, and the `olmo` command that starts them."""

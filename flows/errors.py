@@ -1,4 +1,4 @@
-"""Errors whose messages say all there is to say: a command prints them, a flow ends in them, both in one line."""
+"""Expected errors, whose message is complete: a command prints it, a flow ends with it, both in one line."""
 
 import logging
 from collections.abc import Callable
@@ -10,11 +10,11 @@ from olmo_core.artifact.make import MissingInputError
 from olmo_core.recipe.overrides import ConfigError
 from tasks.workers.failures import EndedError, StepsFailedError
 
-TOLD = (ConfigError, MissingInputError, ServiceError, StepsFailedError)
+EXPECTED_ERRORS = (ConfigError, MissingInputError, ServiceError, StepsFailedError)
 
 
 def message(error: BaseException) -> str:
-    """Return what an error says; `str` of a LookupError would put it in quotes."""
+    """Return the message of an error; `str` of a LookupError would put it in quotes."""
     return str(error.args[0] if error.args else error)
 
 
@@ -23,11 +23,11 @@ Result = TypeVar("Result")
 
 
 class WithoutTraceback(logging.Filter):
-    """Takes the traceback of what was told already off the log of a flow run; its process logs what a run ended by."""
+    """Removes the traceback of expected errors from the log of a flow run."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass."""
-        if record.exc_info and isinstance(error := record.exc_info[1], TOLD):
+        """Replace the traceback of an expected error by its message; keep every record."""
+        if record.exc_info and isinstance(error := record.exc_info[1], EXPECTED_ERRORS):
             record.msg, record.args, record.exc_info = f"{record.getMessage()}: {message(error)}", (), None
         return True
 
@@ -36,21 +36,21 @@ logging.getLogger("prefect.flow_runs").addFilter(WithoutTraceback())
 
 
 def refusing(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Let a flow end in the state `Failed` with the message of what it refuses; called as a function, it raises that.
+    """Decorate a flow to end in the state `Failed` with the message of an expected error.
 
-    Asked to end, it ends in the state `Cancelled`, and raises that it was.
+    A flow that is asked to end gets the state `Cancelled`. A call of the flow as a function raises the error.
 
-    Prefect would show an exception that is raised with its whole traceback, of which no line helps. That of a step is
+    Prefect would show the whole traceback of a raised exception, which does not help here. The traceback of a step is
     in the step's own log.
     """
 
     @wraps(function)
     def run(*arguments: Given.args, **options: Given.kwargs) -> Result:
-        from prefect.states import Cancelled, Failed  # takes 2 s, which `olmo plan` has no use for
+        from prefect.states import Cancelled, Failed  # takes 2 s, which `olmo plan` does not need
 
         try:
             return function(*arguments, **options)
-        except TOLD as error:
+        except EXPECTED_ERRORS as error:
             state: Any = Failed(message=message(error), data=error)
         except EndedError as error:
             state = Cancelled(message=message(error), data=error)

@@ -1,4 +1,4 @@
-"""Flow `evaluate`: every checkpoint and soup on held-out text and tasks, each as soon as it is there."""
+"""Flow `evaluate`: every checkpoint and soup on held-out text and tasks, each as soon as it exists."""
 
 from prefect import flow
 
@@ -15,9 +15,9 @@ from tasks.ui import show_table
 @described
 @refusing
 def evaluate(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
-    """Evaluate everything that is to be published, and show the table."""
+    """Evaluate every model that is to be published, and show the table of results."""
     with release_session(recipe, profile, overrides, ["evaluate"]) as session:
         make_steps(made_by(session.plan, "evaluate"))
         rows = evaluation_rows(session.plan, session.store)
-        about = "Held-out text in bits per byte, lower is better; tasks by accuracy and by bits per byte of the answer"
+        about = "Held-out text in bits per byte, lower is better; tasks in accuracy and in bits per byte of the answer"
         show_table(f"{session.plan.recipe.name}-evaluation", rows, about)

@@ -1,4 +1,4 @@
-"""What forms and dashboards show of a flow: its parameters, and the name of its deployment."""
+"""How forms and dashboards show a flow: its parameters, and the name of its deployment."""
 
 import inspect
 from collections.abc import Callable
@@ -16,20 +16,18 @@ Result = TypeVar("Result")
 RecipeName = Annotated[str, Field(description="Built-in recipe by name, or the path of a YAML file.")]
 ProfileName = Annotated[str, Field(description="Built-in profile by name, or the path of a YAML file.")]
 Override = Annotated[str, Field(pattern=r"^[\w.-]+=")]
-Overrides = Annotated[tuple[Override, ...], Field(description="Recipe fields to change, each `a.b=value`.")]
+Overrides = Annotated[tuple[Override, ...], Field(description="Recipe fields to override, each `a.b=value`.")]
 StageName = Annotated[str, Field(description="Stage of the recipe.")]
 PartNames = Annotated[
     tuple[str, ...] | None,
-    Field(
-        description="Parts to run: `data`, stages by their names, `soup`, `evaluate`, `publish`; all when not given."
-    ),
+    Field(description="Parts to run: `data`, stages by name, `soup`, `evaluate`, `publish`; all if not given."),
 ]
 Repository = Annotated[
     str | None,
     Field(
         pattern=REPOSITORY,
         description="Repository on the profile's Hub whose revisions are evaluated, `organisation/name`; "
-        "the checkpoints of the artifact store when not given.",
+        "if not given, the checkpoints of the artifact store.",
     ),
 ]
 RevisionPattern = Annotated[
@@ -38,7 +36,7 @@ RevisionPattern = Annotated[
 
 
 def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
-    """Write what the parameters mean below a flow's docstring, where Prefect looks for what its form shows."""
+    """Append the descriptions of the parameters to a flow's docstring, from which Prefect builds its form."""
     lines = [inspect.cleandoc(function.__doc__ or ""), "", "Args:"]
     for name, hint in get_type_hints(function, include_extras=True).items():
         for note in getattr(hint, "__metadata__", ()):
@@ -49,7 +47,7 @@ def described(function: Callable[Given, Result]) -> Callable[Given, Result]:
 
 
 def deployment_name(recipe: Recipe, part: str) -> str:
-    """Return what the deployment of a part is called: stages by their role, where only one has it."""
+    """Return the name of a part's deployment: for a stage its role, if it is the only stage with that role."""
     starts = [name for name, each in recipe.stages.items() if each.start is None]
     others = [name for name in recipe.stages if name not in starts]
     roles = {starts[0]: "pretrain"} if len(starts) == 1 else {}

@@ -1,9 +1,9 @@
-"""How a command, and a worker's flow, end when Ctrl-C, SIGTERM or a closed terminal asks them to, whatever goes on.
+"""Handles Ctrl-C, SIGTERM and a closed terminal, for a command and for a worker's flow.
 
-Where a flow runs, the first signal ends its session: nothing more is begun, training saves, all else is abandoned, and
-flows raise `EndedError`. Elsewhere it raises `InterruptError` in the main thread. When the same signal comes again, a
-deadline has passed, or flows take long to end although nothing goes on any more, the process is left at once, and
-everything that it started is killed.
+If a flow is running, the first signal ends its session: no step is started any more, training saves a checkpoint, all
+other work is abandoned, and flows raise `EndedError`. Otherwise the signal raises `InterruptError` in the main thread.
+If the same signal comes again, a deadline passes, or flows are slow to return after the work has stopped, the process
+exits at once and kills everything that it started.
 """
 
 import logging
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
     from tasks.session import Session
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-UNWIND_SECONDS = 3.0  # for flows of a command, when nothing goes on any more; those of a worker have until the deadline
-DEADLINE_SECONDS = 7.0  # so that the whole takes less than 10 on busy cores
+UNWIND_SECONDS = 3.0  # for the flows of a command to return after the work has stopped; a worker's have the deadline
+DEADLINE_SECONDS = 7.0  # the whole takes less than 10 s even on busy cores
 SHOW_CURSOR = "\x1b[?25h\n"  # Progress bars hide it.
 
 
 class InterruptError(BaseException):
-    """The command was asked to end; says what is kept. No `Exception`, so that nothing takes it for a failure."""
+    """The command was asked to end; the message names what is kept. Not an `Exception`, so it is not handled as one."""
 
 
 class Ending:
-    """Whether this process was asked to end, and how it goes on from there."""
+    """The state of a process that may be asked to end, and the way it ends."""
 
     def __init__(self) -> None:
-        """Ask nothing yet. A thread waits from the beginning on: to start one in a signal handler may deadlock."""
+        """Start the thread that waits for a signal; starting one in a signal handler may deadlock."""
         self.number = 0
         self.kept = "what is finished is kept"
         self.session: Session | None = None
@@ -46,7 +46,7 @@ class Ending:
         threading.Thread(target=self._end, name="ending", daemon=True).start()
 
     def take(self, number: int, _: FrameType | None) -> None:
-        """Take a signal, as its handler."""
+        """Handle a signal."""
         if number == self.number:
             self.leave()
         if not self.number:
@@ -56,21 +56,21 @@ class Ending:
                 raise InterruptError(self.kept)
 
     def close(self) -> None:
-        """Let go: the process lives on."""
+        """Stop handling signals; the process continues."""
         self._over.set()
         self._asked.set()
 
     def leave(self) -> NoReturn:
-        """End this process and everything below it now, with the code of the signal."""
+        """End this process and its descendants now, with the exit code of the signal."""
         if threading.current_thread() is threading.main_thread():
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
         if not self._leaving.acquire(blocking=False):
-            time.sleep(DEADLINE_SECONDS)  # another thread does
+            time.sleep(DEADLINE_SECONDS)  # another thread ends the process
         try:
             kill_descendants()
             remove_folders()
-            if _current is self:  # a worker's flow has nobody who reads it
+            if _current is self:  # only a command has a terminal
                 kept = self.kept if self.session is None else self.session.kept()
                 torn = SHOW_CURSOR if not self._over.is_set() and sys.stderr.isatty() else ""
                 os.write(2, f"{torn}olmo: interrupted: {kept}; run the same command to go on\n".encode())
@@ -80,10 +80,10 @@ class Ending:
     def _end(self) -> None:
         self._asked.wait()
         if self.number and _current is self:
-            logging.disable()  # Prefect and Ray log as errors what is cancelled
+            logging.disable()  # Prefect and Ray log cancelled work as errors
         threading.Thread(target=self._leave_after, args=(DEADLINE_SECONDS,), daemon=True).start()
         if self.session is not None:
-            with suppress(Exception):  # what cannot be stopped is killed
+            with suppress(Exception):  # work that cannot be stopped is killed
                 self.session.end()
             if _current is self:
                 self._leave_after(UNWIND_SECONDS)
@@ -93,12 +93,12 @@ class Ending:
             self.leave()
 
 
-_current: Ending | None = None  # that of the command
+_current: Ending | None = None  # of the command
 
 
 @contextmanager
 def commanded() -> Iterator[None]:
-    """Run a command in this block: asked to end, it ends with one line that says what is kept."""
+    """Run a command in this block; if asked to end, it prints one line that names what is kept."""
     global _current
     adopt_orphans()
     ending = _current = Ending()
@@ -119,16 +119,16 @@ def commanded() -> Iterator[None]:
 
 @contextmanager
 def heeding(session: "Session") -> Iterator[None]:
-    """Run a flow in this block: asked to end, it ends its session.
+    """Run a flow in this block; if asked to end, end its session.
 
-    Only the main thread takes signals. There the flow is the outermost one: the parts of a release run in threads.
+    Only the main thread receives signals, and only the outermost flow runs in it: the parts of a release use threads.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     ending = _current or Ending()
     ending.session = session
-    before = _handle(ending.take)  # again, because Prefect takes SIGTERM at the start of a flow
+    before = _handle(ending.take)  # again, because Prefect replaces the SIGTERM handler at the start of a flow
     try:
         yield
     finally:
@@ -139,7 +139,7 @@ def heeding(session: "Session") -> Iterator[None]:
 
 
 def _handle(handler: Any) -> dict[int, Any]:
-    """Take the signals that this process does not ignore, as it does SIGHUP under `nohup`; returns who had them."""
+    """Handle all signals except ignored ones, such as SIGHUP under `nohup`; return the previous handlers."""
     heard = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
     return {number: signal.signal(number, handler) for number in heard}
 

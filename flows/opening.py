@@ -10,7 +10,8 @@ from functools import cached_property
 
 from flows.interruption import heeding
 from flows.missing import check_inputs
-from infra.doctor import Finding, before_a_release, room
+from infra.doctor.examination import before_a_release, room
+from infra.doctor.finding import Finding
 from infra.machine import cores
 from infra.patience import Show
 from infra.profile import Profile, load_profile

@@ -1,4 +1,4 @@
-"""Flow `publish`: every checkpoint in Hugging Face form under its name, `main` when it is decided."""
+"""Flow `publish`: every checkpoint in Hugging Face format as a revision, and `main` once it is decided."""
 
 from prefect import flow
 
@@ -12,6 +12,6 @@ from tasks.revisions import publish_revisions
 @described
 @refusing
 def publish(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
-    """Publish every revision, each as soon as its checkpoint is there."""
+    """Publish every revision as soon as its checkpoint exists."""
     with release_session(recipe, profile, overrides, ["publish"]):
         publish_revisions()

@@ -1,7 +1,7 @@
-"""Flow `release`: the whole graph. Data, then stages and soups in order; evaluation and publishing beside training.
+"""Flow `release`: the whole graph. Data, then stages and soups in order; evaluation and publishing during training.
 
-Every part is a flow of its own that can be run alone; here they share one session, so that checkpoints are evaluated
-and published as they appear. What fails later takes nothing away from what is finished.
+Every part is also a separate flow. Here the parts share a session, so that checkpoints are evaluated and published as
+they appear. A later failure does not affect finished artifacts.
 """
 
 import contextvars
@@ -37,14 +37,14 @@ def release(
     overrides: Overrides = (),
     parts: PartNames = None,
 ) -> None:
-    """Run a release, or only some parts of it; what the others make is taken from the store."""
+    """Run a release, or only some parts of it; the artifacts of the other parts come from the store."""
     with release_session(recipe, profile, overrides, parts or ()) as session:
         plan = session.plan
         chosen = [part for part in plan.parts if parts is None or part in parts]
         log = get_run_logger()
         session.outbox.release(plan.recipe.model_dump(mode="json"), plan.steps)
         rows = plan_rows(plan, session.store)
-        show_table(f"{plan.recipe.name}-plan", rows, "The plan: what runs, what is reused, and why")
+        show_table(f"{plan.recipe.name}-plan", rows, "The plan: which steps run, which are reused, and why")
         log.info("release %s: %d of %d steps to run", plan.id[:12], _to_run(rows), len(rows))
         what = (recipe, profile, overrides)
         calls: dict[str, Callable[[], None]] = {
@@ -70,14 +70,14 @@ def _to_run(rows: list[Row]) -> int:
 
 
 def stage_flow(recipe: Recipe, name: str) -> Flow[..., None]:
-    """Return the flow of a stage under the name of its deployment."""
+    """Return the flow of a stage, with the name of its deployment."""
     return stage.with_options(name=deployment_name(recipe, name))
 
 
 def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
-    """Call the parts in order, those of `BACKGROUND_PARTS` meanwhile; raise the first failure when all have ended.
+    """Call the parts in order, with `BACKGROUND_PARTS` in parallel; raise the first failure when all have ended.
 
-    However the block is left, nothing is expected any more when its threads are waited for: they wait for that.
+    Threads wait for parts that are expected, so all expectations are dropped before the pool waits for its threads.
     """
     in_order = [part for part in calls if part not in BACKGROUND_PARTS]
     rows = [in_order, *([part] for part in BACKGROUND_PARTS if part in calls)]
@@ -87,15 +87,15 @@ def _run(session: Session, calls: dict[str, Callable[[], None]]) -> None:
             stack.enter_context(session.turns.expect(session.plan.steps_of(part)))
 
         def call(parts: list[str]) -> None:
-            with ExitStack() as rest:  # nothing more will come of parts that a failure kept from being reached
+            with ExitStack() as rest:  # after a failure, no later part of this row is expected any more
                 for part in parts:
                     rest.enter_context(expected[part])
                 for part in parts:
                     with expected[part]:
                         calls[part]()
 
-        # Threads that see this flow's context, so that the parts become its subflows. None is called in the main
-        # thread, where Prefect takes SIGTERM while a flow begins and ends.
+        # The threads get a copy of this flow's context, so that the parts become its subflows. No part runs in the main
+        # thread, where Prefect handles SIGTERM while a flow starts and ends.
         futures = [threads.submit(contextvars.copy_context().run, call, parts) for parts in rows]
         failures = [error for future in futures if (error := future.exception()) is not None]
     if failures:

@@ -1,6 +1,6 @@
-"""The plan that evaluates a Hub repository: which revisions it shows, judged as a recipe judges its own models.
+"""The plan that evaluates revisions of a Hub repository, in the same way as a recipe evaluates its own models.
 
-The Hub is the profile's, so that a token goes nowhere but where the profile says.
+Only the Hub of the profile is used, so a token is sent nowhere else.
 """
 
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ def repository_plan(recipe: Recipe, endpoint: str | None, repository: str, patte
     """Return the plan that evaluates the revisions of a repository whose names match a shell pattern.
 
     Raises:
-        ConfigError: there is no such repository, or it shows no such revision.
-        ServiceError: the Hub is not there or does not let us in.
+        ConfigError: the repository does not exist, or has no matching revision.
+        ServiceError: the Hub does not answer or denies access.
     """
     where = endpoint or "the Hub (HF_ENDPOINT, else huggingface.co)"
     branches = _branches(repository, endpoint, where)
@@ -38,7 +38,7 @@ def repository_plan(recipe: Recipe, endpoint: str | None, repository: str, patte
 
 
 def models_bytes(models: Sequence[Step], endpoint: str | None) -> int:
-    """Return about how many bytes these models of one repository take in the store, in fp32; judged by the first."""
+    """Estimate the bytes that models of one repository take in the store, in fp32, from the size of the first."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import NotASafetensorsRepoError
 
@@ -47,7 +47,7 @@ def models_bytes(models: Sequence[Step], endpoint: str | None) -> int:
     fields = models[0].fields
     try:
         about = HfApi(endpoint=endpoint).get_safetensors_metadata(fields["repo"], revision=fields["revision"])
-    except NotASafetensorsRepoError:  # its own step says so; others may have theirs
+    except NotASafetensorsRepoError:  # its step reports this; the other models may be usable
         return 0
     return len(models) * WEIGHT_BYTES * sum(about.parameter_count.values())
 
@@ -61,5 +61,5 @@ def _branches(repository: str, endpoint: str | None, where: str) -> dict[str, st
     try:
         return HubEndpoint(repository, endpoint).published()
     except (HTTPError, OSError, PublishError) as error:
-        said = str(error).strip().partition("\n")[0]
-        raise ServiceError(f"repository {repository} at {where}: {said}; correct hub.endpoint or HF_TOKEN") from error
+        reason = str(error).strip().partition("\n")[0]
+        raise ServiceError(f"repository {repository} at {where}: {reason}; correct hub.endpoint or HF_TOKEN") from error

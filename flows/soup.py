@@ -15,11 +15,11 @@ from tasks.ui import show_markdown
 @described
 @refusing
 def soup(recipe: RecipeName = "tiny", profile: ProfileName = "laptop", overrides: Overrides = ()) -> None:
-    """Make the soups of a recipe and the decision, with the evaluations it rests on."""
+    """Make the soups of a recipe and the decision, with the evaluations that it needs."""
     with release_session(recipe, profile, overrides, ["soup"]) as session:
         plan = session.plan
         make_steps(made_by(plan, "soup"))
         found = decision(plan, session.store)
         assert found is not None
         text = f"`main` is **{found['main']}**: {found['reason']}"
-        show_markdown(f"{plan.recipe.name}-decision", text, "What main is, and why")
+        show_markdown(f"{plan.recipe.name}-decision", text, "Which model `main` is, and why")

@@ -1,4 +1,4 @@
-"""Flow `stage`: every seeded run of one training stage, side by side as far as the profile's resources allow."""
+"""Flow `stage`: every seeded run of a training stage, in parallel as far as the profile's resources allow."""
 
 from prefect import flow
 
@@ -14,6 +14,6 @@ from tasks.steps import make_steps
 def stage(
     recipe: RecipeName = "tiny", stage: StageName = "stage1", profile: ProfileName = "laptop", overrides: Overrides = ()
 ) -> None:
-    """Train a stage; its checkpoints appear in the store while it goes on."""
+    """Train a stage; its checkpoints appear in the store during training."""
     with release_session(recipe, profile, overrides, [stage]) as session:
         make_steps([run.step for run in session.plan.runs[stage]])

@@ -1,1 +1,1 @@
-"""One step as Prefect sees it: reuse, retry, lineage."""
+"""Steps as Prefect tasks: reuse, retries, lineage."""

@@ -1,4 +1,4 @@
-"""One step as Prefect sees it: a task run with its name and tags, `Cached` when it was there, retried by class."""
+"""A step as a Prefect task: a run with its name and tags, `Cached` if it is reused, retried by class of failure."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
@@ -19,7 +19,7 @@ from tasks.workers import training
 from tasks.workers.energy import Meter
 from tasks.workers.failures import StepsFailedError, root_message
 
-# How every task of a release runs: reuse is decided by the artifact store, retries by the class of the failure.
+# Options of every task of a release: the artifact store decides on reuse, the class of a failure on retries.
 TASK: dict[str, Any] = {
     "cache_policy": NO_CACHE,
     "persist_result": False,
@@ -30,7 +30,7 @@ TASK: dict[str, Any] = {
 
 
 def unless_ended(work: Callable[[str], State[Any]]) -> Callable[[str], State[Any]]:
-    """Let a task end in the state `Cancelled` where its release has ended, whatever its work came to then."""
+    """Decorate a task to end in the state `Cancelled` if its release has ended, whatever the error of its work."""
 
     @wraps(work)
     def run(name: str) -> State[Any]:
@@ -77,7 +77,7 @@ def _make(step: Step, session: Session) -> tuple[Record, bool]:
 
 
 def make_steps(steps: list[Step]) -> None:
-    """Make steps, inputs first, side by side as these allow; what does not depend on a failed one is still made.
+    """Make steps, inputs first, in parallel where possible; steps that do not depend on a failed one are still made.
 
     Raises:
         StepsFailedError: names every step that failed and why.
@@ -89,7 +89,7 @@ def make_steps(steps: list[Step]) -> None:
 
 
 def submitted(steps: list[Step]) -> Iterator[tuple[Step, PrefectFuture[Any]]]:
-    """Submit steps, inputs first, each as soon as it can begin; yield each with the future of its task run."""
+    """Submit steps, inputs first, each as soon as it can start; yield each with the future of its task run."""
     session = current()
     plan = session.plan
     futures: dict[str, PrefectFuture[Any]] = {}
@@ -105,7 +105,7 @@ def raise_failures(ended: Iterable[tuple[str, PrefectFuture[Any]]]) -> None:
     """Raise if any of these task runs did not complete.
 
     Raises:
-        StepsFailedError: names every one that failed and why, and how many were not made because of them.
+        StepsFailedError: names every step that failed and why, and the steps not made because of them.
         EndedError: the release was asked to end.
     """
     current().check_ended()

@@ -1,1 +1,1 @@
-"""The `olmo` command: one file a verb, and what a person sees while it runs."""
+"""The `olmo` command: one file per subcommand, and the display of progress and tables."""

@@ -1,4 +1,4 @@
-"""The `olmo` command: releases, and the servers they run on. Arguments only; what they do is in the flows and below."""
+"""The `olmo` command and its arguments; the subcommands are implemented in the other files of this folder."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,22 +16,22 @@ OVER_BUDGET = 3
 RecipeArgument = Annotated[str, typer.Argument(help="Built-in recipe (tiny, micro, small) or path of a YAML file.")]
 ProfileOption = Annotated[str, typer.Option("--profile", help="Built-in profile or path of a YAML file.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-StrictOption = Annotated[bool, typer.Option("--strict-code", help="Make again what older code made.")]
+StrictOption = Annotated[bool, typer.Option("--strict-code", help="Rebuild artifacts made with older code.")]
 
 
 def main() -> None:
-    """Run the command. What went wrong is said in one line; exit code 2 for bad input, 1 for steps that failed.
+    """Run the command. An error is printed in one line; exit code 2 for bad input, 1 for failed steps.
 
-    Ctrl-C and SIGTERM end it with code 130 or 143, and a line that says what is kept.
+    After Ctrl-C or SIGTERM the exit code is 130 or 143, and a line names what is kept.
     """
     with commanded():
-        from flows.errors import TOLD, message
+        from flows.errors import EXPECTED_ERRORS, message
         from olmo_core.recipe.plan import UnknownStepError
         from tasks.workers.failures import StepsFailedError
 
         try:
             app()
-        except (*TOLD, UnknownStepError) as error:
+        except (*EXPECTED_ERRORS, UnknownStepError) as error:
             Console(stderr=True).print(f"olmo: {message(error)}", style="red", highlight=False, markup=False)
             raise SystemExit(1 if isinstance(error, StepsFailedError) else 2) from None
 
@@ -45,7 +45,7 @@ def plan(
     strict_code: StrictOption = False,
     steps: Annotated[bool, typer.Option("--steps", help="List every step with its reason.")] = False,
 ) -> None:
-    """Show what would run, what is reused and why, and what it would cost; exit code 3 above the profile's budget."""
+    """Show which steps would run or be reused, why, and the cost; exit code 3 if it exceeds the profile's budget."""
     from flows.cli.plan import print_plan, print_steps, survey
     from flows.cli.tables import print_json
 
@@ -65,8 +65,8 @@ def run(
     context: typer.Context,
     recipe: RecipeArgument,
     profile: ProfileOption = "laptop",
-    only: Annotated[str | None, typer.Option(help="Run this part alone; its inputs come from the store.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="Run this part and those after it.")] = None,
+    only: Annotated[str | None, typer.Option(help="Run only this part; its inputs come from the store.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="Run this part and all later ones.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a release, or a part of it: data, a stage by name, soup, evaluate, publish."""
@@ -79,12 +79,12 @@ def run(
 def why(
     context: typer.Context,
     recipe: RecipeArgument,
-    step: Annotated[str, typer.Argument(help="Step: kind/name, a name, or the beginning of its id.")],
+    step: Annotated[str, typer.Argument(help="Step: kind/name, name, or beginning of its id.")],
     profile: ProfileOption = "laptop",
     as_json: JsonOption = False,
     strict_code: StrictOption = False,
 ) -> None:
-    """Say whether a step would be reused, and if not, which field differs from the nearest record."""
+    """Show whether a step would be reused, and if not, which field differs from the nearest record."""
     from flows.cli.tables import print_json
     from flows.cli.why import explain, print_why
 
@@ -101,7 +101,7 @@ def status(
     profile: ProfileOption = "laptop",
     as_json: JsonOption = False,
 ) -> None:
-    """List what is in the store, step by step, and what is published."""
+    """List the runs and steps in the store, and the published revisions."""
     from flows.cli.status import print_state, state
     from flows.cli.tables import print_json
 
@@ -119,7 +119,7 @@ def report(
     profile: ProfileOption = "laptop",
     out: Annotated[Path | None, typer.Option(help="File to write; report/RECIPE.html below home by default.")] = None,
 ) -> None:
-    """Write the release page, one HTML file made from the records alone, and print its path."""
+    """Write the release page, an HTML file made only from the records, and print its path."""
     from flows.cli.report import write_report
 
     print(write_report(recipe, profile, _overrides(context), out))
@@ -146,11 +146,11 @@ def up(
 
 @app.command()
 def doctor(
-    recipe: Annotated[str, typer.Argument(help="Recipe that has to find room on the disk.")] = "tiny",
+    recipe: Annotated[str, typer.Argument(help="Recipe whose artifacts must fit on the disk.")] = "tiny",
     profile: ProfileOption = "laptop",
     as_json: JsonOption = False,
 ) -> None:
-    """Look at every address, version, token, disk and port of a profile: fine, or what to do; exit code 1 then."""
+    """Check the addresses, versions, tokens, disk and ports of a profile; exit code 1 if one needs a remedy."""
     from flows.cli.services import examined
     from flows.cli.tables import print_json
 
@@ -159,8 +159,8 @@ def doctor(
         print_json([{"what": each.what, "seen": each.seen, "remedy": each.remedy} for each in found])
     else:
         for each in found:
-            said = f"{each.what}: {each.seen}"
-            text = f"fine   {said}" if each.fine else f"wrong  {said}; {each.remedy}"
+            finding = f"{each.what}: {each.seen}"
+            text = f"fine   {finding}" if each.fine else f"wrong  {finding}; {each.remedy}"
             Console().print(text, style=None if each.fine else "red", highlight=False, markup=False, soft_wrap=True)
     if not all(each.fine for each in found):
         raise typer.Exit(1)
@@ -168,14 +168,14 @@ def doctor(
 
 @app.command()
 def down(profile: ProfileOption = "laptop") -> None:
-    """Stop what `olmo up` started; what is in the store, in Prefect and in MLflow stays."""
+    """Stop the servers that `olmo up` started; the data in the store, Prefect and MLflow is kept."""
     from flows.cli.services import down as take_down
 
     print("services stopped" if take_down(profile, Console(stderr=True)) else "no services were up")
 
 
 def _overrides(context: typer.Context) -> list[str]:
-    """Return what is left on the command line."""
+    """Return the remaining arguments of the command line as overrides."""
     return overrides_of(context.args)
 
 

@@ -1,4 +1,4 @@
-"""`olmo plan`: what would run and why, what is reused, and what it would cost. Nothing is started."""
+"""`olmo plan`: which steps would run or be reused, why, and the cost. Nothing is started."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,10 +22,10 @@ from tasks.session import target_of
 
 
 def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, console: Console) -> dict[str, Any]:
-    """Return what would run and what it would cost; asks no server.
+    """Return which steps would run and the cost, without contacting a server.
 
     Raises:
-        ConfigError: recipe or profile do not validate or do not go together.
+        ConfigError: the recipe or the profile is not valid, or they do not fit each other.
     """
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
     opening = Opening(plan, loaded, open_store(loaded), plan.parts)
@@ -35,13 +35,13 @@ def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, c
 
 
 def survey_plan(opening: Opening, found: Mapping[str, Why], console: Console, goal: str = "") -> dict[str, Any]:
-    """Return what running the parts of an opening does and costs.
+    """Return what a run of the parts of an opening does and costs.
 
     Args:
-        opening: names the parts.
+        opening: the plan, the parts, the profile and the store.
         found: id of a step -> whether and why it runs.
-        console: shows that this machine is measured.
-        goal: where revisions go, where that was asked.
+        console: shows that this machine is being measured.
+        goal: where revisions go, if the target was already contacted.
     """
     plan, profile = opening.plan, opening.profile
     todo = any(not each.hit for each in found.values())
@@ -59,20 +59,20 @@ def survey_plan(opening: Opening, found: Mapping[str, Why], console: Console, go
 
 
 def machine_of(plan: Plan, profile: Profile, console: Console) -> Machine | None:
-    """Return what this machine does with the products of a recipe; None where none of its work is on a CPU."""
+    """Return the speed of this machine in the products of a recipe; None if all work is on a GPU."""
     if uses_gpu(profile.training.single) and uses_gpu(profile.training.seeds) and profile.placement.device == "cuda":
         return None
     if (known := known_machine(plan.recipe, profile.folder)) is not None:
         return known
-    with console.status("measuring how fast this machine is, once"):
+    with console.status("measuring the speed of this machine, once"):
         return measured_machine(plan.recipe, profile.folder)
 
 
-FIRST_PARTS, LAST_PARTS, MOST_REASONS = 8, 4, 6  # those shown of many; 40 lines of 80 columns hold them
+FIRST_PARTS, LAST_PARTS, MOST_REASONS = 8, 4, 6  # shown if there are more; they fit into 40 lines of 80 columns
 
 
 def print_plan(console: Console, found: dict[str, Any]) -> None:
-    """Print a survey for people: a row for each part of the release, and why its steps run, each reason once."""
+    """Print a survey for people: a row for each part of the release, and each reason to run steps once."""
     run, reused = (sum(row[action] for row in found["parts"]) for action in ("run", "reused"))
     what = f"{found['recipe']} ({found['release'][:12]}), profile {found['profile']}"
     if run:
@@ -86,7 +86,7 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
 
 
 def print_steps(console: Console, found: dict[str, Any]) -> None:
-    """Print a line for every step: what happens to it, and why."""
+    """Print a line for every step: whether it runs, and why."""
     for row in found["steps"]:
         console.print(f"{row['action']:5}  {row['step']}: {row['why']}", highlight=False, markup=False, soft_wrap=True)
 
@@ -107,7 +107,7 @@ def _folded(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row of a plan as people read it; a part that has nothing to run costs nothing."""
+    """Return a row of a plan for people; a part with nothing to run has no cost."""
     minutes, kwh = row.get("minutes"), row.get("kwh")
     costs = row["run"] > 0
     time = show_duration(60 * minutes) if minutes is not None else "not known"
@@ -131,15 +131,15 @@ def _reasons(found: dict[str, Any]) -> list[str]:
         began = f" ({some(reason['origins'])})" if reason["origins"] else ""
         parts = "" if reason["parts"] == names else f" of {some(reason['parts'])}"
         steps = f"{reason['steps']:,} {'step' if reason['steps'] == 1 else 'steps'}{parts}"
-        reused = " reused, which `--strict-code` makes again" if reason["action"] == "reuse" else ""
+        reused = " reused, which `--strict-code` would rebuild" if reason["action"] == "reuse" else ""
         lines.append(f"{reason['text']}{began}: {steps}{reused}")
     if (more := len(found["reasons"]) - MOST_REASONS) > 0:
-        lines.append(f"and {more:,} more reasons: `olmo plan {found['recipe']} --steps` has that of every step")
+        lines.append(f"and {more:,} more reasons: `olmo plan {found['recipe']} --steps` lists those of all steps")
     return lines
 
 
 def _times(found: dict[str, Any]) -> list[str]:
-    """Say what the times were judged by, or why there are none."""
+    """Return lines that name the basis of the predicted times, or why there are none."""
     predicted = found["predicted"]
     if predicted["unknown"]:
         return [f"time: {predicted['unknown']}"]
@@ -149,5 +149,5 @@ def _times(found: dict[str, Any]) -> list[str]:
             bases.setdefault(row["basis"], []).append(row["part"])
     lines = [f"time of {some(parts)}: {basis}" for basis, parts in bases.items()]
     if show_duration(60 * predicted["minutes"]).startswith("over"):
-        lines.append("this is work for GPUs: give a profile that has some, with `speed: {flops_per_second: ...}`")
+        lines.append("this needs GPUs: give a profile that has them, with `speed: {flops_per_second: ...}`")
     return lines

@@ -1,4 +1,4 @@
-"""What a person sees while a release runs: how far each step is, live on a terminal, in lines in a log."""
+"""The progress of each step of a running release: live on a terminal, as lines in a log."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ LINE_SECONDS = 15.0
 
 @contextmanager
 def waiting(console: Console) -> Iterator[Show]:
-    """Yield what shows a wait: a live line on a terminal, a line every few seconds in a log."""
+    """Yield a function that displays a wait: a live line on a terminal, a line every few seconds in a log."""
     if not console.is_terminal:
         yield Lines(partial(console.print, highlight=False, markup=False, soft_wrap=True))
         return
@@ -30,38 +30,38 @@ def waiting(console: Console) -> Iterator[Show]:
 
 
 class Watch:
-    """Shows how far the steps of a session are, until it is left; a context manager around a release."""
+    """Displays the progress of a session's steps; a context manager around a release."""
 
     def __init__(self, console: Console, session: Session) -> None:
         self._console = console
         self._session = session
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._show, name="progress", daemon=True)
-        self._told = 0
+        self._printed = 0
         self._lines: dict[str, float] = {}
         self._first: dict[str, Report] = {}
 
     def __enter__(self) -> "Watch":
-        """Begin to show."""
+        """Start the display."""
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Show the last that was made, and end."""
+        """Stop the display and print the last steps that were made."""
         self._done.set()
         self._thread.join(5)
-        self._tell()
+        self._print_made()
 
     def _show(self) -> None:
         if not self._console.is_terminal:
             while not self._done.wait(POLL_SECONDS):
-                self._tell()
+                self._print_made()
                 self._print_lines(self._reports())
             return
         with Progress(TextColumn("{task.description}"), console=self._console) as lines:
             tasks: dict[str, Any] = {}
             while not self._done.wait(POLL_SECONDS):
-                self._tell()
+                self._print_made()
                 reports = self._reports()
                 for label in [each for each in tasks if each not in reports]:
                     lines.remove_task(tasks.pop(label))
@@ -73,14 +73,14 @@ class Watch:
     def _reports(self) -> Mapping[str, Report]:
         try:
             return self._session.reports()
-        except Exception:  # the cluster is starting or stopping; there is nothing to show then
+        except Exception:  # the cluster is starting or stopping
             return {}
 
-    def _tell(self) -> None:
+    def _print_made(self) -> None:
         made = self._session.made
-        while self._told < len(made):
-            self._console.print(f"made {made[self._told]}", highlight=False)
-            self._told += 1
+        while self._printed < len(made):
+            self._console.print(f"made {made[self._printed]}", highlight=False)
+            self._printed += 1
 
     def _print_lines(self, reports: Mapping[str, Report]) -> None:
         now = time.monotonic()
@@ -90,16 +90,16 @@ class Watch:
                 self._console.print(f"{label}: {self._text(label, report)}", highlight=False, soft_wrap=True)
 
     def _text(self, label: str, report: Report) -> str:
-        """How much of how much, how fast, how long still, and the loss; all else that is measured goes to MLflow."""
-        # Before anything is done there is compilation, which says nothing of the rate.
+        """Return the amount done, the total, the rate, the time left and the loss; other metrics go to MLflow."""
+        # The time before the first progress is compilation, which must not count in the rate.
         first = self._first.setdefault(label, report) if report.done else report
-        if report.done < first.done:  # it went on from an earlier checkpoint
+        if report.done < first.done:  # the step resumed from an earlier checkpoint
             first = self._first[label] = report
         show = show_bytes if report.unit == "bytes" else show_count
         unit = "" if report.unit == "bytes" else f" {report.unit}"
         passed, done = report.time - first.time, report.done - first.done
         text = f"{show(report.done)} of {show(report.total)}{unit}"
-        if report.total <= report.done:  # a stream that says no end
+        if report.total <= report.done:  # a stream of unknown length
             text = f"{show(report.done)}{unit}"
         if passed > 0 and done > 0:
             text += f", {show(done / passed)}/s"

@@ -1,4 +1,4 @@
-"""What `olmo report` does: read the records of a release, write its page."""
+"""`olmo report`: reads the records of a release and writes its page."""
 
 from pathlib import Path
 
@@ -10,10 +10,10 @@ from olmo_core.report.page import render
 
 
 def write_report(recipe: str, profile: str, overrides: list[str], out: Path | None) -> Path:
-    """Write the page of a release to `out`, below the profile's home when not given; return where it lies.
+    """Write the page of a release to `out`, or below the profile's home if not given; return its path.
 
     Raises:
-        ConfigError: recipe or profile is not known, or the file cannot be written; nothing is left half written.
+        ConfigError: the recipe or profile is not known, or the file cannot be written; no partial file is left.
     """
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
     path = out.expanduser() if out is not None else loaded.folder / "report" / f"{plan.recipe.name}.html"
@@ -26,5 +26,5 @@ def write_report(recipe: str, profile: str, overrides: list[str], out: Path | No
         part.write_text(page, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise ConfigError(f"--out {path}: {error.strerror}; name a file that can be written") from error
+        raise ConfigError(f"--out {path}: {error.strerror}; give a file that can be written") from error
     return path.absolute()

@@ -1,6 +1,6 @@
-"""What `olmo run` does around the flow: services up, progress shown, the outcome told, services down.
+"""`olmo run`: starts the services, runs the flow with a progress display, prints the outcome, stops the services.
 
-Services start while Prefect is still being imported, because both take seconds.
+Services start while Prefect is being imported, because both take seconds.
 """
 
 import os
@@ -12,9 +12,9 @@ from rich.console import Console
 
 from flows.cli.plan import print_plan, survey_plan
 from flows.cli.progress import Watch, waiting
-from flows.cli.tables import print_json, print_table, turned
+from flows.cli.tables import print_json, print_table, transposed
 from flows.opening import open_session, prepare, read_plan
-from infra.doctor import room
+from infra.doctor.examination import room
 from infra.environment import without_files_of_prefect
 from infra.prefect_server import PrefectServer, client_environment
 from infra.profile import Profile, load_profile
@@ -32,11 +32,11 @@ from tasks.workers.failures import EndedError, StepsFailedError, root_message
 def run_release(
     recipe: str, profile: str, overrides: list[str], only: str | None, start: str | None, as_json: bool
 ) -> None:
-    """Run a release and print what it came to.
+    """Run a release and print its outcome.
 
     Raises:
-        ConfigError: recipe, profile or part is not known.
-        ServiceError: as of `prepare` and `Opening.check`.
+        ConfigError: the recipe, profile or part is not known.
+        ServiceError: raised by `prepare` or `Opening.check`.
         StepsFailedError: some steps were not made.
     """
     began = time.monotonic()
@@ -51,7 +51,7 @@ def run_release(
     with _prefect(opening.profile) as server:
         goal = opening.check()
         print_plan(console, survey_plan(opening, verdicts(plan, opening.held), console, goal))
-        with _full_disk_told(opening.profile), open_session(opening, idle=not opening.todo) as session:
+        with _naming_full_disk(opening.profile), open_session(opening, idle=not opening.todo) as session:
             if opening.todo:
                 session.start_workers()
             _run_flow(session, server, console, (recipe, profile, tuple(overrides), tuple(parts)))
@@ -60,9 +60,9 @@ def run_release(
 
 @contextmanager
 def _prefect(profile: Profile) -> Iterator[PrefectServer | None]:
-    """Run a Prefect server of our own in this block, or point Prefect to the one of the profile.
+    """Run a temporary Prefect server in this block, or point Prefect to the one of the profile.
 
-    Ours imports for 5 s on a core while this process still looks at the store and imports what the flows need.
+    The temporary server takes 5 s to import, while this process reads the store and imports the flows.
     """
     if profile.prefect is not None:
         os.environ.update(client_environment(profile.folder) | {"PREFECT_API_URL": profile.prefect})
@@ -76,8 +76,8 @@ def _prefect(profile: Profile) -> Iterator[PrefectServer | None]:
 
 
 @contextmanager
-def _full_disk_told(profile: Profile) -> Iterator[None]:
-    """Name the disk where that is full: every server then fails in a way of its own."""
+def _naming_full_disk(profile: Profile) -> Iterator[None]:
+    """Replace an error by one that names the disk, if that is full: each server then fails in a different way."""
     try:
         yield
     except Exception as error:
@@ -99,7 +99,7 @@ def _run_flow(
 
             from flows.release import release
 
-            # Leaving a flow waits a second for its heartbeat thread; without a long-lived server nobody listens to it.
+            # A flow waits a second for its heartbeat thread to end; a temporary server does not need the heartbeat.
             quiet = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if server is not None else {}
             settings.enter_context(temporary_settings(updates=quiet))
         if server is not None:
@@ -123,7 +123,7 @@ def _parts(plan: Plan, only: str | None, start: str | None) -> list[str]:
 def _conclude(plan: Plan, store: Store, session: Session, seconds: float, console: Console, as_json: bool) -> None:
     found = decision(plan, store)
     rows = evaluation_rows(plan, store)
-    reused = len(set(session.reused) - set(session.made))  # one flow finds there what another has just made
+    reused = len(set(session.reused) - set(session.made))  # a flow also reuses what another flow has just made
     if as_json:
         held = store.snapshot()
         print_json(
@@ -142,7 +142,7 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         )
         return
     if rows:
-        shown = turned(end_rows(plan, rows), "model")
+        shown = transposed(end_rows(plan, rows), "model")
         print_table(console, "bits per byte of held-out text, and tasks", shown)
         if (others := len(rows) - len(shown[0]) + 1) > 0:
             console.print(f"{others} other checkpoints: `olmo report {plan.recipe.name}`, or --json", highlight=False)

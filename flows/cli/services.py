@@ -1,4 +1,4 @@
-"""What `olmo up` and `olmo down` do: servers started or stopped, their addresses and states shown."""
+"""`olmo up`, `olmo down` and `olmo doctor`: start, show, stop and check the servers of a profile."""
 
 from rich.console import Console
 
@@ -6,7 +6,8 @@ from flows.cli.progress import waiting
 from flows.cli.tables import print_table
 from flows.interruption import InterruptError
 from flows.opening import bytes_to_write, open_store, read_plan
-from infra.doctor import Finding, examine
+from infra.doctor.examination import examine
+from infra.doctor.finding import Finding
 from infra.machine import cores, measured_machine, processor
 from infra.profile import Profile, load_profile
 from infra.services.group import bring_up, environment_file, services_up, states, take_down
@@ -15,12 +16,12 @@ from olmo_core.recipe.recipe import Recipe
 
 
 def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, list[dict[str, str]]]:
-    """Start the servers of a profile and register the deployments of recipes; return it, and a row for each server.
+    """Start the servers of a profile and register the deployments of recipes; return it, and a row per server.
 
     Raises:
         ServiceError: a server cannot be started; names it and the remedy.
-        ConfigError: the profile or a recipe does not validate.
-        InterruptError: the command was asked to end; what it started is stopped.
+        ConfigError: the profile or a recipe is not valid.
+        InterruptError: the command was asked to end; the servers that it started are stopped.
     """
     loaded = load_profile(profile)
     were_up = services_up(loaded)
@@ -33,7 +34,7 @@ def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, lis
             started = bring_up(loaded, profile, recipes, tell, show)
     except InterruptError:
         if were_up:
-            raise InterruptError("the services were up before and stay up") from None
+            raise InterruptError("the services were already up and stay up") from None
         take_down(loaded)
         raise InterruptError("the services are stopped") from None
     now = states(loaded)
@@ -44,7 +45,7 @@ def up(recipes: list[str], profile: str, console: Console) -> tuple[Profile, lis
 
 
 def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None:
-    """Print the servers, and how a shell becomes their client."""
+    """Print the servers, and the command that makes a shell their client."""
     print_table(console, "services", rows)
     file = environment_file(profile)
     console.print(
@@ -55,20 +56,20 @@ def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None
 
 
 def examined(recipe: str, profile: str) -> list[Finding]:
-    """Return what `olmo doctor` finds, with room for what a recipe has still to make."""
+    """Return the findings of `olmo doctor`, which include disk space for the missing artifacts of a recipe."""
     plan, loaded = read_plan(recipe, []), load_profile(profile)
-    needed = 0  # a store elsewhere takes no room here, and what it holds is known when it answers
+    needed = 0  # a remote store takes no disk space here, and its contents are only known once it answers
     if "://" not in loaded.store_root:
         needed = bytes_to_write(plan, open_store(loaded).snapshot(), plan.steps, loaded)
     return [_machine(plan.recipe, loaded), *examine(loaded, needed)]
 
 
 def _machine(recipe: Recipe, profile: Profile) -> Finding:
-    """Return what the machine is, and what it makes of the products of a recipe."""
+    """Return the processor of this machine, and its speed in the products of a recipe."""
     seen = f"{processor()}, {cores()} cores; {environment().arithmetic}"
     machine = measured_machine(recipe, profile.folder)
     if machine is None:
-        return Finding("machine", seen, "torch cannot be run: install what requirements.lock says")
+        return Finding("machine", seen, "torch cannot be run: install the packages of requirements.lock")
     rates = ", ".join(f"{rate / 1e9:.3g} GFLOP/s in {name}" for name, rate in sorted(machine.rates.items()))
     return Finding("machine", f"{seen}; products of {recipe.name} on one thread: {rates}")
 

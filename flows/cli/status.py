@@ -1,4 +1,4 @@
-"""`olmo status`: what is in the store, and which revisions are published."""
+"""`olmo status`: the runs and steps in the store, and the published revisions."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ from tasks.session import target_of
 
 
 def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the runs and steps of the store, and the revisions of a recipe or of all that were published here."""
+    """Return the runs and steps of the store, and the published revisions of a recipe or of all built-in ones."""
     loaded = load_profile(profile)
     store = open_store(loaded)
     records = sorted(store.records(), key=lambda record: (record.finished, record.label))
@@ -36,7 +36,7 @@ def state(recipe: str | None, profile: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def print_state(console: Console, found: dict[str, list[dict[str, Any]]]) -> None:
-    """Print what `state` found, for people: fewer columns, times and commits short, a table for each repository."""
+    """Print the result of `state` for people: fewer columns, short times and commits, a table per repository."""
     runs = [
         {"run": row["run"], "id": row["id"], "tokens": show_count(row["tokens"]), **_made(row)} for row in found["runs"]
     ]

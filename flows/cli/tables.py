@@ -1,4 +1,4 @@
-"""Tables no wider than the console, and JSON in their place."""
+"""Tables that fit the width of the console, and JSON instead of them."""
 
 import json
 from typing import Any
@@ -11,9 +11,9 @@ Rows = list[dict[str, Any]]
 
 
 def print_table(console: Console, title: str, rows: Rows) -> None:
-    """Print rows as a table no wider than the console; numbers to four significant digits.
+    """Print rows as a table no wider than the console; numbers have four significant digits.
 
-    Nothing is broken or cut: columns that do not fit follow below, beside the first one again.
+    No cell is wrapped or cut: columns that do not fit follow in a second table, which repeats the first column.
     """
     columns = list(dict.fromkeys(column for row in rows for column in row))
     cells = {column: [_cell(row.get(column)) for row in rows] for column in columns}
@@ -28,7 +28,7 @@ def print_table(console: Console, title: str, rows: Rows) -> None:
 
 
 def _pages(widths: dict[str, int], most: int) -> list[list[str]]:
-    """Return the columns of every page: the first one, and as many others as fit."""
+    """Return the columns of every page: the first column, and as many others as fit."""
     first, *others = widths or {"": 0}
     pages, used = [[first]], widths.get(first, 0)
     for column in others:
@@ -41,20 +41,20 @@ def _pages(widths: dict[str, int], most: int) -> list[list[str]]:
 
 
 def _column(head: str, cells: list[str], width: int) -> list[str]:
-    """Return head, rule and cells of a column at its width, to the right where all are numbers or have units."""
+    """Return head, rule and cells of a column at its width, right-aligned if all cells are numbers."""
     numbers = all(cell[:1].isdigit() or cell[:1] in {"", "-", "+"} for cell in cells)
     pad = str.rjust if numbers and any(cells) else str.ljust
     return [pad(head, width), "─" * width, *(pad(cell, width) for cell in cells)]
 
 
-def turned(rows: Rows, head: str) -> Rows:
-    """Return rows with columns and rows exchanged; `head` is the column whose values become the columns."""
+def transposed(rows: Rows, head: str) -> Rows:
+    """Return the transposed rows; `head` is the column whose values become the columns."""
     columns = list(dict.fromkeys(column for row in rows for column in row if column != head))
     return [{head: column} | {str(row[head]): row.get(column) for row in rows} for column in columns]
 
 
 def print_json(value: object) -> None:
-    """Print a value as JSON on standard output, nothing else beside it."""
+    """Print a value as JSON on standard output."""
     print(json.dumps(value, indent=1, sort_keys=True))
 
 

@@ -1,4 +1,4 @@
-"""`olmo why`: whether one step would be reused, and if not, what differs."""
+"""`olmo why`: whether a step would be reused, and if not, what differs."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from olmo_core.artifact.why import why
 
 
 def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:
-    """Return whether a step would be reused, and what differs if not."""
+    """Return whether a step would be reused, and if not, what differs."""
     plan = read_plan(recipe, overrides)
     step = plan.step(label)
     found = why(step, open_store(load_profile(profile)), strict_code)

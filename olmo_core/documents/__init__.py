@@ -1,1 +1,1 @@
-"""Documents: reading them from packages and archives, cleaning and deduplicating them into corpora."""
+"""Documents: read from packages and archives, cleaned, and deduplicated into corpora."""

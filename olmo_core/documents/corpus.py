@@ -1,8 +1,8 @@
-"""A corpus: which documents of its shards are trained on, which are held out, and which were there before.
+"""A corpus: which documents of its shards are trained on, which are held out, and which are duplicates.
 
-All of it is decided by the digests of the documents, over all shards at once; texts are read of what is held out only.
-Where a document lands is decided by its own digest, so it lands there on every machine and in every corpus with the
-same salt: a passage that is held out of one corpus is held out of all. Reading and cleaning are the work of `shard`.
+The digests of the documents decide this over all shards at once; only held-out documents are read as text. A document's
+own digest decides whether it is held out, so the decision is the same on every machine and in every corpus with the
+same salt: a passage held out of one corpus is held out of all. `shard` reads and cleans the documents.
 """
 
 import json
@@ -29,31 +29,31 @@ from olmo_core.documents.shard import (
 )
 
 CORPUS_VERSION = 4
-MIN_HELDOUT = 2  # Documents that the interval of a decision needs of a source.
+MIN_HELDOUT = 2  # Documents of each source that the confidence interval of a decision needs.
 
 
 class CorpusConfig(DocumentsConfig):
-    """One source of documents, how it is cleaned, and how much of it is held out."""
+    """A source of documents, how it is cleaned, and how much of it is held out."""
 
     licence: str = Field(description="Licence of the text, as an SPDX expression if possible.", min_length=1)
     heldout: float = Field(0.02, ge=0, lt=1, description="Share of the documents held out for evaluation.")
     salt: str | None = Field(
         None,
-        description="Holds out other documents when changed; give corpora that may overlap the same.",
+        description="A different salt holds out different documents; corpora that may overlap need the same one.",
         exclude_if=unused,
     )
 
 
 def kept_file(shard: int) -> str:
-    """Name of the file that says which documents of a shard are trained on: a bit each, the first the highest."""
+    """Return the name of the file that marks which documents of a shard are trained on: one bit each, highest first."""
     return f"kept-{shard:05d}.bits"
 
 
 def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -> Step:
-    """The step that makes the corpus `name` from its shards; `packages` are the recipe's package steps by name.
+    """Return the step that makes the corpus `name` from its shards; `packages` are the recipe's package steps by name.
 
     Raises:
-        ValueError: when the source reads a package the recipe does not list.
+        ValueError: the source reads a package that the recipe does not list.
     """
     return Step(
         kind="corpus",
@@ -66,15 +66,15 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -
 
 
 def shards_of(corpus: Step) -> list[Step]:
-    """Return the `documents` steps of a corpus in their order."""
+    """Return the `documents` steps of a corpus, in order."""
     return [corpus.inputs[_role(shard)] for shard in range(len(corpus.inputs))]
 
 
 def make_corpus(job: Job) -> dict[str, Any]:
-    """Write `heldout.jsonl.gz`, `kept-*.bits` and `report.json`; returns the report.
+    """Write `heldout.jsonl.gz`, `kept-*.bits` and `report.json`; return the report.
 
     Raises:
-        ValueError: when a part that was asked for would be empty, or the files of a shard are not of one run.
+        ValueError: a shard or the held-out part would be too small, or the files of a shard are from different runs.
     """
     share, salt = float(job.fields["heldout"]), job.fields.get("salt")
     folders = [job.inputs[_role(shard)].path for shard in range(len(job.inputs))]
@@ -116,22 +116,22 @@ def read_kept(corpus: Path, documents: Path, shard: int) -> Iterator[Document]:
     Args:
         corpus: folder of the corpus.
         documents: folder of the shard.
-        shard: its number.
+        shard: number of the shard.
 
     Raises:
-        ValueError: the two are not of one corpus.
+        ValueError: the two folders do not belong together.
     """
     kept = _kept(corpus / kept_file(shard), read_report(documents)["documents"])
     return read_documents(documents / DOCUMENTS_FILE, kept)
 
 
 def training_inputs(role: str, corpus: Step) -> dict[str, Step]:
-    """Return the inputs of a step that reads all training documents of a corpus, by `read_training` with this role."""
+    """Return the inputs of a step that calls `read_training` with this role to read a corpus's training documents."""
     return {role: corpus, **{f"{role}/{each}": step for each, step in corpus.inputs.items()}}
 
 
 def read_training(inputs: Mapping[str, Artifact], role: str) -> Iterator[Document]:
-    """Yield the training documents of a corpus, shard after shard; `inputs` are a job's, see `training_inputs`."""
+    """Yield the training documents of a corpus, shard by shard; `inputs` are a job's, see `training_inputs`."""
     corpus = inputs[role]
     for shard in range(len(corpus.step.inputs)):
         yield from read_kept(corpus.path, inputs[f"{role}/{_role(shard)}"].path, shard)
@@ -149,28 +149,29 @@ def _role(shard: int) -> str:
 def _kept(path: Path, documents: int) -> NDArray[np.bool_]:
     bits, size = np.fromfile(path, dtype=np.uint8), -(-documents // 8)
     if len(bits) != size:
-        raise ValueError(f"{path} has {len(bits)} bytes, {documents} documents have {size}; make the corpus again")
+        raise ValueError(f"{path} has {len(bits)} bytes, {documents} documents need {size}; make the corpus again")
     return np.unpackbits(bits, count=documents).view(bool)
 
 
 def _check_accounts(label: str, report: Mapping[str, Any]) -> None:
-    """Every document that was read is trained on, held out, or dropped for a reason."""
+    """Check that every document read is trained on, held out, or dropped for a reason."""
     kept, heldout = sum(shard["documents"] for shard in report["train"]), report["heldout"]["documents"]
     accounted = kept + heldout + sum(report["dropped"].values())
     if accounted != report["documents_read"]:
         raise ValueError(
             f"{label}: {report['documents_read']} documents were read, {accounted} are accounted for: {kept} kept, "
-            f"{heldout} held out, dropped {report['dropped']}; digests and documents of a shard are not of one run"
+            f"{heldout} held out, dropped {report['dropped']}; the digests and documents of a shard are from "
+            "different runs, make them again"
         )
 
 
 def _check_parts(name: str, share: float, shards: list[int], heldout: int) -> None:
     if share and heldout < MIN_HELDOUT:
         raise ValueError(
-            f"corpora.{name}.heldout: {share} of {sum(shards) + heldout} documents sets {heldout or 'none'} "
-            f"apart, an interval needs {MIN_HELDOUT}; give a larger share, or 0 for a corpus that is not evaluated"
+            f"corpora.{name}.heldout: {share} of {sum(shards) + heldout} documents holds out {heldout or 'none'}, "
+            f"an interval needs {MIN_HELDOUT}; give a larger share, or 0 for a corpus that is not evaluated"
         )
     if not all(shards):
         raise ValueError(
-            f"corpora.{name}.shards: {len(shards)} shards for {sum(shards)} documents leave one empty; give fewer"
+            f"corpora.{name}.shards: {len(shards)} shards of {sum(shards)} documents leave one empty; give fewer"
         )

@@ -1,7 +1,7 @@
-"""Digests of the documents of a shard: all that is needed to tell which are equal and which are held out.
+"""Digests of the documents of a shard: enough to find duplicates and to choose the held-out documents.
 
-`digests.bin` has one `DIGEST` a document, in the order of the documents and nothing else, so that it can be mapped.
-Deciding over a billion documents takes 32 GB of these and as much memory, and not one of their texts.
+`digests.bin` is an array with one `DIGEST` per document, in document order, and can be memory-mapped. A billion
+documents take 32 GB of digests and as much memory; their texts are not read.
 """
 
 import hashlib
@@ -17,45 +17,45 @@ from numpy.typing import NDArray
 
 from olmo_core.documents.document import Document
 
-# `high` and `low` are the first 16 bytes of the digest of the text: 10^10 texts have an equal pair with 10^-19.
-# `place` is where the group, or the text where it has none, lies between 0 and 2^64; `bytes` is the text's in UTF-8.
+# `high` and `low` are the first 16 bytes of the text's digest: two of 10^10 texts collide with probability 10^-19.
+# `place` is a hash from 0 to 2^64 of the group, or of the text if there is no group; `bytes` is the text's UTF-8 size.
 DIGEST = np.dtype([("high", "<u8"), ("low", "<u8"), ("place", "<u8"), ("bytes", "<u8")])
 _ROW = struct.Struct("<16sQQ")
-# What tells the place of a text from its digest, so that equal halves of the one say nothing of the other.
+# Salt of the place: keeps it independent of the digest of the text.
 _PLACE = "heldout"
 
 
 def digest(text: str, salt: str = "") -> bytes:
-    """Sha256 of the text as a reader compares it: case, spacing and Unicode composition make no difference."""
+    """Return the SHA-256 of a text, ignoring case, spacing and Unicode composition."""
     plain = " ".join(unicodedata.normalize("NFC", text).casefold().split())
     return hashlib.sha256(f"{salt}\n{plain}".encode()).digest()
 
 
 def digest_row(document: Document) -> bytes:
-    """Return a document's row of the file."""
+    """Return a document's row of `digests.bin`."""
     place = int.from_bytes(digest(document.group or document.text, _PLACE)[:8], "big")
     return _ROW.pack(digest(document.text)[:16], place, document.bytes)
 
 
 def read_digests(path: Path) -> NDArray[Any]:
-    """Return the file as an array of `DIGEST`, mapped: (documents,).
+    """Return the file as a memory-mapped array of `DIGEST`: (documents,).
 
     Raises:
-        ValueError: it ends within a row; names the file.
+        ValueError: the file ends in the middle of a row.
     """
     size = path.stat().st_size
     if size % DIGEST.itemsize:
-        raise ValueError(f"{path} has {size} bytes, no multiple of {DIGEST.itemsize}; make the step again")
+        raise ValueError(f"{path} has {size} bytes, not a multiple of {DIGEST.itemsize}; make the step again")
     return np.memmap(path, dtype=DIGEST, mode="r") if size else np.empty(0, dtype=DIGEST)
 
 
 def repeated(shards: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
-    """Return which documents have the text of one before them, over all shards in their order: (documents,).
+    """Return which documents repeat the text of an earlier one, over all shards in order: (documents,).
 
-    It takes 32 bytes of memory a document, beside the files that are mapped.
+    Takes 32 bytes of memory per document, in addition to the mapped files.
     """
     high, low = (np.concatenate([shard[half] for shard in shards]) for half in ("high", "low"))
-    order = np.lexsort((low, high))  # keeps the order of equal ones
+    order = np.lexsort((low, high))  # stable: equal digests keep their order
     high = high[order]
     low = low[order]
     equal = np.zeros(len(order), dtype=bool)
@@ -66,10 +66,9 @@ def repeated(shards: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:
 
 
 def held_out(places: NDArray[np.uint64], share: float, salt: str | None = None) -> NDArray[np.bool_]:
-    """Return which documents are held out: those whose place is within the first `share` of all places.
+    """Return which documents are held out: those whose place is in the first `share` of all places.
 
-    Where a document lies depends on nothing but its group or text and the salt. Without a salt its place is as the
-    digest says; a salt gives each another place.
+    A place depends only on the document's group or text, and on the salt: with a salt, `places` are hashed again.
     """
     if salt is not None:
         key, rows = f"{salt}\n".encode(), places.tobytes()

@@ -1,6 +1,6 @@
-"""One document, how its text is made safe, and the files of documents: JSON lines, gzip, the same bytes on every run.
+"""A document, the cleaning of its text, and files of documents: gzipped JSON lines, the same bytes on every run.
 
-Which documents a corpus keeps is decided in `corpus`.
+`corpus` decides which documents a corpus keeps.
 """
 
 import gzip
@@ -14,14 +14,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-# Named here and not in `corpus`, so that the code of what reads this file does not include the readers of sources.
+# Defined here and not in `corpus`, so that code that reads this file does not import the readers of sources.
 HELDOUT_FILE = "heldout.jsonl.gz"
-# Control characters other than those that part lines, the byte order mark and the two non-characters; none is text.
+# Not text: control characters other than line separators, the byte order mark and two non-characters.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\ufeff\ufffe\uffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# What parts lines or more: vertical tab, form feed (a page), the separators, NEL, and the two of Unicode.
+# Line separators: CR, vertical tab, form feed (a page), the ASCII separators, NEL, and the two of Unicode.
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x1c-\x1f\x85\u2028\u2029]")
-# Level 6 costs twice the time of level 3 for 4% fewer bytes on this kind of text.
+# Level 6 takes twice the time of level 3 and saves 4% of the bytes on this kind of text.
 _GZIP_LEVEL = 3
 
 Value = str | int | float | bool | None
@@ -29,15 +29,15 @@ Spans = dict[str, list[tuple[int, int, Value]]]
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One text of a corpus. On disk it is a line of JSON without the fields that are empty.
+    """One text of a corpus; on disk, a line of JSON without the empty fields.
 
     Attributes:
-        id: names it, unique in its corpus.
-        text: its text.
-        group: what must stay on one side of the held-out line together with it (a passage several questions share);
-            the text itself when empty.
+        id: unique in its corpus.
+        text: the text.
+        group: documents with the same group are held out or trained on together (questions about one passage); if
+            empty, the text is the group.
         source: address it was read from, `archive!member` for a file inside an archive.
-        metadata: what is known of it as a whole, by name.
+        metadata: name -> value, about the whole document.
         spans: name -> `[start, end, value]` in characters of the text, end exclusive (Dolma's form of attributes).
     """
 
@@ -55,20 +55,20 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_def
 
 
 def sanitise(text: str) -> str:
-    """Return `text` in a form every encoder takes: newlines as LF, no control characters, no lone surrogates.
+    """Return `text` in a form every encoder accepts: newlines as LF, no control characters, no lone surrogates.
 
-    A lone surrogate becomes U+FFFD, so that a reader sees that something was there. Blanks at both ends are taken off.
+    A lone surrogate becomes U+FFFD, which shows that a character is missing. White space at both ends is removed.
     """
     return _safe(text).strip()
 
 
 def clean(document: Document) -> Document:
-    """Return a document as a corpus holds it: its text sanitised, its spans where their characters are now.
+    """Return a document as it is stored in a corpus: its text sanitised, its spans moved to match.
 
-    Its id and its source are put on one line, so that a row of a table holds them.
+    The id and the source are put on one line, because they are columns of a table.
 
     Raises:
-        ValueError: a span is not within the text, or a number has no form in JSON; names document and field.
+        ValueError: a span is outside the text, or JSON cannot express a number; names document and field.
     """
     spans = _moved(document) if document.spans else document.spans
     for name, value in document.metadata.items():
@@ -93,13 +93,13 @@ class DocumentWriter:
         self.bytes = 0
 
     def write(self, document: Document) -> None:
-        """Append one document; `documents` and `bytes` (of UTF-8 text) are counted."""
+        """Append one document, and count it in `documents` and `bytes` (of UTF-8 text)."""
         self._gzip.write(self._encode(document) + b"\n")
         self.documents += 1
         self.bytes += document.bytes
 
     def __enter__(self) -> "DocumentWriter":
-        """Give itself."""
+        """Return the writer."""
         return self
 
     def __exit__(
@@ -115,10 +115,10 @@ def read_documents(path: Path, rows: NDArray[np.bool_] | None = None) -> Iterato
 
     Args:
         path: the file.
-        rows: (documents,) which of them are wanted; the others are not decoded. All when not given.
+        rows: (documents,) which of them to yield; the others are not decoded. All if not given.
 
     Raises:
-        ValueError: a line is not a document, or the file has another number of lines than `rows`; names file and line.
+        ValueError: a line is not a document, or the number of lines differs from that of `rows`; names file and line.
     """
     decode = msgspec.json.Decoder(Document).decode
     wanted = None if rows is None else rows.tobytes()
@@ -131,12 +131,12 @@ def read_documents(path: Path, rows: NDArray[np.bool_] | None = None) -> Iterato
                 document = decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise ValueError(
-                    f'{path.name}, line {number}: {error}; a document is {{"id": string, "text": string}}, with '
-                    "group, source, metadata and spans where it has any"
+                    f'{path.name}, line {number}: {error}; a document is {{"id": string, "text": string}}, '
+                    "optionally with group, source, metadata and spans"
                 ) from error
             yield document
     if rows is not None and number != len(rows):
-        raise ValueError(f"{path.name} has {number} documents, {len(rows)} were written; make the step again")
+        raise ValueError(f"{path.name} has {number} documents, expected {len(rows)}; make the step again")
 
 
 def _safe(text: str) -> str:
@@ -149,11 +149,11 @@ def _one_line(text: str) -> str:
 
 def _check_value(document: Document, field: str, value: Value) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"document {document.id}: {field} is {value}, which JSON does not have; leave it out")
+        raise ValueError(f"document {document.id}: {field} is {value}, which JSON cannot express; leave it out")
 
 
 def _moved(document: Document) -> Spans:
-    """Return the spans of a document as they are in its sanitised text; of what is taken away, nothing is left."""
+    """Return the spans of a document in its sanitised text; removed characters are no longer covered."""
     text, wanted = document.text, set()
     for name, rows in document.spans.items():
         for start, end, value in rows:
@@ -161,7 +161,7 @@ def _moved(document: Document) -> Spans:
             if not 0 <= start <= end <= len(text):
                 raise ValueError(
                     f"document {document.id}: span {name} is from {start} to {end}, its text has {len(text)} "
-                    "characters; count in characters of the text as it was read"
+                    "characters; count characters of the text before cleaning"
                 )
             wanted |= {start, end}
     now = _places(text, wanted)
@@ -171,12 +171,12 @@ def _moved(document: Document) -> Spans:
 
 
 def _places(text: str, wanted: set[int]) -> Mapping[int, int]:
-    """Return where each place of a text is in the sanitised one; the text is gone through once."""
+    """Map positions in a text to positions in the sanitised text, in one pass over the text."""
     safe = _safe(text)
     blank, whole = len(safe) - len(safe.lstrip()), len(safe.strip())
     places, at, length = {}, 0, 0
     for place in sorted(wanted):
-        # CR LF becomes one character: a place between the two is behind it.
+        # CR LF becomes one character: a position between the two moves behind it.
         cut = place + 1 if text[max(place - 1, 0) : place + 1] == "\r\n" else place
         length += len(_safe(text[at:cut]))
         at = cut

@@ -1,7 +1,7 @@
-"""Fetching a pinned archive from the package index the user has configured, or from a local folder of archives.
+"""Fetches a pinned archive from the package index that the user has configured, or from a local folder of archives.
 
 The index is `PIP_INDEX_URL`, else `UV_DEFAULT_INDEX`, else the default of `pypi-simple`. Local folders named in
-`PIP_FIND_LINKS` or `UV_FIND_LINKS` are looked into first. Wherever the bytes come from, the pinned sha256 decides.
+`PIP_FIND_LINKS` or `UV_FIND_LINKS` are searched first. The pinned sha256 is checked whatever the source.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from olmo_core.artifact.job import Job, Progress
 from olmo_core.documents.package import PackageConfig
 
 ATTEMPTS = 6
-# Pause before a repeat: doubles from this, so six attempts span about fifteen seconds.
+# Pause before the first retry; doubles each time, so six attempts span about fifteen seconds.
 PAUSE_SECONDS = 0.5
 _TIMEOUT_SECONDS = (15.0, 60.0)
 _CHUNK_BYTES = 1 << 18
@@ -32,15 +32,15 @@ T = TypeVar("T")
 
 
 class PackageError(ValueError):
-    """The package asked for is not what the index or the folder holds."""
+    """The index or the folder does not have the pinned package."""
 
 
 def fetch(job: Job) -> dict[str, Any]:
-    """Put the pinned archive into `job.out`; returns its size in bytes and its sha256.
+    """Put the pinned archive into `job.out`; return its size in bytes and its sha256.
 
     Raises:
-        PackageError: when the index has no such file, one with another digest, or refuses to give it.
-        ConnectionError: when the index cannot be reached, or the connection is cut too often.
+        PackageError: the index lacks the file, has it with another digest, or refuses to serve it.
+        ConnectionError: the index cannot be reached, or the connection is cut too often.
     """
     config = PackageConfig.model_validate(job.fields)
     target = job.out / config.filename
@@ -67,14 +67,14 @@ def _local_files(config: PackageConfig) -> Iterator[Path]:
 
 
 def _locate(client: PyPISimple, config: PackageConfig) -> str:
-    """URL of the pinned file; refuses early where the index itself names another digest."""
+    """Return the URL of the pinned file; fail before the download if the index lists another digest."""
     pinned = f"{config.name} {config.version}"
     try:
         page = _again(
             lambda: client.get_project_page(config.name, timeout=_TIMEOUT_SECONDS), f"the page of {config.name}"
         )
     except NoSuchProjectError as error:
-        raise PackageError(f"package {pinned}: the index knows no project {config.name!r}; check the name") from error
+        raise PackageError(f"package {pinned}: the index has no project {config.name!r}; check the name") from error
     files = {file.filename: file for file in page.packages}
     if config.filename not in files:
         same = sorted(name for name, file in files.items() if _same_version(file.version, config.version))
@@ -100,13 +100,13 @@ def _same_version(one: str | None, other: str) -> bool:
 
 
 def _again(attempt: Callable[[], T], what: str) -> T:
-    """Call `attempt` until the network lets it through; ConnectionError after the last try."""
+    """Call `attempt` until it succeeds; raise ConnectionError after the last try."""
     for tries in range(1, ATTEMPTS + 1):
         try:
             return attempt()
         except requests.RequestException as error:
             if not _passing(error):
-                raise PackageError(f"{what} is refused by the package index: {_shown(error)}") from error
+                raise PackageError(f"the package index refuses {what}: {_shown(error)}") from error
             if tries == ATTEMPTS:
                 raise ConnectionError(f"{what} could not be read after {tries} tries: {_shown(error)}") from error
             time.sleep(PAUSE_SECONDS * 2 ** (tries - 1))
@@ -114,19 +114,19 @@ def _again(attempt: Callable[[], T], what: str) -> T:
 
 
 def _passing(error: requests.RequestException) -> bool:
-    """Whether a repeat may help: a cut connection, or a server that says it is busy or broken."""
+    """Return whether a retry may help: a cut connection, or a server that reports it is busy or broken."""
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return error.response.status_code == 429 or error.response.status_code >= 500
     return isinstance(error, _CUT)
 
 
 def _shown(error: Exception) -> str:
-    """The error without the user name and password a private index carries in its address."""
+    """Return the error without the user name and password that the address of a private index may contain."""
     return re.sub(r"//[^/@\s]+@", "//", str(error))
 
 
 def _download(session: requests.Session, url: str, target: Path, progress: Progress) -> None:
-    """Stream `url` to `target`; after a cut, go on from the last byte where the server allows it."""
+    """Stream `url` to `target`; after a cut, resume at the last byte if the server allows it."""
     target.touch()
 
     def attempt() -> None:
@@ -134,7 +134,7 @@ def _download(session: requests.Session, url: str, target: Path, progress: Progr
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT_SECONDS) as response:
             if response.status_code == 416:
-                return  # nothing is left to send; the digest decides
+                return  # all bytes are here; the digest is checked next
             response.raise_for_status()
             have = have if response.status_code == 206 else 0
             total = have + int(response.headers.get("Content-Length", 0))

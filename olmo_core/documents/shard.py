@@ -1,6 +1,6 @@
-"""One shard of a corpus: its part of what the source holds, cleaned, with the digests that `corpus` decides by.
+"""One shard of a corpus: its part of the source's documents, cleaned, with the digests that `corpus` needs.
 
-It knows nothing of other shards and of what is held out, so that another decision reads no source again.
+A shard does not depend on other shards or on what is held out: a change of those does not read the source again.
 """
 
 import json
@@ -34,20 +34,20 @@ Source = Annotated[
 
 
 class DocumentsConfig(BaseModel):
-    """How the documents of a source are read and cleaned, and in how many shards."""
+    """How the documents of a source are read, cleaned and divided into shards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    source: Source = Field(description="Reader, and what it reads.")
+    source: Source = Field(description="The reader, and what it reads.")
     min_characters: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
     shards: int = Field(1, ge=1, description="Parts in which the documents are read and tokenized, in parallel.")
 
 
 def documents_step(name: str, config: DocumentsConfig, shard: int, packages: Mapping[str, Step]) -> Step:
-    """The step that reads one shard of the corpus `name`; `packages` are the recipe's package steps by name.
+    """Return the step that reads one shard of the corpus `name`; `packages` are the recipe's package steps by name.
 
     Raises:
-        ValueError: when the source reads a package the recipe does not list.
+        ValueError: the source reads a package that the recipe does not list.
     """
     for role in config.source.packages:
         if role not in packages:
@@ -65,10 +65,10 @@ def documents_step(name: str, config: DocumentsConfig, shard: int, packages: Map
 
 
 def make_documents(job: Job) -> dict[str, Any]:
-    """Write `shard.jsonl.gz`, `digests.bin` and `report.json`; returns the report.
+    """Write `shard.jsonl.gz`, `digests.bin` and `report.json`; return the report.
 
     Raises:
-        ValueError: when the source cannot be read.
+        ValueError: the source cannot be read.
     """
     config = DocumentsConfig.model_validate({key: value for key, value in job.fields.items() if key != "shard"})
     archives = {role: package.path / package.step.fields["filename"] for role, package in job.inputs.items()}
@@ -79,9 +79,9 @@ def make_documents(job: Job) -> dict[str, Any]:
 def write_shard(
     folder: Path, documents: Iterable[Document], min_characters: int = 1, progress: Progress = silent
 ) -> dict[str, Any]:
-    """Clean these documents and write them as the files of a shard; returns the report.
+    """Clean documents and write them as the files of a shard; return the report.
 
-    The report has how many were read, how many dropped by reason, how many are written, and their bytes of text.
+    The report counts the documents read, dropped by reason and written, and the bytes of text written.
     """
     dropped: Counter[str] = Counter()
     read = 0
@@ -106,6 +106,6 @@ def write_shard(
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """The report of a shard, or of a corpus."""
+    """Return the report of a shard or of a corpus."""
     report: dict[str, Any] = json.loads((folder / REPORT_FILE).read_bytes())
     return report

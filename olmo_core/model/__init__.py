@@ -1,1 +1,1 @@
-"""OLMo 2 and OLMo 1: token ids in, logits out."""
+"""The OLMo 2 and OLMo 1 models, from token ids to logits."""

@@ -1,11 +1,11 @@
-"""Matrix products on the kernels a machine has: a precision says what is computed, this module by what.
+"""Matrix products, computed with the fastest kernels of the machine.
 
-A product of bf16 numbers is a product of operands rounded to bf16, summed in fp32 or better. GPUs and CPUs with AVX-512
-or AMX have kernels for it. Elsewhere torch falls back to a loop of its own: 0.4 to 8 GFLOP/s on a core where fp32
-reaches 70. There the same rounded operands go through an fp32 product, which is exact for each pair of numbers, so only
-the order of the sums differs. Autograd of the two casts rounds gradients the same way.
+A bf16 product rounds its operands to bf16 and sums in fp32 or better. GPUs and CPUs with AVX-512 or AMX have kernels
+for it. On other CPUs, torch falls back to a plain loop: 0.4 to 8 GFLOP/s on a core that reaches 70 in fp32. There, this
+module multiplies the same rounded operands in fp32. Each product of two numbers is then exact, so only the order of the
+sums differs. Autograd of the two casts rounds gradients in the same way.
 
-The choice follows from the machine's capabilities, never from a timing: one machine always gives the same bits.
+The choice depends on the machine's capabilities, never on a timing, so a machine always gives the same bits.
 """
 
 from collections.abc import Callable
@@ -15,15 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# Both follow ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, read when torch is loaded.
+# Both depend on ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY, which torch reads when it is loaded.
 NATIVE_BF16: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-# MKL gives processors of other makers no AVX-512: 108 against 245 GFLOP/s of oneDNN on a Zen 5 core. With AVX2 the two
-# are equal forward, and MKL is a third faster for gradients by weights (86 against 62 on a Zen 3 core).
+# MKL uses AVX-512 only on Intel CPUs: 108 GFLOP/s against oneDNN's 245 on a Zen 5 core. With AVX2, both are equally
+# fast forward, and MKL is a third faster for weight gradients (86 against 62 on a Zen 3 core).
 ONEDNN_FP32: bool = torch._C._has_mkldnn and torch.backends.cpu.get_cpu_capability() == "AVX512"
 
 
 class Linear(nn.Linear):
-    """A linear layer without bias whose product takes the kernels of this module."""
+    """A linear layer without bias that uses the products of this module."""
 
     def __init__(self, width_in: int, width_out: int) -> None:
         super().__init__(width_in, width_out, bias=False)
@@ -34,7 +34,7 @@ class Linear(nn.Linear):
 
 
 def linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x (..., k) times the rows of `weight` (n, k): (..., n), in the type of autocast where that is on."""
+    """Return `x` (..., k) @ `weight`.T (k, n): (..., n), in autocast's dtype if autocast is on."""
     if x.device.type != "cpu":
         return F.linear(x, weight)
     if torch.is_autocast_enabled("cpu"):
@@ -43,12 +43,12 @@ def linear(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def matmul(a: Tensor, b: Tensor) -> Tensor:
-    """Return a (..., m, k) @ b (..., k, n), in their type."""
+    """Return a (..., m, k) @ b (..., k, n), in their dtype."""
     return widened(torch.matmul, a, b) if a.device.type == "cpu" else a @ b
 
 
 def widened(product: Callable[..., Tensor], *operands: Tensor) -> Tensor:
-    """Call `product` on these operands, through fp32 where they are bf16 and the machine has no kernels for that."""
+    """Call `product` on the operands, in fp32 if they are bf16 and the machine has no bf16 kernels."""
     if operands[0].dtype is not torch.bfloat16 or NATIVE_BF16:
         return product(*operands)
     with torch.autocast("cpu", enabled=False):
@@ -78,7 +78,7 @@ class _OneDnn(torch.autograd.Function):
 
 @torch.library.custom_op("olmo_core::onednn", mutates_args=())
 def _onednn(x: Tensor, weight: Tensor) -> Tensor:
-    """Return x times the rows of `weight`, as an operator of ours: inductor takes torch's for constants only."""
+    """Return x @ weight.T, as a custom operator, because inductor accepts torch's only with constant weights."""
     out: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, None, "none", [], "")
     return out
 

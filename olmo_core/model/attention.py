@@ -1,7 +1,7 @@
-"""Causal self-attention of a block: projections, rotary positions, and the two ways in which queries meet keys.
+"""Causal self-attention of a block: projections, rotary positions, and two ways to compute attention.
 
-Torch's own kernel takes any text. Short causal text on a CPU takes a plain product instead, which is three times as
-fast there. `Mask` says which of the two it is; it is made once, outside of the blocks, which may be compiled.
+Torch's kernel handles any text. For short causal text on a CPU, a plain matrix product is three times as fast. `Mask`
+selects between the two; it is made once, outside the blocks, because these may be compiled.
 """
 
 from typing import Any, NamedTuple
@@ -14,21 +14,21 @@ from olmo_core.model.arithmetic import Linear, matmul, widened
 from olmo_core.model.config import ModelConfig
 from olmo_core.model.norm import norm
 
-# Up to this many tokens the plain product beats torch's CPU attention kernel: forward and backward of 20 heads of
-# 512 x 64 take 8.4 ms instead of 30, of 24 heads of 256 x 64 3.1 instead of 9.5, in bf16 on 2 cores; beyond it the
-# scores cost too much memory.
+# Up to this many tokens, the plain product beats torch's CPU attention kernel: forward and backward take 8.4 ms instead
+# of 30 for 20 heads of 512 x 64, and 3.1 ms instead of 9.5 for 24 heads of 256 x 64, in bf16 on 2 cores. For longer
+# text, the scores need too much memory.
 SHORT = 512
-CHUNK = 128  # Queries of one product: keys after the last of them are left out, 3 of 8 scores of 512 tokens.
+CHUNK = 128  # Queries per product. Keys after the last query are skipped: 3 of 8 scores for 512 tokens.
 
-Rotation = tuple[Tensor, Tensor]  # Cosine and sine, fp32; each broadcasts to (batch, heads, seq, head_dim).
+Rotation = tuple[Tensor, Tensor]  # cosine and sine, fp32; each broadcasts to (batch, heads, seq, head_dim)
 
 
 class Mask(NamedTuple):
-    """Which keys a query may read: those up to its own position, or where `readable` is given, what it allows.
+    """Which keys a query may read: those that `readable` allows, or without it, those up to the query's position.
 
     Attributes:
         readable: True where a query may read a key, bool (batch, 1, seq, seq); None for causal text.
-        causal_bias: what `short_causal_attention` adds to scores, (seq, seq); None where torch's kernel attends.
+        causal_bias: bias that `short_causal_attention` adds to scores, (seq, seq); None if torch's kernel is used.
     """
 
     readable: Tensor | None
@@ -36,7 +36,7 @@ class Mask(NamedTuple):
 
     @classmethod
     def of(cls, tokens: Tensor, readable: Tensor | None = None) -> "Mask":
-        """Return the mask for ids (batch, seq), with the plain product where the text is causal, short and on a CPU."""
+        """Return the mask for ids (batch, seq); it selects the plain product for short causal text on a CPU."""
         length = tokens.shape[1]
         short = readable is None and tokens.device.type == "cpu" and length <= SHORT
         return cls(readable, causal_bias(length) if short else None)
@@ -60,7 +60,7 @@ class Attention(nn.Module):
         self.k_norm = norm(config, kv_width) if normed else nn.Identity()
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Mask) -> Tensor:
-        """Map (batch, seq, d_model) to the same shape; each position reads what `mask` allows."""
+        """Map (batch, seq, d_model) to the same shape; each position reads the keys that `mask` allows."""
         v = self._clipped(self.w_v(x))
         q = rotate(self._heads(self.q_norm(self._clipped(self.w_q(x)))), rotation).to(v.dtype)
         k = rotate(self._heads(self.k_norm(self._clipped(self.w_k(x)))), rotation).to(v.dtype)
@@ -78,12 +78,12 @@ class Attention(nn.Module):
         return x if self.clip is None else x.clamp(-self.clip, self.clip)
 
     def _heads(self, x: Tensor) -> Tensor:
-        """(batch, seq, heads * head_dim) -> (batch, heads, seq, head_dim)."""
+        """Reshape (batch, seq, heads * head_dim) to (batch, heads, seq, head_dim)."""
         return x.view(*x.shape[:2], -1, self.head_dim).transpose(1, 2)
 
 
 def torch_attention(q: Tensor, k: Tensor, v: Tensor, readable: Tensor | None) -> Tensor:
-    """Mix values by torch's own kernel; q, k, v and the result are (batch, heads, seq, head_dim).
+    """Compute attention with torch's kernel; q, k, v and the result are (batch, heads, seq, head_dim).
 
     Args:
         q: queries.
@@ -99,15 +99,15 @@ def torch_attention(q: Tensor, k: Tensor, v: Tensor, readable: Tensor | None) ->
 
 
 def short_causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
-    """Mix values of causal text by the plain product; q, k, v and the result are (batch, heads, seq, head_dim).
+    """Compute causal attention with plain products; q, k, v and the result are (batch, heads, seq, head_dim).
 
     Args:
         q: queries.
         k: keys.
         v: values.
-        bias: `causal_bias` of the length.
+        bias: `causal_bias(seq)`.
     """
-    q, k, v = (each.contiguous() for each in (q, k, v))  # Parts are then views, not copies kept for the backward pass.
+    q, k, v = (each.contiguous() for each in (q, k, v))  # so that slices are views, not copies kept for backward
     mixed = []
     for begin in range(0, q.shape[2], CHUNK):
         end = begin + CHUNK
@@ -118,15 +118,15 @@ def short_causal_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Ten
 
 
 def causal_bias(length: int) -> Tensor:
-    """Return what is added to the scores of short causal text, (length, length): zero, or minus infinity.
+    """Return the bias for the scores of short causal text, (length, length): zero, or minus infinity where masked.
 
-    Made outside of the compiled blocks: comparing positions inside takes longer than the products.
+    Called outside the compiled blocks, because comparing positions inside takes longer than the products.
     """
     return torch.full((length, length), float("-inf")).triu(1)
 
 
 def rotary(length: int, head_dim: int, theta: float, device: torch.device) -> Rotation:
-    """Return cosine and sine, each (length, head_dim) in fp32, of the angle each pair of a head is turned by."""
+    """Return cosine and sine, each (length, head_dim) in fp32, of the angle by which each pair of a head is rotated."""
     frequencies = 1.0 / theta ** (torch.arange(0, head_dim, 2, device=device, dtype=torch.float32) / head_dim)
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
     angles = torch.cat((angles, angles), dim=-1)
@@ -134,15 +134,15 @@ def rotary(length: int, head_dim: int, theta: float, device: torch.device) -> Ro
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
-    """Turn x (batch, heads, seq, head_dim) by position; the pairs are (i, i + head_dim / 2). The result is fp32."""
+    """Rotate x (batch, heads, seq, head_dim) by position, in pairs (i, i + head_dim / 2). The result is fp32."""
     cos, sin = rotation
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
 class _Products(torch.autograd.Function):
-    """Every query by every key. Torch's own backward pass returns the gradient of the keys transposed: each part of it
-    would be transposed back as it is added to the others, 4% of a step of 60m."""
+    """Scores of all queries and keys. Torch's own backward pass returns the gradient of the keys transposed, and each
+    chunk would be transposed back when it is added to the others: 4% of a step of 60m."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor) -> Tensor:

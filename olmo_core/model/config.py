@@ -1,6 +1,6 @@
-"""The shape of a model, what it costs, and the named presets of `presets.yaml`.
+"""The shape of a model, its parameters and FLOPs, and the named presets of `presets.yaml`.
 
-Light on purpose: planning a release reads this file and never imports torch. The network itself is in `transformer`.
+Planning imports this module, so it never imports torch. The network itself is in `transformer`.
 """
 
 import difflib
@@ -14,19 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from olmo_core.artifact.identity import unused
 
-OLMO1_NORM_EPS = (
-    1e-5  # Not in any config: OLMo's default for a LayerNorm, and written out in transformers' OlmoLayerNorm.
-)
-VOCAB_MULTIPLE = 128  # Rows of embedding and head are a multiple of this, as in OLMo 2 (100278 ids -> 100352 rows).
-# Files of a model's folder; checkpoints, soups and models from elsewhere all have them.
+OLMO1_NORM_EPS = 1e-5  # In no config: the default of OLMo's LayerNorm, and a constant in transformers' OlmoLayerNorm.
+VOCAB_MULTIPLE = 128  # Embedding and head have a multiple of this many rows, as in OLMo 2 (100278 ids, 100352 rows).
+# Files in the folder of a model: a checkpoint, a soup or a model from elsewhere.
 CONFIG_FILE = "model.json"
 WEIGHTS_FILE = "model.safetensors"
 
 
 class ModelConfig(BaseModel):
-    """A transformer of OLMo 2 or OLMo 1. Defaults are what all sizes of OLMo 2 share (OLMo, configs/official-1124).
+    """The shape of an OLMo 2 or OLMo 1 model. Defaults are shared by all sizes of OLMo 2 (OLMo, configs/official-1124).
 
-    A field that only OLMo 1 sets is left out of a dump at its default, so that it changes no identity of an OLMo 2.
+    A field that only OLMo 1 sets is left out of a dump at its default, so that it does not change OLMo 2 identities.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -34,50 +32,46 @@ class ModelConfig(BaseModel):
     architecture: Literal["olmo2", "olmo1"] = Field(
         "olmo2",
         exclude_if=lambda value: value == "olmo2",
-        description="Type of the blocks: `olmo2` normalises what a sublayer adds, and queries and keys, with gains; "
-        "`olmo1` what a sublayer reads, without gains.",
+        description="Type of the blocks: `olmo2` normalises the output of each sublayer, queries and keys, with gains; "
+        "`olmo1` the input of each sublayer, without gains.",
     )
 
     d_model: int = Field(ge=2, description="Width of the residual stream.")
     n_layers: int = Field(ge=1, description="Number of transformer blocks.")
     n_heads: int = Field(ge=1, description="Query heads of attention; must divide `d_model`.")
-    n_kv_heads: int = Field(
-        ge=1, description="Key and value heads; must divide `n_heads`, and equals it when not given."
-    )
+    n_kv_heads: int = Field(ge=1, description="Key and value heads; must divide `n_heads`, and defaults to it.")
     hidden_size: int = Field(ge=1, description="Width of the SwiGLU feed-forward layer.")
     vocab_size: int = Field(
-        ge=2, description="Token ids of the tokenizer, before padding; a recipe fills it in from its tokenizer."
+        ge=2, description="Number of token ids, before padding; a recipe takes it from its tokenizer."
     )
     rows: int | None = Field(
         None,
         exclude_if=unused,
-        description="Rows of embedding and head, for models trained elsewhere that have another number than "
-        "`vocab_size` rounded up to a multiple of 128.",
+        description="Rows of embedding and head, for models trained elsewhere; when not given, `vocab_size` rounded up "
+        "to a multiple of 128.",
     )
-    context_length: int = Field(ge=2, description="Longest sequence that the model is meant for, in tokens.")
+    context_length: int = Field(ge=2, description="Longest sequence that the model supports, in tokens.")
     rope_theta: float = Field(500_000.0, gt=0, description="Base of the rotary position frequencies.")
     norm_eps: float = Field(1e-6, gt=0, description="Epsilon inside every norm.")
-    tied_embeddings: bool = Field(
-        False, exclude_if=unused, description="Use the matrix of the embedding as the head too."
-    )
+    tied_embeddings: bool = Field(False, exclude_if=unused, description="Use the embedding matrix as the head too.")
     clip_qkv: float | None = Field(
         None,
         gt=0,
         exclude_if=unused,
-        description="Clip queries, keys and values to this absolute value; for `olmo1` only.",
+        description="Clip queries, keys and values to this absolute value; `olmo1` only.",
     )
     init: Literal["normal", "mitchell"] = Field(
         "normal",
         exclude_if=lambda value: value == "normal",
-        description="First weights, truncated at three deviations: `normal` draws all with `init_std`; `mitchell` by "
-        "the width that they read, and smaller in deeper blocks where they write to the residual stream.",
+        description="First weights, truncated at three standard deviations: `normal` uses `init_std` for all; "
+        "`mitchell` scales by input width, and by depth where a matrix writes to the residual stream.",
     )
     init_std: float = Field(0.02, gt=0, description="Standard deviation of the `normal` first weights.")
 
     @model_validator(mode="before")
     @classmethod
     def _default_kv_heads(cls, values: Any) -> Any:
-        # Filled in rather than left None: a default written out and one left out must be the same identity.
+        # Filled in, not left None: a config with the default written out must have the same identity as one without.
         if isinstance(values, dict) and values.get("n_kv_heads") is None and "n_heads" in values:
             return {**values, "n_kv_heads": values["n_heads"]}
         return values
@@ -88,7 +82,7 @@ class ModelConfig(BaseModel):
         _must_divide("n_kv_heads", self.n_kv_heads, "n_heads", self.n_heads)
         if self.head_dim % 2:
             raise ValueError(
-                f"n_heads={self.n_heads} gives heads of odd width {self.head_dim}; rotary positions turn pairs, "
+                f"n_heads={self.n_heads} gives heads of odd width {self.head_dim}; rotary positions rotate pairs, "
                 "so d_model / n_heads must be even"
             )
         return self
@@ -96,17 +90,15 @@ class ModelConfig(BaseModel):
     @model_validator(mode="after")
     def _a_row_for_every_id(self) -> Self:
         if self.rows is not None and self.rows < self.vocab_size:
-            raise ValueError(
-                f"rows={self.rows} are fewer than the {self.vocab_size} ids of vocab_size; give at least that"
-            )
+            raise ValueError(f"rows={self.rows} is less than vocab_size={self.vocab_size}; give at least that many")
         return self
 
     @model_validator(mode="after")
     def _as_the_architecture_has_it(self) -> Self:
         if self.architecture == "olmo2" and self.clip_qkv is not None:
-            raise ValueError(f"clip_qkv={self.clip_qkv}: olmo2 norms queries and keys instead; only olmo1 clips them")
+            raise ValueError(f"clip_qkv={self.clip_qkv}: olmo2 norms queries and keys, only olmo1 clips; leave it out")
         if self.architecture == "olmo1" and self.norm_eps != OLMO1_NORM_EPS:
-            raise ValueError(f"norm_eps={self.norm_eps}: olmo1 has no other than {OLMO1_NORM_EPS}; give that")
+            raise ValueError(f"norm_eps={self.norm_eps}: olmo1 requires {OLMO1_NORM_EPS}; give that")
         return self
 
     @property
@@ -121,13 +113,13 @@ class ModelConfig(BaseModel):
 
     @property
     def parameters(self) -> int:
-        """All trained numbers, padding rows of embedding and head included (the official counts include them)."""
+        """Number of parameters, including the padding rows of embedding and head, as in the official counts."""
         tables = 1 if self.tied_embeddings else 2
         return self.non_embedding_parameters + tables * self.padded_vocab_size * self.d_model
 
     @property
     def non_embedding_parameters(self) -> int:
-        """All trained numbers but those of the input embedding and of the head."""
+        """Number of parameters without the input embedding and the head."""
         gains = self.n_layers * (3 * self.d_model + self.n_kv_heads * self.head_dim) + self.d_model
         return self._block_matrices + (gains if self.architecture == "olmo2" else 0)
 
@@ -137,13 +129,13 @@ class ModelConfig(BaseModel):
         return self.n_layers * (attention + 3 * self.d_model * self.hidden_size)
 
     def differences(self, other: Self, intended: Collection[str] = ()) -> list[str]:
-        """Return how the network of `other` differs: nothing where it computes the same with the same weights.
+        """Return how the network of `other` differs; empty if it computes the same with the same weights.
 
-        The initialisation, the longest sequence and the padding rows of the vocabulary are not part of the network.
+        Initialisation, context length and `vocab_size` are not part of the network; the padded vocabulary is.
 
         Args:
             other: shape to compare with.
-            intended: fields that differ on purpose.
+            intended: fields that may differ.
         """
         apart = {"vocab_size", "rows", "context_length", "init", "init_std", *intended}
         names = [*(name for name in type(self).model_fields if name not in apart), "padded_vocab_size"]
@@ -151,26 +143,26 @@ class ModelConfig(BaseModel):
         return [f"{name} is {own} and {theirs}" for name, own, theirs in pairs if own != theirs]
 
     def flops_per_token(self, sequence_length: int, count: Literal["causal", "full"] = "causal") -> int:
-        """Floating point operations of forward and backward pass for one token of a sequence of this many tokens.
+        """Return the FLOPs of forward and backward pass for one token of a sequence of `sequence_length` tokens.
 
-        Two per multiply-add, three passes over every matrix (head included, embedding look-up not). `causal` counts the
-        half of the attention scores that the mask keeps, `full` counts them all (the convention of the PaLM report,
-        appendix B). Nothing is added for recomputation.
+        Two per multiply-add, three passes over every matrix, including the head but not the embedding look-up. `causal`
+        counts the half of the attention scores that the mask keeps, `full` counts all (the convention of the PaLM
+        report, appendix B). Recomputation is not counted.
         """
         scores = {"causal": 6, "full": 12}[count] * self.n_layers * self.d_model * sequence_length
         return 6 * (self._block_matrices + self.padded_vocab_size * self.d_model) + scores
 
 
 def padded(vocab_size: int) -> int:
-    """Return how many rows a vocabulary has in our models: rounded up to a multiple of 128."""
+    """Return `vocab_size` rounded up to a multiple of 128, the number of rows in our models."""
     return -(-vocab_size // VOCAB_MULTIPLE) * VOCAB_MULTIPLE
 
 
 def preset(name: str, **changes: object) -> ModelConfig:
-    """Return the preset of this name, with fields replaced by `changes` and everything checked again.
+    """Return the preset called `name`, with fields replaced by `changes` and validated again.
 
     Raises:
-        ValueError: no preset has this name; names the nearest ones.
+        ValueError: no preset has this name; names the nearest one.
     """
     shapes = presets()
     if name not in shapes:
@@ -181,7 +173,7 @@ def preset(name: str, **changes: object) -> ModelConfig:
 
 @cache
 def presets() -> dict[str, dict[str, Any]]:
-    """Return name -> fields of every model preset, as declared in `presets.yaml`."""
+    """Return name -> fields for every model preset in `presets.yaml`."""
     shapes: dict[str, dict[str, Any]] = yaml.safe_load(
         Path(__file__).with_name("presets.yaml").read_text(encoding="utf-8")
     )

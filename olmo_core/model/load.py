@@ -1,6 +1,6 @@
-"""A model to and from a folder: `model.json` (its config) and `model.safetensors` (its weights, by our own names).
+"""Loading and saving a model in a folder: `model.json` (the config) and `model.safetensors` (the weights, our names).
 
-Optimizer state and positions belong to `olmo_core.train.checkpoint.state`; other formats belong to the hub room.
+Optimizer state and positions belong to `olmo_core.train.checkpoint.state`, other formats to `olmo_core.hub`.
 """
 
 from pathlib import Path
@@ -15,10 +15,10 @@ from olmo_core.model.transformer import Transformer
 
 
 def load_model(folder: Path, device: str = "cpu") -> Transformer:
-    """Return the model a checkpoint or soup folder holds, in evaluation mode, weights as stored (fp32).
+    """Return the model in the folder of a checkpoint or soup, in evaluation mode, with weights as stored (fp32).
 
     Raises:
-        ValueError: a file is missing, or its tensors are not those of the config; names the file and the tensor.
+        ValueError: a file is missing, or its tensors do not match the config; names the file and the tensor.
     """
     config = load_config(folder)
     with torch.device("meta"):
@@ -29,7 +29,11 @@ def load_model(folder: Path, device: str = "cpu") -> Transformer:
 
 
 def load_config(folder: Path) -> ModelConfig:
-    """Return the config in `model.json`."""
+    """Return the config in `model.json`.
+
+    Raises:
+        ValueError: the file is missing or is not a model config; names the file.
+    """
     path = _existing(folder / CONFIG_FILE)
     try:
         return ModelConfig.model_validate_json(path.read_text(encoding="utf-8"))
@@ -38,7 +42,11 @@ def load_config(folder: Path) -> ModelConfig:
 
 
 def load_weights(folder: Path, config: ModelConfig, device: str = "cpu") -> dict[str, Tensor]:
-    """Return name -> tensor of `model.safetensors`, every name and shape checked against `config`."""
+    """Return name -> tensor of `model.safetensors`, with every name and shape checked against `config`.
+
+    Raises:
+        ValueError: the file is missing, or a tensor does not match; names the file and the tensor.
+    """
     path = _existing(folder / WEIGHTS_FILE)
     weights = load_file(path, device=device)
     with torch.device("meta"):
@@ -47,8 +55,8 @@ def load_weights(folder: Path, config: ModelConfig, device: str = "cpu") -> dict
     for name in sorted(expected.keys() | found.keys()):
         if expected.get(name) != found.get(name):
             raise ValueError(
-                f"{path}: tensor {name} has shape {found.get(name, 'none (missing)')}, the model config asks for "
-                f"{expected.get(name, 'no such tensor')}; weights and config are not of the same model"
+                f"{path}: tensor {name} has shape {found.get(name, 'none (missing)')}, but the model config needs "
+                f"{expected.get(name, 'no such tensor')}; use weights and config of the same model"
             )
     return weights
 
@@ -61,5 +69,5 @@ def save_model(folder: Path, config: ModelConfig, weights: dict[str, Tensor]) ->
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise ValueError(f"{path.parent} holds no {path.name}; a checkpoint or soup folder holds one")
+        raise ValueError(f"{path.parent} has no {path.name}; give the folder of a checkpoint or soup")
     return path

@@ -1,8 +1,8 @@
-"""The safetensors format as written here: the header of a file, the names of its types, the place of each tensor.
+"""The safetensors format: the header of a file, the names of its dtypes, the place of each tensor.
 
 A file is the length of its header (8 bytes, little-endian), the header as JSON (name -> dtype, shape, data_offsets),
-then the bytes of all tensors back to back. The header follows from names, types and shapes alone, so a file can be
-written piece by piece, by several processes, or by numpy. Torch is imported only by `torch_type`, when it is called.
+then the bytes of all tensors back to back. The header is a function of names, dtypes and shapes, so a file can be
+written piece by piece, by several processes, or by numpy. Only a call of `torch_type` imports torch.
 """
 
 import json
@@ -24,10 +24,10 @@ class StoredTensor:
     """A tensor in a file.
 
     Attributes:
-        dtype: name of its type in the format.
+        dtype: name of its dtype in the format.
         shape: sizes of its dimensions.
-        start: its first byte, counted from the start of the file.
-        size: bytes.
+        start: offset of its first byte from the start of the file.
+        size: number of bytes.
     """
 
     dtype: str
@@ -44,13 +44,13 @@ class StoredTensor:
 def header(
     tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str] | None = None
 ) -> tuple[bytes, dict[str, StoredTensor]]:
-    """Return the first bytes of a file of such tensors, and where each is to be written, in the order of the file.
+    """Return the header of a file with these tensors, and the place of each tensor, in file order.
 
     Order and padding are those of the safetensors library: wide items first, then by name, data at a multiple of 8.
 
     Args:
-        tensors: name -> name of the type in the format, and shape.
-        metadata: what the file says of itself; nothing when not given.
+        tensors: name -> name of the dtype in the format, and shape.
+        metadata: metadata of the file; none when not given.
     """
     entries: dict[str, Any] = {}
     end = 0
@@ -65,22 +65,22 @@ def header(
 
 
 def parse(text: bytes) -> dict[str, StoredTensor]:
-    """Return the tensors that the JSON of a header names, sorted by name; whether they fit the file is not checked.
+    """Return the tensors in the JSON of a header, sorted by name, without checking that they fit the file.
 
     Raises:
-        AttributeError, KeyError, TypeError, ValueError: it is not the JSON of a header.
+        AttributeError, KeyError, TypeError, ValueError: `text` is not the JSON of a header.
     """
     entries = json.loads(text)
     return _placed({name: entry for name, entry in sorted(entries.items()) if name != "__metadata__"}, len(text))
 
 
 def type_name(dtype: "torch.dtype") -> str:
-    """Return the name of a type of torch in the format; KeyError where it has none here."""
+    """Return the format's name of a torch dtype; KeyError if it has none here."""
     return _NAMES[str(dtype)]
 
 
 def torch_type(name: str) -> "torch.dtype":
-    """Return torch's type of this name in the format; KeyError where it has none here."""
+    """Return the torch dtype with this name in the format; KeyError if there is none here."""
     import torch
 
     dtype: torch.dtype = getattr(torch, _TORCH_NAMES[name])

@@ -1,9 +1,9 @@
-"""The network of OLMo 2 and OLMo 1: token ids in, logits out. What it costs and its shapes are in `config`.
+"""The network of OLMo 2 and OLMo 1, from token ids to logits. `config` has its shapes and FLOPs.
 
-What sets OLMo 2 apart: each sublayer's *output* is normed before it joins the residual stream, queries and keys are
-normed over their full projection width before the rotary positions, nothing has a bias, embedding and head are not tied
-(OLMo 2 report, arXiv 2501.00656, section 3). OLMo 1 norms what a sublayer reads, by a LayerNorm without gain or bias,
-may tie head and embedding, and may clip queries, keys and values (OLMo report, arXiv 2402.00838, section 2.1).
+In OLMo 2, the *output* of each sublayer is normed before it is added to the residual stream, queries and keys are
+normed over their full projection width before the rotary positions, nothing has a bias, and embedding and head are not
+tied (OLMo 2 report, arXiv 2501.00656, section 3). OLMo 1 norms the input of each sublayer with a LayerNorm without gain
+or bias, may tie head and embedding, and may clip queries, keys and values (OLMo report, arXiv 2402.00838, section 2.1).
 """
 
 import math
@@ -19,12 +19,12 @@ from olmo_core.model.norm import norm
 
 
 class Transformer(nn.Module):
-    """Embedding, blocks, final norm, head. Weights are uninitialised until `initialize` or loading fills them."""
+    """Embedding, blocks, final norm, head. Weights are uninitialised until drawn by `initialize` or loaded."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        # Given its weight: drawing one on the meta device makes torch import its compiler, 3 s in every process.
+        # With a given weight: drawing one on the meta device makes torch import its compiler, 3 s in every process.
         rows, width = config.padded_vocab_size, config.d_model
         self.embeddings = nn.Embedding(rows, width, _weight=torch.empty(rows, width))
         block = Block if config.architecture == "olmo2" else PreNormBlock
@@ -33,7 +33,7 @@ class Transformer(nn.Module):
         self.head = TiedHead(self.embeddings) if config.tied_embeddings else Linear(width, rows)
 
     def initialize(self, generator: torch.Generator) -> "Transformer":
-        """Draw every matrix from a normal cut at three deviations, in the order of `parameters()`; gains are one."""
+        """Draw all matrices from a normal truncated at three deviations, in `parameters()` order; set gains to one."""
         for name, parameter in self.named_parameters():
             if parameter.ndim == 1:
                 nn.init.ones_(parameter)
@@ -43,7 +43,7 @@ class Transformer(nn.Module):
         return self
 
     def _deviation(self, name: str, width: int) -> float:
-        """Deviation of the first values of a matrix that reads `width` numbers."""
+        """Return the standard deviation of the first values of a matrix with input width `width`."""
         if self.config.init == "normal":
             return self.config.init_std
         if not name.endswith(("attention.w_out.weight", "feed_forward.w2.weight")):
@@ -57,12 +57,12 @@ class Transformer(nn.Module):
         return logits
 
     def states(self, tokens: Tensor, positions: Tensor | None = None, readable: Tensor | None = None) -> Tensor:
-        """Map token ids (batch, seq) to the normed states the head reads, (batch, seq, d_model).
+        """Map token ids (batch, seq) to the final normed states, the input of the head: (batch, seq, d_model).
 
         Args:
-            tokens: (batch, seq) ids.
-            positions: (batch, seq) of each token; counted from the start of the row by default. Evaluation packs all
-                answers to a question into one row, and gives the tokens of each the positions they have on their own.
+            tokens: ids, (batch, seq).
+            positions: position of each token, (batch, seq); counted from the start of the row by default. Evaluation
+                packs all answers to a question into one row, with the positions that each would have alone.
             readable: True where a query may read a key, bool (batch, 1, seq, seq); causal by default.
         """
         x: Tensor = self.embeddings(tokens)
@@ -77,7 +77,7 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and feed-forward; the norm sits on what each adds to the stream, not on what it reads."""
+    """OLMo 2's block: attention and feed-forward, with a norm on the output of each, not on the input."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class Block(nn.Module):
 
 
 class PreNormBlock(Block):
-    """OLMo 1's: the norm sits on what attention and feed-forward read."""
+    """OLMo 1's block, with a norm on the input of attention and of feed-forward."""
 
     def forward(self, x: Tensor, rotation: Rotation, mask: Mask) -> Tensor:
         """Map (batch, seq, d_model) to the same shape."""
@@ -104,7 +104,7 @@ class PreNormBlock(Block):
 
 
 class FeedForward(nn.Module):
-    """SwiGLU: `w1` is the gate, `w3` the value it gates, `w2` brings the product back to the stream's width."""
+    """SwiGLU: `w1` is the gate, `w3` the gated value, and `w2` projects the product back to `d_model`."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -119,15 +119,15 @@ class FeedForward(nn.Module):
 
 
 class TiedHead(nn.Module):
-    """Logits by the weights of the embedding, of which it holds no copy and no name of its own."""
+    """A head that uses the weight of the embedding, without a copy and without registering it a second time."""
 
     def __init__(self, embeddings: nn.Embedding) -> None:
         super().__init__()
-        self._embeddings = (embeddings,)  # In a tuple, so that its weight is not registered a second time.
+        self._embeddings = (embeddings,)  # in a tuple, so that torch does not register it
 
     @property
     def weight(self) -> Tensor:
-        """(padded_vocab_size, d_model), the embedding's."""
+        """The embedding's weight, (padded_vocab_size, d_model)."""
         return self._embeddings[0].weight
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,1 +1,1 @@
-"""Recipes, overrides, the plan of steps they make, and what that takes in time and bytes."""
+"""Recipes, overrides, the plan of their steps, and the time and disk space it needs."""

@@ -1,6 +1,6 @@
-"""Compute: what the steps of a release run on, as planning and predicting need it. Nothing in it bears identity.
+"""Compute: what the steps of a release run on, as needed to plan and predict. Nothing in it bears identity.
 
-It is the part of a profile that the library knows. Servers, addresses and folders are added above, by `infra.profile`.
+It is the part of a profile that this library uses; `infra.profile` adds servers, addresses and folders.
 """
 
 from pydantic import Field, field_validator
@@ -13,23 +13,23 @@ from olmo_core.train.placement import TrainPlacement
 
 
 class Workers(Section):
-    """Workers of one training run."""
+    """Workers of a training run."""
 
-    count: int = Field(1, ge=1, description="Data-parallel workers of one run.")
-    cpus: float = Field(1, gt=0, description="Logical CPUs of one worker; decides how many runs fit side by side.")
-    gpus: float = Field(0, ge=0, description="GPUs of one worker.")
+    count: int = Field(1, ge=1, description="Data-parallel workers of a run.")
+    cpus: float = Field(1, gt=0, description="Logical CPUs per worker; determines how many runs fit in parallel.")
+    gpus: float = Field(0, ge=0, description="GPUs per worker.")
     placement: TrainPlacement = Field(default_factory=TrainPlacement, description="How a worker runs.")
 
 
 class Training(Section):
-    """Workers of training runs: of stages with one run, and of stages whose seeds run side by side."""
+    """Workers of training runs: of stages with one run, and of stages whose seeds run in parallel."""
 
     single: Workers = Field(default_factory=Workers, description="Workers of the run of a stage with one seed.")
     seeds: Workers = Field(default_factory=Workers, description="Workers of each run of a stage with several seeds.")
 
 
 class Budget(Section):
-    """What a release may cost; `olmo plan` exits with code 3 above it."""
+    """Limits for a release; `olmo plan` exits with code 3 if one is exceeded."""
 
     minutes: float | None = Field(None, gt=0, description="Wall-clock minutes.")
     kwh: float | None = Field(None, gt=0, description="Kilowatt hours.")
@@ -37,22 +37,22 @@ class Budget(Section):
 
 
 class Speed(Section):
-    """Expected speed and power of the machine, used where there is no record and no counter."""
+    """Expected speed and power of the machine, used if there is no record and no energy counter."""
 
     flops_per_second: Count | None = Field(
         None,
         gt=0,
-        description="Training FLOP/s of one worker, used without a record; on a CPU measured when not given.",
+        description="Training FLOP/s of a worker, used if there is no record; if not given, a CPU is measured.",
     )
-    watts: float = Field(65, gt=0, description="Mean power of the machine at work, in watts.")
+    watts: float = Field(65, gt=0, description="Mean power of the machine under load, in watts.")
 
 
 class Compute(Section):
-    """What steps run on: devices, workers, their speed and what a release may cost."""
+    """What steps run on: devices, workers, their speed, and the budget of a release."""
 
     name: str = Field(description="Name of the profile.")
     placement: HubPlacement = Field(
-        default_factory=HubPlacement, description="How steps other than training runs are made."
+        default_factory=HubPlacement, description="How steps other than training runs are executed."
     )
     background_workers: int = Field(
         2, ge=1, description="Low-priority workers that evaluate and publish while training runs, on idle CPU time."
@@ -61,7 +61,7 @@ class Compute(Section):
     budget: Budget = Field(default_factory=Budget, description="What a release may cost.")
     speed: Speed = Field(default_factory=Speed, description="Expected speed and power of the machine.")
     country: str | None = Field(
-        None, description="Country whose electricity is used, ISO 3166 alpha-3; CO2e is not recorded when not given."
+        None, description="Country whose electricity is used, ISO 3166 alpha-3; if not given, CO2e is not recorded."
     )
 
     @field_validator("country")
@@ -73,15 +73,15 @@ class Compute(Section):
 
     @property
     def remote(self) -> bool:
-        """Whether steps run on a cluster that is up already, whose size is not known before it is asked."""
+        """Whether steps run on an existing cluster, whose size is only known once it is queried."""
         return False
 
     @property
     def logical_cpus(self) -> int | None:
-        """How many CPUs the steps at work share, by name only; None for as many as there are."""
+        """Number of logical CPUs that running steps share; None for the number of this machine."""
         return None
 
     @property
     def copies_revisions(self) -> bool:
-        """Whether each published revision takes disk of its own, beside its artifact."""
+        """Whether each published revision takes disk space in addition to its artifact."""
         return True

@@ -1,4 +1,4 @@
-"""Whether the workers of a profile can train what a plan asks for: faults of neither alone, found before a start."""
+"""Checks, before a start, that the workers of a profile can train the stages of a plan."""
 
 import math
 from collections.abc import Iterable
@@ -11,17 +11,17 @@ from olmo_core.train.sharing import check_sharing
 
 
 def check_fit(plan: Plan, compute: Compute, todo: Iterable[Step], cores: int) -> None:
-    """Look at every stage of which a run has to be made.
+    """Check every stage that has a run to be made.
 
     Args:
-        plan: has the stages.
-        compute: has their workers.
-        todo: steps that have to be made.
+        plan: plan with the stages.
+        compute: workers of the stages.
+        todo: steps to be made.
         cores: CPUs of this machine.
 
     Raises:
-        ConfigError: the workers of a stage cannot share its batch, have no such precision, or are more than the cluster
-            that is started can ever hold; Ray would wait for them.
+        ConfigError: the workers of a stage cannot share its batch, do not support its precision, or need more CPUs than
+            Ray is started with; Ray would wait for them forever.
     """
     ids = {step.id for step in todo}
     cpus = None if compute.remote else compute.logical_cpus or cores
@@ -38,10 +38,10 @@ def check_fit(plan: Plan, compute: Compute, todo: Iterable[Step], cores: int) ->
 def _check(run: Run, workers: Workers, cpus: int | None) -> None:
     check_sharing(run.config, workers.placement, workers.count)
     if run.config.precision == "float8" and workers.placement.device == "cpu":
-        raise ValueError("precision is float8, which a CPU does not have; give bf16, or placement.device cuda")
+        raise ValueError("precision is float8, which a CPU does not support; give bf16, or placement.device cuda")
     needed = workers.cpus * workers.count
     if cpus is not None and needed > cpus:
         raise ValueError(
             f"{workers.count} workers of {workers.cpus:g} CPUs need {needed:g}, Ray is started with {cpus}; give fewer "
-            f"workers, or ray.cpus {math.ceil(needed)} to have them share what there is"
+            f"workers, or ray.cpus {math.ceil(needed)} to let them share the cores"
         )

@@ -1,6 +1,6 @@
-"""Reading a YAML file and laying `--a.b=c` overrides over it, with errors that name the field and the remedy.
+"""Reads a YAML file and applies `--a.b=c` overrides to it, with errors that name the field and the remedy.
 
-Knows nothing of what the fields mean: that is said by the pydantic model it is given.
+The fields are defined by the pydantic model that the caller passes.
 """
 
 import difflib
@@ -16,7 +16,7 @@ from olmo_core.recipe.members import Members
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MAX_BYTES = 1 << 20  # a recipe is a page, not a data file; also bounds what YAML aliases can expand to
+MAX_BYTES = 1 << 20  # a recipe is a page, not a data file; also limits what YAML aliases can expand to
 
 
 class ConfigError(ValueError):
@@ -24,7 +24,7 @@ class ConfigError(ValueError):
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Return the mapping in a YAML file of at most 1 MiB, without aliases."""
+    """Return the mapping in a YAML file of at most 1 MiB without aliases."""
     if path.stat().st_size > MAX_BYTES:
         raise ConfigError(f"{path}: larger than {MAX_BYTES} bytes; a recipe holds settings, not data")
     try:
@@ -37,19 +37,19 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
     try:
         if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, Loader=yaml.SafeLoader)):
-            raise ConfigError(f"{path}: YAML aliases are not read; write the value out")
+            raise ConfigError(f"{path}: YAML aliases are not supported; write the value out")
         value = _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(value, dict):
-        raise ConfigError(f"{path}: holds {type(value).__name__}, expected a mapping of fields")
+        raise ConfigError(f"{path}: contains {type(value).__name__}, expected a mapping of fields")
     return value
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses a mapping that says one key twice, of which YAML would silently keep the last.
+    """Refuses a mapping with a duplicate key, of which YAML would silently keep the last value.
 
-    Only `true` and `false` are truth values, as in YAML 1.2: `no` is Norwegian.
+    Only `true` and `false` are booleans, as in YAML 1.2: `no` is the code of Norwegian.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012
@@ -69,7 +69,7 @@ _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?i:true|fa
 
 
 def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """Return `values` with each `--a.b=c` (leading dashes optional) laid over it; the value is read as YAML."""
+    """Return `values` with each override `--a.b=c` (leading dashes optional) applied; the value is read as YAML."""
     result: dict[str, Any] = _copy(values)
     for override in overrides:
         path, equals, text = override.lstrip("-").partition("=")
@@ -84,10 +84,10 @@ def apply_overrides(values: dict[str, Any], overrides: Sequence[str]) -> dict[st
 
 
 def overrides_of(words: Iterable[str]) -> list[str]:
-    """Return the words of a command line as overrides `--a.b=value`; `--a.b value` is taken too.
+    """Return the words of a command line as overrides `--a.b=value`; also accepts `--a.b value`.
 
     Raises:
-        ConfigError: a word is no override, or has no value.
+        ConfigError: a word is not an override, or has no value.
     """
     overrides: list[str] = []
     rest = iter(words)
@@ -104,7 +104,7 @@ def overrides_of(words: Iterable[str]) -> list[str]:
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `below` with `above` laid over it: mappings field by field, everything else replaced."""
+    """Return `below` with `above` merged over it: mappings field by field, everything else replaced."""
     merged: dict[str, Any] = _copy(dict(below))
     for key, value in above.items():
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
@@ -124,7 +124,7 @@ def _put(target: Any, path: list[str], value: Any, override: str) -> None:
     key, rest = path[0], path[1:]
     if isinstance(target, list):
         if not key.isdigit() or int(key) >= len(target):
-            raise ConfigError(f"override {override!r}: {key!r} is no place in a list of {len(target)} items")
+            raise ConfigError(f"override {override!r}: {key!r} is not an index of a list of {len(target)} items")
         index = int(key)
         if rest:
             _put(target[index], rest, value, override)
@@ -136,14 +136,14 @@ def _put(target: Any, path: list[str], value: Any, override: str) -> None:
         else:
             target[key] = value
     else:
-        raise ConfigError(f"override {override!r}: {key!r} lies below a plain value; override that value itself")
+        raise ConfigError(f"override {override!r}: {key!r} is below a plain value; override that value itself")
 
 
 def validate(model: type[Model], values: Mapping[str, Any], origin: str) -> Model:
     """Return `values` as `model`.
 
     Raises:
-        ConfigError: one line a fault: origin, dotted field, value, what is wrong, and the nearest valid name.
+        ConfigError: one line per fault: origin, dotted field, value, what is wrong, and the nearest valid name.
     """
     try:
         return model.model_validate(values)
@@ -153,7 +153,7 @@ def validate(model: type[Model], values: Mapping[str, Any], origin: str) -> Mode
 
 
 def faults(model: type[BaseModel], error: ValidationError, prefix: str = "") -> list[str]:
-    """Return a line for every fault of values given for `model`: dotted field below `prefix`, value, and remedy."""
+    """Return a line for every fault of the values for `model`: dotted field below `prefix`, value, and remedy."""
     return [_fault(model, dict(fault), prefix) for fault in error.errors()]
 
 
@@ -182,9 +182,9 @@ def _fault(model: type[BaseModel], fault: dict[str, Any], prefix: str) -> str:
 
 
 def _walk(model: type[BaseModel], place: Sequence[object]) -> tuple[list[str], list[type[BaseModel]]]:
-    """Follow the place of a fault through containers and unions; return it as a person wrote it, and the models there.
+    """Follow the location of a fault through containers and unions; return it as the user wrote it, and its models.
 
-    pydantic names the chosen member of a union as if it were a field of its own; nobody wrote that.
+    pydantic inserts the chosen member of a union like a field, which the user did not write.
     """
     models: list[type[BaseModel]] = [model]
     written: list[str] = []
@@ -199,7 +199,7 @@ def _walk(model: type[BaseModel], place: Sequence[object]) -> tuple[list[str], l
         elif not str(part).startswith(("function-", "tagged-")):
             written.append(str(part))
             infos = [each.model_fields[str(part)] for each in models if str(part) in each.model_fields]
-            # A key of a mapping or a place in a list is no field: the models stay.
+            # A key of a mapping or an index of a list is not a field: the models stay the same.
             models = [each for info in infos for each in _models_in(info.annotation)] or models
             members = next((_members_in(info.annotation) for info in infos), members)
             discriminator = next((info.discriminator for info in infos if isinstance(info.discriminator, str)), None)
@@ -220,15 +220,15 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def is_path(name: str) -> bool:
-    """Return whether a recipe or profile is named by the path of its file; a built-in is named by a word."""
+    """Return whether a recipe or profile is given as a path; a built-in is given as a word."""
     return name.endswith((".yaml", ".yml")) or "/" in name
 
 
 def find_yaml(name: str, folder: Path, noun: str, beside: Path = Path()) -> Path:
-    """Return the file of a built-in by its name, or the path itself, relative to `beside`, where `name` is one.
+    """Return the file of a built-in by its name, or, if `name` is a path, that path relative to `beside`.
 
     Raises:
-        ConfigError: neither exists; names the nearest built-in.
+        ConfigError: the file does not exist; names the nearest built-in.
     """
     if is_path(name):
         path = beside / Path(name).expanduser()

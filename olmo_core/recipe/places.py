@@ -1,7 +1,7 @@
-"""Which fields of a recipe hold places on this machine, and what a relative one is relative to.
+"""The fields of a recipe that are paths on this machine, and their conversion to absolute paths.
 
-Workers run in another folder than the user's, so relative paths become absolute when a recipe is read: those in a file
-start from its folder, those on the command line from the user's.
+Workers run in another folder than the user, so relative paths become absolute when a recipe is read: those in a file
+start from its folder, those on the command line from the current folder.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ PLACES = (
 
 
 def placed(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the values of a recipe with its relative paths made absolute, starting from a folder."""
+    """Return the values of a recipe with relative paths made absolute, starting from a folder."""
     for place in PLACES:
         values = _placed(values, place.split("."), folder)
     return values
@@ -36,4 +36,4 @@ def _placed(value: Any, parts: Sequence[str], folder: Path) -> Any:
         return {key: _placed(each, parts[1:], folder) if key in chosen else each for key, each in value.items()}
     if isinstance(value, list) and parts[0] == "*":
         return [_placed(each, parts[1:], folder) for each in value]
-    return value  # of another form than the field: the model refuses it
+    return value  # of the wrong type: the model refuses it

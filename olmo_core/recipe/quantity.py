@@ -1,4 +1,4 @@
-"""Quantities as people write them: `2M`, `1.5T`, `2e6`, `1_048_576` read as counts; times and sizes have units."""
+"""Quantities as people write them: counts such as `2M`, `1.5T`, `2e6` and `1_048_576`; times and sizes with units."""
 
 import re
 from decimal import Decimal
@@ -10,10 +10,10 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 
 
 def parse_count(value: object) -> object:
-    """Return `value` as an int where it is a whole count, else unchanged for pydantic to refuse.
+    """Return `value` as an int if it is a whole number, else unchanged for pydantic to refuse.
 
     Raises:
-        ValueError: for text that is no count, naming the forms that are.
+        ValueError: the text is not a count; names the accepted forms.
     """
     if isinstance(value, float) and value.is_integer():
         return int(value)
@@ -22,7 +22,7 @@ def parse_count(value: object) -> object:
     match = re.fullmatch(r"\s*([0-9]+(?:_[0-9]+)*(?:\.[0-9]+)?(?:[eE]\+?[0-9]{1,2})?)\s*([KMBT]?)\s*", value)
     number = Decimal(match[1].replace("_", "")) * UNITS[match[2]] if match else Decimal("0.5")
     if number != int(number):
-        raise ValueError(f"{value!r} is no whole count; write it like 250K, 2M, 1.5B, 4T or 2e6")
+        raise ValueError(f"{value!r} is not a whole number; write it like 250K, 2M, 1.5B, 4T or 2e6")
     return int(number)
 
 
@@ -30,7 +30,7 @@ Count = Annotated[int, BeforeValidator(parse_count)]
 
 
 def show_count(value: float) -> str:
-    """Return a count for people, at most three significant digits: `2.05M`."""
+    """Return a count for people, with at most three significant digits: `2.05M`."""
     return _scaled(value, ("", "K", "M", "B", "T"))
 
 
@@ -45,14 +45,14 @@ def show_bytes(value: float) -> str:
 
 
 def show_energy(kwh: float) -> str:
-    """Return energy with a unit that suits it; less than a milliwatt hour is not told apart."""
+    """Return energy in a suitable unit; anything below a milliwatt hour is shown as `<0.001 Wh`."""
     if 0 < kwh < 0.9995e-6:
         return "<0.001 Wh"
     return _scaled(1000 * kwh, (" Wh", " kWh", " MWh", " GWh"))
 
 
 def show_duration(seconds: float) -> str:
-    """Return a predicted time to two digits, in a unit people use: `40 s`, `6 min`, `3.2 h`, `18 days`, `2.4 years`."""
+    """Return a predicted time with two digits, in a unit people use: `40 s`, `6 min`, `3.2 h`, `18 days`."""
     if seconds >= 99.5 * _DURATIONS["years"]:
         return "over 100 years"
     unit = next(name for name, least in _LEAST.items() if seconds >= least)
@@ -66,7 +66,7 @@ _LEAST = {"years": 730 * 86400, "days": 36 * 3600, "h": 89.5 * 60, "min": 59.5, 
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:
-    """Return a number in the largest unit that leaves at least one before the point, to three significant digits."""
+    """Return a number with three significant digits, in the largest unit in which it is at least one."""
     place = 0
     while abs(value) >= 999.5 and place < len(units) - 1:
         value, place = value / 1000, place + 1

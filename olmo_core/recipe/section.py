@@ -1,9 +1,9 @@
-"""What every mapping in a recipe or profile has in common."""
+"""The base class of all mappings in recipes and profiles."""
 
 from pydantic import BaseModel, ConfigDict
 
 
 class Section(BaseModel):
-    """A mapping in a recipe or profile: its fields and no others."""
+    """A mapping in a recipe or profile: immutable, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -1,9 +1,8 @@
 """Batches of a mix in an order that is a pure function of seed and position.
 
-The order of each epoch is a keyed permutation of the mix, computed where it is needed: nothing is stored, the position
-is one integer, and going on after a stop costs nothing. A global batch holds the same instances for every world size; a
-rank takes every `world`-th of them. Where the bytes lie is left to `ranges`, reading before they are needed to
-`read_ahead`, what becomes of a batch to `train`.
+The order of each epoch is a keyed permutation of the mix, computed on demand: nothing is stored, the position is one
+integer, and resuming costs nothing. A global batch has the same instances for every world size; a rank takes every
+`world`-th of them. `ranges` reads the bytes, `read_ahead` reads batches in advance, and `train` uses them.
 """
 
 from collections.abc import Mapping
@@ -19,13 +18,13 @@ from olmo_core.tokens.permutation import Permutation
 from olmo_core.tokens.ranges import Ranges, is_remote
 from olmo_core.tokens.token_file import ENDS_DTYPE
 
-# Instances looked up at once: few where a loader begins, so that the first batch comes in 1 ms, then four times as many
-# each time up to the second number, which spreads the cost over small batches.
+# Instances looked up at once: few at first, so that the first batch takes 1 ms, then four times as many each time, up
+# to the second number, which spreads the cost over small batches.
 _FIRST_INSTANCES, _BLOCK_INSTANCES = 64, 4096
 
 
 class LoaderError(ValueError):
-    """Token files that are not what the mix says, or a batch that cannot be divided."""
+    """Token files that do not match the mix, or a batch that cannot be divided among the ranks."""
 
 
 class Batch(NamedTuple):
@@ -33,8 +32,8 @@ class Batch(NamedTuple):
 
     Attributes:
         tokens: int64 ids.
-        targets: which tokens are to be predicted, bool; None where all are.
-        ends: which tokens are the last of their document, bool; None where nobody asked.
+        targets: which tokens are to be predicted, bool; None if all are.
+        ends: which tokens are the last of their document, bool; None if the loader has no `eos_id`.
     """
 
     tokens: NDArray[np.int64]
@@ -43,27 +42,27 @@ class Batch(NamedTuple):
 
 
 class Loader:
-    """Reads global batches of `batch_size` instances of `sequence_length` tokens. Threads may share it.
+    """Reads global batches of `batch_size` instances of `sequence_length` tokens; thread-safe.
 
-    An instance holds `sequence_length` tokens; targets are the same tokens shifted by one inside it, so its last
-    position has no target (as OLMo does).
+    An instance has `sequence_length` tokens; its targets are the same tokens shifted by one, so the last position has
+    no target (as in OLMo).
 
     Attributes:
-        masked: whether batches say which tokens are targets, because some token file of the mix does.
-        remote: whether some token file is read from elsewhere.
+        masked: whether batches have `targets`, because some token file of the mix has a label mask.
+        remote: whether some token file is read through fsspec.
 
     Args:
         mix: folder of a mix artifact.
         tokens: input of the mix (`corpus/shard`) -> folder of that tokens artifact.
-        seed: chooses the order.
-        batch_size: instances of one global batch.
-        sequence_length: tokens of one instance; must be the mix's.
-        vocab_size: of the model; must hold the vocabulary of the token files.
-        eos_id: the id that ends a document, where batches are to say where documents end; token files that came with
-            a sidecar say it themselves.
+        seed: determines the order.
+        batch_size: instances of a global batch.
+        sequence_length: tokens of an instance; must be that of the mix.
+        vocab_size: vocabulary of the model; at least that of the token files.
+        eos_id: the id that ends a document, given if batches are to have `ends`; token files with a sidecar use that
+            instead.
 
     Raises:
-        LoaderError: when one of these does not fit the other.
+        LoaderError: the arguments do not fit the mix.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class Loader:
         manifest = self.mix.manifest
         if manifest.sequence_length != sequence_length:
             raise LoaderError(
-                f"sequence_length is {sequence_length}, the mix was made for {manifest.sequence_length}; give the same"
+                f"sequence_length is {sequence_length}, the mix was made for {manifest.sequence_length}; give that"
             )
         if manifest.vocab_size > vocab_size:
             raise LoaderError(
@@ -95,7 +94,7 @@ class Loader:
             raise LoaderError(f"batch_size is {batch_size}; give at least 1")
         missing = sorted({file.input for file in self.mix.files} - set(tokens))
         if missing:
-            raise LoaderError(f"no folder was given for the token files {missing} of the mix")
+            raise LoaderError(f"tokens has no folder for the inputs {missing} of the mix; give one for each")
         self.masked = any(file.label_mask is not None for file in self.mix.files)
         self._eos_id = eos_id
         self._dtype = np.dtype(manifest.dtype)
@@ -114,13 +113,13 @@ class Loader:
         return len(self.mix)
 
     def __len__(self) -> int:
-        """Whole batches of one epoch."""
+        """Number of whole batches of an epoch."""
         return len(self.mix) // self.batch_size
 
     def order(self, start: int, stop: int) -> NDArray[np.int64]:
-        """Numbers, within the mix, of the instances at positions `start` to `stop` (from 0, across epochs).
+        """Return the numbers, in the mix, of the instances at positions `start` to `stop` (from 0, across epochs).
 
-        Every instance comes once an epoch; a batch may hold the end of one epoch and the start of the next.
+        Each instance comes once per epoch; a batch may contain the end of one epoch and the start of the next.
         """
         epochs, within = np.divmod(np.arange(start, stop, dtype=np.int64), len(self.mix))
         chosen = np.empty_like(within)
@@ -130,15 +129,15 @@ class Loader:
         return chosen
 
     def batch(self, step: int, rank: int = 0, world: int = 1) -> Batch:
-        """The share of `rank` of global batch `step` (from 0): batch_size / world sequences.
+        """Return the share of `rank` of the global batch `step` (from 0): batch_size / world sequences.
 
         Raises:
-            LoaderError: when the batch does not divide by `world`, or a file holds what it should not.
-            RangeError: when a file cannot be read.
+            LoaderError: the batch is not divisible by `world`, or a file contains an invalid id or label.
+            RangeError: a file cannot be read.
         """
         if self.batch_size % world:
             fits = max(n for n in range(1, world) if self.batch_size % n == 0)
-            raise LoaderError(f"a batch of {self.batch_size} does not divide by {world} ranks; {fits} would fit")
+            raise LoaderError(f"a batch of {self.batch_size} is not divisible by {world} ranks; {fits} would fit")
         files, rows = (places[rank::world] for places in self._places(step))
         starts = rows * self.sequence_length
         tokens = self._tokens(files.tolist(), starts)
@@ -149,7 +148,7 @@ class Loader:
         )
 
     def _places(self, step: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """File and row of each instance of a global batch; looked up for a block of batches at once."""
+        """Return file and row of each instance of a global batch; looks up a block of batches at once."""
         with self._lock:
             first, files, _ = self._block
             if not first <= step < first + len(files) // self.batch_size:
@@ -168,7 +167,7 @@ class Loader:
         if ids.max() >= self.mix.manifest.vocab_size:
             wrong = int(ids.argmax()) // self.sequence_length
             raise LoaderError(
-                f"{addresses[wrong]} holds id {ids.max()} in tokens {starts[wrong]} to "
+                f"{addresses[wrong]} has id {ids.max()} in tokens {starts[wrong]} to "
                 f"{starts[wrong] + self.sequence_length - 1}, its vocabulary ends at "
                 f"{self.mix.manifest.vocab_size - 1}; it was not written as {self._dtype} with this tokenizer"
             )
@@ -181,7 +180,7 @@ class Loader:
         read = self._ranges.read(addresses, starts[masked].tolist(), self.sequence_length)
         if read.size and read.max() > 1:
             wrong = int(read.argmax()) // self.sequence_length
-            raise LoaderError(f"{addresses[wrong]} holds the byte {read.max()}; a label mask has 0 or 1 for each token")
+            raise LoaderError(f"{addresses[wrong]} has the byte {read.max()}; a label mask has 0 or 1 for each token")
         targets[masked] = read.view(bool)
         return targets
 
@@ -199,6 +198,6 @@ class Loader:
         return ends
 
     def _address(self, file: MixFile, name: str | None) -> str:
-        """Where a file lies that `tokens` calls `name`."""
+        """Return the address of the file `name` of a tokens artifact."""
         assert name is not None
         return name if is_remote(name) or name.startswith("/") else f"{self._folders[file.input]}/{name}"

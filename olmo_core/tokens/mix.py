@@ -1,9 +1,9 @@
-"""A mix: how many instances of each corpus a stage trains on, to a budget of tokens, by weight.
+"""A mix: how many instances of each corpus a stage trains on, given a budget of tokens and weights.
 
-An instance is `sequence_length` consecutive tokens of one token file; what is left at a file's end is counted and not
-used. Each corpus gives its instances in an order of its own, and begins again when the budget asks for more than it
-has. `mix.json` holds counts and a seed, no list of instances, so its size does not grow with the data. In which order a
-run sees the mix is left to `loader`.
+An instance is `sequence_length` consecutive tokens of one token file; the remainder at the end of a file is counted but
+not used. Each corpus has its own order of instances, and starts again when the budget exceeds its size. `mix.json`
+contains counts and a seed but no list of instances, so its size does not grow with the data. `loader` determines the
+order in which a run sees the mix.
 """
 
 import json
@@ -30,11 +30,11 @@ REPORT_FILE = "report.json"
 
 
 class MixError(ValueError):
-    """A mix that cannot be made of the corpora it names."""
+    """A mix that cannot be made from the corpora it names."""
 
 
 class MixConfig(BaseModel):
-    """Which corpora are mixed, and in what proportion."""
+    """Which corpora are mixed, and in which proportion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,12 +43,12 @@ class MixConfig(BaseModel):
     )
     # Up to four passes are nearly as good as fresh text (Muennighoff et al. 2023, arXiv 2305.16264).
     max_epochs: float | dict[str, float] = Field(
-        4.0, description="Passes over a corpus, at most: for all, or by corpus (1 for those not named)."
+        4.0, description="Maximum number of passes over a corpus: for all, or by corpus (1 for those not named)."
     )
 
 
 class MixFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One token file of a mix: the input it comes from, what `tokens` calls it, its tokens and whole instances."""
+    """A token file of a mix: its input, its name in the tokens artifact, and its numbers of tokens and instances."""
 
     input: str
     file: str
@@ -59,7 +59,7 @@ class MixFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
 
 
 class MixSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One corpus of a mix: how many instances it gives, and the files it has."""
+    """A corpus of a mix: the number of instances it contributes, and its files."""
 
     corpus: str
     instances: int
@@ -67,12 +67,12 @@ class MixSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def available(self) -> int:
-        """Instances its files hold."""
+        """Number of instances in its files."""
         return sum(file.instances for file in self.files)
 
 
 class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What `mix.json` holds. `dtype` and `vocab_size` are those of the token files."""
+    """The contents of `mix.json`; `dtype` and `vocab_size` are those of the token files."""
 
     sequence_length: int
     seed: int
@@ -82,34 +82,34 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def instances(self) -> int:
-        """Instances of the whole mix."""
+        """Number of instances of the whole mix."""
         return sum(source.instances for source in self.sources)
 
 
 def mix_step(
     name: str, config: MixConfig, tokens: int, sequence_length: int, seed: int, inputs: Mapping[str, Step]
 ) -> Step:
-    """The step that mixes `inputs` (`corpus/shard` -> tokens step) to a budget of `tokens`.
+    """Return the step that mixes `inputs` (`corpus/shard` -> tokens step) to a budget of `tokens`.
 
     Raises:
-        MixError: when weights and inputs name different corpora, a weight is not positive, or the inputs were made with
+        MixError: weights and inputs name different corpora, a weight is not positive, or the inputs were made with
             different tokenizers.
     """
     corpora = {role.rpartition("/")[0] for role in inputs}
     if corpora != set(config.weights):
         raise MixError(
             f"mix {name}: weights name {sorted(config.weights)}, the token files come from {sorted(corpora)}; "
-            "give every corpus one weight"
+            "give each corpus one weight"
         )
     if isinstance(config.max_epochs, dict) and (unknown := set(config.max_epochs) - corpora):
         raise MixError(
-            f"mix {name}: max_epochs names {sorted(unknown)}, which weights do not; it has {sorted(corpora)}"
+            f"mix {name}: max_epochs names {sorted(unknown)}, which are not in weights; give only {sorted(corpora)}"
         )
     for corpus, weight in config.weights.items():
         if not (math.isfinite(weight) and weight > 0):
             raise MixError(f"mix {name}: weights.{corpus} is {weight}; give a positive number or leave the corpus out")
     if len({step.inputs["tokenizer"].id for step in inputs.values()}) > 1:
-        raise MixError(f"mix {name}: its token files were made with different tokenizers; make them with one")
+        raise MixError(f"mix {name}: its token files were made with different tokenizers; use one tokenizer for all")
     return Step(
         kind="mix",
         name=name,
@@ -121,10 +121,10 @@ def mix_step(
 
 
 def make_mix(job: Job) -> dict[str, Any]:
-    """Write `mix.json` and `report.json`; returns the report.
+    """Write `mix.json` and `report.json`; return the report.
 
     Raises:
-        MixError: when a corpus would have to be gone through more often than allowed, naming what would fit.
+        MixError: a corpus would be repeated more often than allowed; the message names what would fit.
     """
     fields = job.fields
     budget, length = int(fields["tokens"]), int(fields["sequence_length"])
@@ -142,7 +142,7 @@ def make_mix(job: Job) -> dict[str, Any]:
 
 
 def _apportion(total: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Divide `total` by weight into whole numbers that sum to it (largest remainder; equal ones go by name)."""
+    """Divide `total` by weight into integers that sum to it (largest remainder method; ties are broken by name)."""
     whole = math.fsum(weights.values())
     exact = {name: total * weight / whole for name, weight in weights.items()}
     given = {name: math.floor(share) for name, share in exact.items()}
@@ -165,7 +165,7 @@ def _files(corpus: str, held: Mapping[str, list[TokenFile]], length: int) -> lis
 def _check_epochs(name: str, sources: list[MixSource], config: MixConfig, length: int) -> None:
     given = [source for source in sources if source.instances]
     fits = {source.corpus: math.floor(source.available * _allowed(config, source.corpus)) for source in given}
-    # What fits none at all comes first: for the others, what would fit is reckoned over all corpora.
+    # Corpora of which nothing fits come first: for the others, the remedy is computed over all corpora.
     for source in sorted(given, key=lambda each: fits[each.corpus] > 0):
         if source.instances <= fits[source.corpus]:
             continue
@@ -176,21 +176,21 @@ def _check_epochs(name: str, sources: list[MixSource], config: MixConfig, length
         alike = given if isinstance(config.max_epochs, float) else [source]
         hundredths = max(-(-100 * each.instances // each.available) for each in alike)
         raise MixError(
-            f"{has} and is asked for {source.instances * length:,}, more than the "
-            f"{float(_allowed(config, source.corpus)):g} epochs max_epochs allows; what would fit: "
+            f"{has} and would supply {source.instances * length:,}, more than the "
+            f"{float(_allowed(config, source.corpus)):g} epochs that max_epochs allows; what would fit: "
             f"{_most(given, config, fits) * length:,} tokens in whole batches, or max_epochs of "
-            f"{Decimal(hundredths) / 100}, or a smaller weight than {config.weights[source.corpus]:g}"
+            f"{Decimal(hundredths) / 100}, or a weight below {config.weights[source.corpus]:g}"
         )
 
 
 def _allowed(config: MixConfig, corpus: str) -> Fraction:
-    """Return how often a corpus may be gone through, as it is written: 100 instances 1.15 times are 115, not 114."""
+    """Return the allowed passes over a corpus as an exact decimal: 1.15 times 100 instances are 115, not 114."""
     allowed = config.max_epochs if isinstance(config.max_epochs, float) else config.max_epochs.get(corpus, 1.0)
     return Fraction(repr(allowed))
 
 
 def _most(sources: list[MixSource], config: MixConfig, fits: Mapping[str, int]) -> int:
-    """Return how many instances the mix could have."""
+    """Return the largest number of instances that the mix can have."""
     whole = sum(source.instances for source in sources)
     total = min(whole * fits[each.corpus] // each.instances for each in sources)
     while any(share > fits.get(corpus, share) for corpus, share in _apportion(total, config.weights).items()):
@@ -202,7 +202,7 @@ def _one_format(name: str, held: Mapping[str, list[TokenFile]]) -> tuple[str, in
     formats = {(file.dtype, file.vocab_size): role for role, files in held.items() for file in files}
     if len(formats) != 1:
         listed = ", ".join(f"{role}: {dtype}, vocabulary {vocab_size}" for (dtype, vocab_size), role in formats.items())
-        raise MixError(f"mix {name}: its token files have different formats ({listed}); tokenise them alike")
+        raise MixError(f"mix {name}: its token files have different formats ({listed}); write them all in one")
     return next(iter(formats))
 
 
@@ -233,13 +233,13 @@ def _documents(source: MixSource, held: Mapping[str, list[TokenFile]]) -> int | 
 
 
 class Mix:
-    """A mix as the loader reads it: from the number of an instance to the file and row that hold it."""
+    """A mix as the loader reads it: maps the number of an instance to its file and row."""
 
     def __init__(self, folder: Path) -> None:
         try:
             self.manifest = msgspec.json.decode((folder / MIX_FILE).read_bytes(), type=Manifest)
         except msgspec.DecodeError as error:
-            raise MixError(f"{folder / MIX_FILE} is no mix: {error}") from error
+            raise MixError(f"{folder / MIX_FILE} is not a mix: {error}; make the mix again") from error
         sources = self.manifest.sources
         self.files = [file for source in sources for file in source.files]
         self._ends = np.cumsum([source.instances for source in sources])
@@ -250,13 +250,13 @@ class Mix:
         self._file_starts = np.cumsum([0] + [file.instances for file in self.files])
 
     def __len__(self) -> int:
-        """Instances of the mix."""
+        """Number of instances of the mix."""
         return self.manifest.instances
 
     def locate(self, instances: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Index into `files` and row there of each instance; `instances`: (n,), each in `range(len(self))`.
+        """Return each instance's index into `files` and row there; `instances`: (n,), each in `range(len(self))`.
 
-        The n-th instance of a corpus is the n-th of its own order; past the last the order is gone through again.
+        The n-th instance of a corpus is the n-th of its own order; after the last, the order starts again.
         """
         source = np.searchsorted(self._ends, instances, side="right")
         rows = np.empty_like(instances)

@@ -1,8 +1,8 @@
-"""A permutation of 0..size-1 that is a function of its key: any element in constant time, no table.
+"""A permutation of 0..size-1 determined by a key: any element in constant time, without a table.
 
 A generalised Feistel network permutes a rectangle `rows * columns` just large enough for `size`; the few elements that
-land outside go through it again until they land inside (Black and Rogaway, Ciphers with Arbitrary Finite Domains,
-2002). It makes an order, not a secret.
+land outside `size` go through it again until they land inside (Black and Rogaway, Ciphers with Arbitrary Finite
+Domains, 2002). It is not cryptographically secure.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-# Luby and Rackoff need four rounds for large halves; the other four are for the few bits of a small data set.
+# Four rounds suffice for large halves (Luby and Rackoff); the other four are for the few bits of a small data set.
 _ROUNDS = 8
 # Finaliser of SplitMix64 (Steele, Lea and Flood 2014; constants of Stafford's mix 13).
 _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
@@ -19,10 +19,10 @@ _SHIFTS = (np.uint64(30), np.uint64(27), np.uint64(31))
 
 
 class Permutation:
-    """A bijection of `range(size)` chosen by `key`; equal on every machine.
+    """A bijection of `range(size)` determined by `key`, the same on every machine.
 
     Raises:
-        ValueError: when `size` is not between 1 and 2^60.
+        ValueError: `size` is not between 1 and 2^60.
     """
 
     def __init__(self, size: int, key: str) -> None:
@@ -35,10 +35,10 @@ class Permutation:
         self._keys = np.frombuffer(hashlib.sha512(key.encode()).digest(), dtype="<u8")[:_ROUNDS].astype(np.uint64)
 
     def __call__(self, positions: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where the elements `positions` (any shape, each in `range(size)`) land; same shape.
+        """Return the images of `positions` (any shape, each in `range(size)`); same shape.
 
         Raises:
-            IndexError: when a position is outside.
+            IndexError: a position is outside `range(size)`.
         """
         if positions.size and not (positions.min() >= 0 and positions.max() < self.size):
             raise IndexError(f"a position is outside 0..{self.size - 1}")
@@ -48,7 +48,7 @@ class Permutation:
         return landed.astype(np.int64)
 
     def _shuffle(self, values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """One pass of the network over the rectangle: each round shifts one coordinate by a hash of the other."""
+        """Apply the network once to the rectangle: each round shifts one coordinate by a hash of the other."""
         row, column = values // self._columns, _modulo(values, self._columns)
         for even, odd in zip(self._keys[::2], self._keys[1::2], strict=True):
             row = _modulo(row + _hash(column ^ even), self._rows)
@@ -57,12 +57,12 @@ class Permutation:
 
 
 def _modulo(values: NDArray[np.uint64], size: np.uint64) -> NDArray[np.uint64]:
-    """Return `values % size` in a third of the time: NumPy makes only `//` by a scalar a multiplication."""
+    """Return `values % size` in a third of the time: only for `//`, NumPy replaces division by multiplication."""
     return values - values // size * size
 
 
 def _hash(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """63 well-mixed bits of each value; one bit is left so that a coordinate can be added."""
+    """Return 63 well-mixed bits of each value; the free bit leaves room to add a coordinate."""
     values = (values ^ (values >> _SHIFTS[0])) * _MIX[0]
     values = (values ^ (values >> _SHIFTS[1])) * _MIX[1]
     return (values ^ (values >> _SHIFTS[2])) >> np.uint64(1)

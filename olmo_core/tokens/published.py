@@ -1,8 +1,8 @@
-"""Token files that others made and published: copied into the store as they are, or read in place; checked and counted.
+"""Published token files: copied into the store unchanged, or read in place; checked and counted.
 
-The files of a corpus are those in a published list, such as the config of an official run (all that it names below a
-folder, each as often as it is named), or they are given by their paths. For fine-tuning, ids come with label masks, as
-in `data.paths` and `data.label_mask_paths` of OLMo. `file_import` imports one file; `token_file` makes files of text.
+The files of a corpus are given by their paths, or by a published list, such as the config of an official run: all files
+that it names below a folder, each as often as it is named. For fine-tuning, ids have label masks, as in `data.paths`
+and `data.label_mask_paths` of OLMo. `file_import` imports one file; `token_file` makes token files from text.
 """
 
 import re
@@ -23,41 +23,42 @@ TOKEN_FILES_VERSION = 2
 
 
 class TokenFilesConfig(BaseModel):
-    """A corpus that comes as token files without a header, as OLMo's. Any address that fsspec reads will do."""
+    """A corpus given as token files without a header, in OLMo's format, at any address that fsspec can read."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     list_url: str | None = Field(
         None,
-        description="Address of the text that names the files. Pin it to a commit: it decides what the corpus is.",
+        description="Address of a text that lists the files. Pin it to a commit: it determines the corpus.",
         exclude_if=unused,
     )
     folder: str | None = Field(
-        None, min_length=1, description="Take the files that the list names with this in their path.", exclude_if=unused
+        None, min_length=1, description="Use the files of the list whose path contains this.", exclude_if=unused
     )
     root: str | None = Field(
         None,
-        description="Address that the files are read from, up to `folder`.",
+        description="Address that the files are read from, without `folder`.",
         exclude_if=unused,
     )
     tokenizer_folder: str | None = Field(None, description="Replaces `{TOKENIZER}` in the list.")
     paths: tuple[str, ...] = Field((), description="Addresses of the files, instead of a list.", exclude_if=unused)
     label_mask_paths: tuple[str, ...] = Field(
         (),
-        description="A file for each of `paths`, one byte a token: 1 if it is to be predicted, 0 if not.",
+        description="A file for each of `paths`, with one byte per token: 1 if it is to be predicted, else 0.",
         exclude_if=unused,
     )
     sidecars: bool = Field(
         False,
-        description="End documents where the `.csv.gz` beside each file says (`start,end,...` in tokens), not at EOS.",
+        description="Read where documents end from the `.csv.gz` next to each file (`start,end,...` in tokens), not "
+        "from EOS.",
         exclude_if=unused,
     )
     in_place: bool = Field(
         False,
-        description="Read the files where they are, by ranges, while training, instead of copying them first.",
+        description="Read ranges of the files in place during training, instead of copying the files first.",
         exclude_if=unused,
     )
-    shards: int = Field(1, ge=1, description="Parts that the corpus is made in; files are dealt out to them in turn.")
+    shards: int = Field(1, ge=1, description="Parts in which the corpus is made; the files are dealt to them in turn.")
     licence: str = Field(description="Licence of the text, as an SPDX expression if possible.", min_length=1)
 
     @model_validator(mode="after")
@@ -81,7 +82,7 @@ class TokenFilesConfig(BaseModel):
 def token_files_step(name: str, config: TokenFilesConfig, shard: int, tokenizer: Step) -> Step:
     """Return the step that imports one shard of the corpus `name`; `tokenizer` is the one the files were made with.
 
-    Its identity is that of the list or the paths, which have no digests. The record has digests of what was copied.
+    The list or the paths are its identity, without digests of the files. The record has digests of the copies.
     """
     return Step(
         kind="tokens",
@@ -94,11 +95,11 @@ def token_files_step(name: str, config: TokenFilesConfig, shard: int, tokenizer:
 
 
 def import_token_files(job: Job) -> dict[str, Any]:
-    """Write `tokens.json`, a list of the shard's files, and what is copied of them; returns the sum of their counts.
+    """Write `tokens.json`, a list of the shard's files, and the copied files; return their total counts.
 
     Raises:
-        TokenFilesError: the list names no file for the shard, a file ends within an id, holds one that the tokenizer
-            has not, or does not fit its mask or sidecar; names the file.
+        TokenFilesError: the list has no file for the shard, or a file ends within an id, has an id that is not in the
+            tokenizer, or does not fit its mask or sidecar; names the file.
     """
     shard = int(job.fields["shard"])
     config = TokenFilesConfig.model_validate({key: value for key, value in job.fields.items() if key != "shard"})
@@ -119,7 +120,7 @@ def import_token_files(job: Job) -> dict[str, Any]:
             files.append(FileImport(job.out, name, special, config.in_place, config.sidecars).run(address, mask))
         except FileNotFoundError as error:
             raise TokenFilesError(
-                f"{job.step.label}: {address}, or what should lie beside it, is not there: {error}"
+                f"{job.step.label}: {address}, its label mask or its sidecar does not exist: {error}"
             ) from error
         tokens = sum(file.tokens for file in files)
         job.progress(len(files), len(own), "files", tokens=tokens)
@@ -138,14 +139,14 @@ def named(config: TokenFilesConfig) -> list[str]:
 
 
 def listed(text: str, config: TokenFilesConfig) -> list[str]:
-    """Return the addresses of the files a list names in the folder, in its order, repetitions included.
+    """Return the addresses of the files that a list names in the folder, in its order, with repetitions.
 
     Raises:
-        TokenFilesError: label masks are among them; their bytes would be taken for ids.
+        TokenFilesError: label masks are among them; their bytes would be read as ids.
     """
     assert config.folder is not None and config.root is not None
     places = re.findall(rf"{re.escape(config.folder)}[^\s,\"']*\.npy", text)
     if masks := [place for place in places if PurePath(place).name.startswith("label_mask")]:
-        raise TokenFilesError(f"{config.list_url} names {masks[0]}; give such a source as paths and label_mask_paths")
+        raise TokenFilesError(f"{config.list_url} names a label mask, {masks[0]}; give paths and label_mask_paths")
     root = config.root.rstrip("/")
     return [f"{root}/{place.replace('{TOKENIZER}', config.tokenizer_folder or '{TOKENIZER}')}" for place in places]

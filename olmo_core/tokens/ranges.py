@@ -1,7 +1,7 @@
-"""Ranges of bytes of files, wherever they lie: on a disk, in an object store, behind HTTP.
+"""Ranges of bytes of files on a disk, in an object store or behind HTTP.
 
-A local file is opened once and read in place; a map of a file that is cut short ends the process, a read says so.
-Ranges of remote files are asked for at once, by fsspec. What the bytes mean is left to `loader`.
+A local file is opened once and read with `pread`: a memory map of a file that is truncated would kill the process, a
+read raises an error. Ranges of remote files are requested concurrently by fsspec. `loader` interprets the bytes.
 """
 
 import os
@@ -17,9 +17,9 @@ import numpy as np
 from fsspec.core import url_to_fs
 from numpy.typing import NDArray
 
-# Tries of a remote range. s3fs repeats a request five times by itself; HTTP of fsspec does not.
+# Tries of a remote range. s3fs itself repeats a request five times; fsspec over HTTP does not.
 ATTEMPTS = 4
-PAUSE_SECONDS = 0.25  # before the second try, twice as long before each one after it
+PAUSE_SECONDS = 0.25  # before the second try; doubles before each further one
 
 
 class RangeError(OSError):
@@ -27,29 +27,30 @@ class RangeError(OSError):
 
 
 def is_remote(address: str) -> bool:
-    """Return whether an address is read through fsspec; others are paths."""
+    """Return whether an address is read through fsspec; all others are paths."""
     return "://" in address
 
 
 class Ranges:
-    """Reads ranges of files. Threads may share it."""
+    """Reads ranges of files; thread-safe."""
 
     def __init__(self) -> None:
         self._opened: dict[str, int] = {}
         self._stores: dict[str, tuple[Any, str]] = {}
         self._room = _Room()
-        # Thousands of files may belong to a mix, and others need descriptors too. Without a limit it is as if 2^63.
+        # Half of the limit: a mix may have thousands of files, and other code needs descriptors too. No limit is -1,
+        # which the remainder turns into 2^63 - 1.
         self._keep = resource.getrlimit(resource.RLIMIT_NOFILE)[0] % 2**63 // 2
 
     def __del__(self) -> None:
-        """Close what was opened."""
+        """Close all files."""
         for descriptor in self._opened.values():
             os.close(descriptor)
 
     def read(self, addresses: Sequence[str], starts: Sequence[int], size: int) -> NDArray[np.uint8]:
-        """Return (ranges, size) bytes: for each range its file's, from its start.
+        """Return (ranges, size) bytes: those of each file from its start.
 
-        They lie in memory that the next call of this thread uses again.
+        The next call from the same thread overwrites the array.
 
         Raises:
             RangeError: a file is missing, ends before the range does, or cannot be reached; names file and range.
@@ -59,8 +60,8 @@ class Ranges:
             opened = list(map(self._opened.__getitem__, addresses))
         except KeyError:
             opened = list(map(self._open, addresses))
-        if -1 not in opened:  # the way of nearly all, without a loop in Python: a range of 8 kB takes 2 us
-            with suppress(OSError):  # told below, with file and range
+        if -1 not in opened:  # the usual case, without a Python loop: a range of 8 kB takes 2 us
+            with suppress(OSError):  # raised again below, with file and range
                 if list(map(os.preadv, opened, targets, starts)).count(size) == len(targets):
                     return read
         remote = []
@@ -76,14 +77,14 @@ class Ranges:
         return read
 
     def _open(self, address: str) -> int:
-        """Return the descriptor of a file; -1 where it has none that stays, or is not there."""
+        """Return the descriptor of a file; -1 if none is kept open for it, or the file does not exist."""
         if address in self._opened or is_remote(address) or len(self._opened) >= self._keep:
             return self._opened.get(address, -1)
         try:
             descriptor = os.open(address, os.O_RDONLY)
         except OSError:
             return -1
-        if hasattr(os, "posix_fadvise"):  # else a disk reads 128 kB for each range
+        if hasattr(os, "posix_fadvise"):  # without it, 128 kB are read from a disk for each range
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         if self._opened.setdefault(address, descriptor) != descriptor:
             os.close(descriptor)  # another thread was first
@@ -99,10 +100,11 @@ class Ranges:
         except OSError as error:
             raise _fault(path, start, len(target), error.strerror or str(error)) from error
         if found != len(target):
-            raise _fault(path, start, len(target), f"it ends at byte {start + found}; it is cut, or of another type")
+            why = f"it ends at byte {start + found}; it is truncated or has another type"
+            raise _fault(path, start, len(target), why)
 
     def _read_remote(self, addresses: Sequence[str], starts: Sequence[int], size: int) -> list[bytes]:
-        """Return the bytes of each range; those that failed are asked for again."""
+        """Return the bytes of each range; failed ranges are requested again."""
         found: list[Any] = [None] * len(addresses)
         missing = list(range(len(addresses)))
         for attempt in range(ATTEMPTS):
@@ -117,12 +119,12 @@ class Ranges:
             if isinstance(result, BaseException):
                 raise _fault(address, start, size, f"{type(result).__name__}: {result}") from result
             if len(result) != size:
-                why = f"{len(result)} bytes came; it is cut, or its server gives no ranges"
+                why = f"{len(result)} bytes came; it is truncated, or its server does not support ranges"
                 raise _fault(address, start, size, why)
         return found
 
     def _ask(self, ranges: Sequence[tuple[int, str, int]], size: int) -> list[tuple[int, bytes | BaseException]]:
-        """Ask for ranges (number, address, start), those of one store at once; what failed comes as its exception."""
+        """Request ranges (number, address, start), those of one store at once; a failed one gives its exception."""
         stores: dict[int, tuple[Any, list[tuple[int, str, int]]]] = {}
         for number, address, start in ranges:
             if address not in self._stores:
@@ -138,14 +140,14 @@ class Ranges:
 
 
 class _Room(threading.local):
-    """Memory a thread reads into, kept from one call to the next."""
+    """Memory that a thread reads into, kept between calls."""
 
     def __init__(self) -> None:
         self._bytes = np.empty((0, 0), dtype=np.uint8)
         self._targets: list[tuple[memoryview]] = []
 
     def of(self, count: int, size: int) -> tuple[NDArray[np.uint8], list[tuple[memoryview]]]:
-        """Return (count, size) bytes, and each row as the system wants to have it."""
+        """Return an array of (count, size) bytes, and each row as `os.preadv` needs it."""
         if self._bytes.shape != (count, size):
             self._bytes = np.empty((count, size), dtype=np.uint8)
             self._targets = [(row.data,) for row in self._bytes]
@@ -153,7 +155,7 @@ class _Room(threading.local):
 
 
 def _passing(error: BaseException) -> bool:
-    """Return whether a repeat may help: not where the store has answered that it will not give the range."""
+    """Return whether a retry may help: not if the store has refused the range."""
     status = getattr(error, "status", 500)
     return not isinstance(error, FileNotFoundError | PermissionError) and (status >= 500 or status == 429)
 
@@ -163,5 +165,5 @@ def _fault(address: str, start: int, size: int, why: str) -> RangeError:
 
 
 def absolute(address: str) -> str:
-    """Return an address that means the same in every folder."""
+    """Return the address with a local path made absolute."""
     return address if is_remote(address) else str(Path(address).expanduser().absolute())

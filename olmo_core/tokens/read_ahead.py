@@ -1,7 +1,7 @@
-"""Batches read in the background, so that a slow store delays no step: exact order, bounded memory.
+"""Reads batches in the background so that a slow store does not delay training: exact order, bounded memory.
 
-Local files are read when they are needed: a batch takes 0.2 ms from the page cache, handing it to another thread as
-long again.
+Local files are read on demand: reading a batch from the page cache takes 0.2 ms, and passing it between threads would
+take as long again.
 """
 
 from collections import deque
@@ -12,8 +12,7 @@ from typing import Protocol, TypeVar
 
 Batch = TypeVar("Batch", covariant=True)
 
-# Batches that are read or wait to be taken, and how many are read at once: a store that takes four steps to answer
-# still keeps up.
+# Batches being read or waiting, and how many are read at once: a store that takes four steps to answer keeps up.
 DEPTH, THREADS = 8, 4
 
 
@@ -34,9 +33,9 @@ class Batches(Protocol[Batch]):
 
 @contextmanager
 def read_ahead(source: Batches[Batch], steps: range, rank: int = 0, world: int = 1) -> Iterator[Iterator[Batch]]:
-    """Yield an iterator over the share of `rank` of the global batches `steps`, in their order.
+    """Yield an iterator over the share of `rank` of the global batches `steps`, in order.
 
-    What goes wrong while a batch is read is raised where that batch would come.
+    An error in reading a batch is raised when the iterator reaches that batch.
     """
     if not source.remote:
         yield (source.batch(step, rank, world) for step in steps)

@@ -1,9 +1,9 @@
-"""What goes beside a token file: where each document is in it, and what else is known of the document.
+"""The sidecars of a token file: where each document is in it, and the document's metadata and spans.
 
-`part-<shard>.csv.gz` is OLMo's form: a row `start,end,id` a document, positions in tokens, EOS included, with the
-address of its source as a fourth column where it has one, as Dolma writes it. Readers there part each line at its
-commas and take the first two, so a row is one line. `part-<shard>.attributes.jsonl.gz` has a line of JSON for each
-document with metadata or spans, and is there only when some document has.
+`part-<shard>.csv.gz` has OLMo's format: a row `start,end,id` per document, positions in tokens, including EOS. A
+document with a source has its address as a fourth column, as in Dolma. OLMo's readers split each line at its commas and
+use the first two values, so a row is one line. `part-<shard>.attributes.jsonl.gz` has a line of JSON for each document
+with metadata or spans; it exists only if there are such documents.
 """
 
 import csv
@@ -20,12 +20,12 @@ from olmo_core.documents.document import Document, Spans, Value
 
 
 class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A line of the second file.
+    """A line of the attributes file.
 
     Attributes:
-        row: number of the document's row in the first file, from 0.
-        metadata: as the document has it.
-        spans: as the document has them, in characters of its text.
+        row: number of the document's row in the `.csv.gz`, from 0.
+        metadata: metadata of the document.
+        spans: spans of the document, in characters of its text.
     """
 
     row: int
@@ -34,7 +34,7 @@ class Attributes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 
 class SidecarWriter:
-    """Writes both files; their bytes do not depend on the clock."""
+    """Writes both sidecars; their bytes do not depend on the clock."""
 
     def __init__(self, folder: Path, shard: int) -> None:
         self._stem = folder / f"part-{shard:05d}"
@@ -46,7 +46,7 @@ class SidecarWriter:
         self._rows = 0
 
     def write(self, start: int, end: int, document: Document) -> None:
-        """Add a document, whose tokens are those from `start` to `end` (exclusive)."""
+        """Append a document with the tokens from `start` to `end` (exclusive)."""
         self._row((start, end, document.id, document.source) if document.source else (start, end, document.id))
         if document.metadata or document.spans:
             if self._attributes is None:
@@ -55,7 +55,7 @@ class SidecarWriter:
         self._rows += 1
 
     def __enter__(self) -> Self:
-        """Give itself."""
+        """Return the writer."""
         return self
 
     def __exit__(self, _kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:

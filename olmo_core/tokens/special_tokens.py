@@ -1,4 +1,4 @@
-"""The names of the two files of a tokenizer, and the special tokens that the second one holds."""
+"""The names of the two files of a tokenizer, and the special tokens in the second one."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ SPECIAL_TOKENS_FILE = "special_tokens.json"
 
 
 class SpecialTokens(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model and a token file need to know of a tokenizer; `vocab_size` is one more than the largest id."""
+    """The facts about a tokenizer that models and token files need; `vocab_size` is one more than the largest id."""
 
     eos_token: str
     eos_id: int

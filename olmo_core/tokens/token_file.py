@@ -1,8 +1,8 @@
-"""Token files: the documents of one shard that a corpus trains on, as token ids, in OLMo's form.
+"""Token files: the training documents of one shard of a corpus as token ids, in OLMo's format.
 
-`part-<shard>.npy` is headerless: nothing but the ids, uint16 where the vocabulary fits and else uint32, every document
-followed by EOS, no BOS. What goes beside it is declared in `sidecar`. `tokens.json` says what the ids are. Cutting them
-into instances is the work of `mix`.
+`part-<shard>.npy` has no header: only ids, uint16 if the vocabulary fits, else uint32; each document is followed by
+EOS, and there is no BOS. `sidecar` defines the files that accompany it. `tokens.json` describes the ids. `mix` divides
+them into instances.
 """
 
 from collections.abc import Iterator
@@ -28,17 +28,17 @@ _BATCH_DOCUMENTS = 256
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What `tokens.json` says of a token file: its name and counts, and how its ids are written.
+    """The entry of a token file in `tokens.json`: its name and counts, and how its ids are written.
 
     Attributes:
-        file: name in the artifact's folder, or the address it is read from in place.
-        dtype: of the ids.
-        tokens: how many.
-        documents: how many end in it; None where nobody has counted.
-        vocab_size: every id is below.
-        eos_id: ends a document.
-        label_mask: name or address of a file of one byte a token, 0 or 1: which tokens are to be predicted.
-        ends: name of a file of where documents end (`ENDS_DTYPE`, exclusive), where EOS does not say.
+        file: name in the artifact's folder, or the address from which it is read in place.
+        dtype: type of the ids.
+        tokens: number of tokens.
+        documents: number of documents that end in it; None if not counted.
+        vocab_size: every id is below it.
+        eos_id: id that ends a document.
+        label_mask: name or address of a file with one byte per token, 1 if it is to be predicted, else 0.
+        ends: name of a file of the positions where documents end (`ENDS_DTYPE`, exclusive), if EOS does not mark them.
     """
 
     file: str
@@ -52,10 +52,10 @@ class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_de
 
 
 def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
-    """The step that tokenises one shard of a corpus.
+    """Return the step that tokenises one shard of a corpus.
 
     Raises:
-        ValueError: when the corpus has no such shard.
+        ValueError: the corpus has no such shard.
     """
     shards = shards_of(corpus)
     if not 0 <= shard < len(shards):
@@ -71,7 +71,7 @@ def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
 
 
 def make_tokens(job: Job) -> dict[str, Any]:
-    """Write the token file, its sidecars and `tokens.json`; returns the latter."""
+    """Write the token file, its sidecars and `tokens.json`; return the contents of `tokens.json`."""
     shard = int(job.fields["shard"])
     tokenizer, special = load_tokenizer(job.inputs["tokenizer"].path)
     dtype = np.dtype(np.uint16 if special.vocab_size <= 2**16 else np.uint32)
@@ -94,16 +94,16 @@ def make_tokens(job: Job) -> dict[str, Any]:
 
 
 def read_token_files(folder: Path) -> list[TokenFile]:
-    """What a tokens artifact holds: one file where it was made here, else those that others made, in their order.
+    """Return the token files of a tokens artifact: one if it was made here, else the imported files in order.
 
     Raises:
-        ValueError: when `tokens.json` is damaged, or the size of a local file is not what it says.
+        ValueError: `tokens.json` is damaged, or a local file has another size than it says.
     """
     try:
-        said = msgspec.json.decode((folder / TOKENS_FILE).read_bytes(), type=TokenFile | list[TokenFile])
+        entries = msgspec.json.decode((folder / TOKENS_FILE).read_bytes(), type=TokenFile | list[TokenFile])
     except msgspec.DecodeError as error:
         raise ValueError(f"{folder / TOKENS_FILE}: {error}; tokenise the shard again") from error
-    files = said if isinstance(said, list) else [said]
+    files = entries if isinstance(entries, list) else [entries]
     for about in files:
         _check_size(folder, about.file, about.tokens, np.dtype(about.dtype))
         if about.label_mask is not None:
@@ -113,10 +113,12 @@ def read_token_files(folder: Path) -> list[TokenFile]:
 
 def _check_size(folder: Path, name: str, tokens: int, dtype: np.dtype[Any]) -> None:
     if is_remote(name):
-        return  # a range that ends too early says so
+        return  # reading a range past the end of a remote file raises
     size, expected = (folder / name).stat().st_size, tokens * dtype.itemsize
     if size != expected:
-        raise ValueError(f"{folder / name} has {size} bytes; {tokens} tokens of {dtype} are {expected}")
+        raise ValueError(
+            f"{folder / name} has {size} bytes, {tokens} tokens of {dtype} need {expected}; make the step again"
+        )
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:

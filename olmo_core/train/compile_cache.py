@@ -1,7 +1,7 @@
-"""The cache of compiled kernels, made whole again after a compiler was killed at work.
+"""Repairs the cache of compiled kernels after a compiler was killed.
 
-torch's inductor lets the linker write straight to the place later processes load from. A run that was killed in that
-moment would leave half a library there, and every run after it would fail with `file too short`.
+In torch's inductor, the linker writes directly to the path that later processes load. A run killed during that write
+leaves a truncated library behind, and every later run would fail with `file too short`.
 """
 
 import logging
@@ -11,21 +11,24 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 _ELF = b"\x7fELF"
-_HEADER = 64  # bytes of an ELF64 header: the section table's offset is at 40, size and number of its entries at 58
+_HEADER = 64  # bytes of an ELF64 header: section table offset at byte 40, size and number of its entries at byte 58
 
 
 def remove_torn(cache: Path) -> list[Path]:
-    """Remove libraries that are not whole and that nobody is writing; return them. They are compiled anew when needed.
+    """Remove incomplete libraries that no process is writing, and return them. They are recompiled when needed.
 
     Args:
-        cache: inductor's folder; its `locks` tell who is compiling.
+        cache: inductor's folder; its `locks` show what is being compiled.
     """
     torn = [path for path in sorted(cache.glob("*/*.so")) if not whole(path)]
     return [path for path in torn if _remove(path, cache / "locks")]
 
 
 def whole(library: Path) -> bool:
-    """Whether a shared library is as long as its header says; of other formats than ELF64, that it is not empty."""
+    """Return whether a shared library is as long as its ELF64 header says; in other formats, whether it is not empty.
+
+    A file that no longer exists counts as whole.
+    """
     try:
         with library.open("rb") as file:
             header = file.read(_HEADER)
@@ -49,6 +52,6 @@ def _remove(library: Path, locks: Path) -> bool:
         with FileLock(lock, timeout=0):
             library.unlink(missing_ok=True)
     except (Timeout, OSError):
-        return False  # somebody is compiling it
-    log.warning("%s was left half written by a compiler that was killed; removed", library)
+        return False  # another process is compiling it
+    log.warning("%s was left incomplete by a compiler that was killed; removed", library)
     return True

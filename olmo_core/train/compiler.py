@@ -1,7 +1,7 @@
-"""Whether torch.compile can work in this process: what it does first is tried once on an empty kernel.
+"""Whether torch.compile works in this process, found out by compiling and loading an empty kernel.
 
-A compiler on the path is not enough: it may find no headers of Python, and what it wrote may lie in a folder from which
-nothing may be run. Either would end a run at its first training step.
+A compiler on the path is not enough: it may lack the headers of Python, or its output may be in a folder mounted
+noexec. Either would end a run at its first training step.
 """
 
 from functools import cache
@@ -14,10 +14,10 @@ EMPTY = 'extern "C" void kernel() {}'
 
 @cache
 def compiler_trouble() -> str:
-    """Return why nothing can be compiled here and how to mend it, in one line; '' where it can.
+    """Return one line with the reason why compiling fails here and the remedy; '' if it works.
 
-    The library that is tried stays in inductor's cache, with the header that all kernels share: a second process of
-    this machine only loads it.
+    The test library stays in inductor's cache, with the header that all kernels share, so a second process on this
+    machine only loads it.
     """
     with swift_imports():
         from torch._inductor import config
@@ -33,17 +33,17 @@ def compiler_trouble() -> str:
         remove_torn(Path(folder))
         CppPythonBindingsCodeCache.load_pybinding([], EMPTY)
     except InvalidCxxCompiler:
-        return f"{config.cpp.cxx[-1]!r} is no C++ compiler that works; install g++, or set CXX to another one"
+        return f"{config.cpp.cxx[-1]!r} is not a working C++ compiler; install g++, or set CXX to another one"
     except CppCompileError as error:
         lines = [line for line in str(error).splitlines() if "error:" in line]
         reason = lines[0].partition("error:")[2].strip() if lines else str(error).strip().splitlines()[-1]
-        remedy = "install the headers of this Python (Debian: python3-dev)" if "Python.h" in reason else "see to it"
+        remedy = "install the headers of this Python (Debian: python3-dev)" if "Python.h" in reason else "repair it"
         return f"the C++ compiler fails: {reason}; {remedy}"
     except (ImportError, OSError) as error:
-        where = f"{folder} cannot hold what is compiled" if folder else "inductor's folder cannot be made"
+        where = f"{folder} cannot hold compiled code" if folder else "inductor's folder cannot be created"
         return (
-            f"{where} ({_first_line(error)}); set TORCHINDUCTOR_CACHE_DIR to a folder that can be written and is not "
-            "mounted noexec"
+            f"{where} ({_first_line(error)}); set TORCHINDUCTOR_CACHE_DIR to a writable folder that is not mounted "
+            "noexec"
         )
     return ""
 

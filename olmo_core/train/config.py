@@ -1,8 +1,8 @@
 """How a run trains: optimizer, schedule, batch, length. Everything here bears identity.
 
-What a run does not use is left out of its fields (`exclude_if`), so that a new capability gives no run a new identity.
-Light on purpose: planning reads this file and never imports torch. How fast a run goes (threads, compilation,
-micro-batches, devices) is `Placement`, not here.
+Settings that a run does not use are left out of its fields (`exclude_if`), so a new capability changes no identity.
+Planning imports this module, so it never imports torch. What only affects speed (threads, compilation, micro-batches,
+devices) is in `Placement`.
 """
 
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -30,7 +30,7 @@ class OptimizerConfig(BaseModel):
 
 
 class ScheduleConfig(BaseModel):
-    """Learning rate by tokens or steps done, the current step included: warm-up, then the shape of `kind`."""
+    """Learning rate by tokens or steps done, including the current step: warm-up, then the shape of `kind`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -43,7 +43,7 @@ class ScheduleConfig(BaseModel):
         exclude_if=lambda unit: unit == "tokens",
     )
     peak: float | Literal["inherit"] = Field(
-        description="Highest rate, or `inherit`: the rate that the run of the start checkpoint had reached there."
+        description="Highest rate, or `inherit`: the rate that the earlier run had at the start checkpoint."
     )
     warmup: int = Field(0, ge=0, description="Units over which the rate rises linearly to the peak.")
     warmup_from: float = Field(
@@ -57,7 +57,9 @@ class ScheduleConfig(BaseModel):
     decay: int | None = Field(
         None, gt=0, description="Units of the final fall; required for `wsd`, not allowed otherwise."
     )
-    horizon: int | None = Field(None, gt=0, description="Units after which the schedule ends, if not with the run.")
+    horizon: int | None = Field(
+        None, gt=0, description="Units after which the schedule ends; the end of the run when not given."
+    )
     rest: int = Field(
         0,
         ge=0,
@@ -72,12 +74,12 @@ class ScheduleConfig(BaseModel):
         if (self.kind == "wsd") != (self.decay is not None):
             raise ValueError(f"kind {self.kind} with decay {self.decay}: wsd needs decay, the other kinds have none")
         if self.rest and self.horizon:
-            raise ValueError(f"rest {self.rest} and horizon {self.horizon} both say where the schedule ends; give one")
+            raise ValueError(f"rest {self.rest} and horizon {self.horizon} both set the end of the schedule; give one")
         return self
 
 
 class SkipStepConfig(BaseModel):
-    """Which training steps are skipped as outliers. Defaults are those of the OLMo 2 32B (OLMo-core, SkipStepAdamW)."""
+    """Which training steps are skipped as outliers. Defaults are those of OLMo 2 32B (OLMo-core, SkipStepAdamW)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -90,7 +92,7 @@ class SkipStepConfig(BaseModel):
 
 
 class HeldoutConfig(BaseModel):
-    """Which held-out text of the evaluated corpora is scored while a run trains, for its history."""
+    """Which held-out text of the evaluated corpora is scored during training and recorded in the history."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -98,40 +100,41 @@ class HeldoutConfig(BaseModel):
     source_bytes: int | None = Field(
         100_000,
         ge=1,
-        description="UTF-8 bytes scored of each source, at most; documents are drawn by hash. All when null.",
+        description="Maximum UTF-8 bytes scored per source; documents are drawn by hash. All when null.",
     )
     document_bytes: int | None = Field(
-        None, ge=4, description="UTF-8 bytes scored of each document, from its beginning; all when not given."
+        None, ge=4, description="Maximum UTF-8 bytes scored per document, from its start; all when not given."
     )
 
 
 class TrainingSettings(BaseModel):
-    """What all runs of a stage have in common, whatever they minimise."""
+    """The settings that all runs of a stage share, whatever the objective."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    objective: str = Field(description="What the stage minimises; decides what other fields it has.")
-    batch_size: int = Field(ge=1, description="Sequences of one step, over all workers.")
-    sequence_length: int = Field(ge=2, description="Tokens of one sequence; each but the last has a target.")
+    objective: str = Field(description="What the stage minimises; determines which other fields it has.")
+    batch_size: int = Field(ge=1, description="Sequences per step, over all workers.")
+    sequence_length: int = Field(ge=2, description="Tokens per sequence; each except the last has a target.")
     precision: Literal["bf16", "fp32", "float8"] = Field(
         "bf16",
-        description="Arithmetic of the step; weights stay fp32. `float8` is for products of blocks, the rest is bf16.",
+        description="Arithmetic of the step; weights stay fp32. `float8` applies to matrix products in blocks, the "
+        "rest is bf16.",
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(
-        None, description="Skip steps that are outliers; none is skipped when not given.", exclude_if=unused
+        None, description="Skip steps that are outliers; none when not given.", exclude_if=unused
     )
     canonical_shards: int | None = Field(
         None,
         ge=1,
-        description="Strict mode: sum the gradients of this many parts of a batch in a fixed tree, so that every "
-        "number of ranks that divides it gives the same bits. A power of two.",
+        description="Strict mode: sum the gradients of this many parts of a batch in a fixed tree, so that any "
+        "number of ranks that divides it gives the same bits. Must be a power of two.",
         exclude_if=unused,
     )
     heldout: HeldoutConfig | None = Field(
-        None, description="Score held-out text while training; not done when not given.", exclude_if=unused
+        None, description="Score held-out text during training; none when not given.", exclude_if=unused
     )
-    checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always makes one.")
+    checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always saves one.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Settings of AdamW.")
     schedule: ScheduleConfig = Field(description="Learning rate over a run.")
 
@@ -141,17 +144,17 @@ class TrainingSettings(BaseModel):
         if shards is not None and (shards & (shards - 1) or self.batch_size % shards):
             fits = max(2**n for n in range(shards.bit_length()) if self.batch_size % 2**n == 0)
             raise ValueError(
-                f"canonical_shards {shards} is no power of two that divides batch_size {self.batch_size}; "
+                f"canonical_shards {shards} is not a power of two that divides batch_size {self.batch_size}; "
                 f"{fits} would fit"
             )
         return self
 
 
 class TrainingConfig(TrainingSettings):
-    """One seeded run of a stage. Each objective derives a class from it and adds its own fields; see `objectives`."""
+    """One seeded run of a stage. Each objective subclasses it and adds its own fields; see `objectives`."""
 
     tokens: int = Field(gt=0, description="Tokens to train on, rounded up to whole batches.")
-    seed: int = Field(ge=0, description="Decides the data order and, without a start checkpoint, the first weights.")
+    seed: int = Field(ge=0, description="Seed of the data order and, without a start checkpoint, of the first weights.")
 
     @model_validator(mode="after")
     def _a_whole_batch(self) -> Self:
@@ -169,17 +172,17 @@ class TrainingConfig(TrainingSettings):
         if used > span:
             raise ValueError(
                 f"schedule.warmup and schedule.decay take {used:,} {self.schedule.unit}, the schedule has {span:,}; "
-                "give at most that"
+                "give at most that many"
             )
         return self
 
     def build_objective(self) -> "Objective[Any]":
-        """Return what the run minimises, for one rank. Imports what is heavy."""
+        """Return the objective of one rank. Imports torch."""
         raise NotImplementedError(f"objective {self.objective}: build_objective is not implemented")
 
     @property
     def batch_tokens(self) -> int:
-        """Tokens of one step."""
+        """Tokens per step."""
         return self.batch_size * self.sequence_length
 
     @property
@@ -189,9 +192,9 @@ class TrainingConfig(TrainingSettings):
 
     @property
     def whole_tokens(self) -> int:
-        """Tokens of the run, in whole batches."""
+        """Tokens of the run, rounded up to whole batches."""
         return self.steps * self.batch_tokens
 
     def scheduled(self, update: int) -> int:
-        """Return where on the schedule the run stands after training step `update`, in the schedule's unit."""
+        """Return the position on the schedule after training step `update`, in the schedule's unit."""
         return update if self.schedule.unit == "steps" else update * self.batch_tokens

@@ -1,7 +1,7 @@
-"""Matrix products of the blocks in float8, through torchao: one scale a tensor, e4m3 forward, e5m2 for gradients.
+"""Matrix products of the blocks in float8, with torchao: one scale per tensor, e4m3 forward, e5m2 for gradients.
 
-Everything else is as in bf16: weights, moments and sums stay fp32; embedding, norms and head are left alone. torchao is
-imported only here, and only by a run that asks for it.
+Everything else is as in bf16: weights, moments and sums stay fp32; embedding, norms and head are unchanged. torchao is
+imported only here, and only by a run with `precision: float8`.
 """
 
 import torch
@@ -9,15 +9,15 @@ from torch import nn
 
 from olmo_core.model.transformer import Transformer
 
-CAPABILITY = (8, 9)  # of the first GPUs with products in float8 (Ada, Hopper: torch._scaled_mm)
-MULTIPLE = 16  # both sides of a matrix, in _scaled_mm
+CAPABILITY = (8, 9)  # of the first GPUs with float8 products (Ada, Hopper: torch._scaled_mm)
+MULTIPLE = 16  # _scaled_mm needs both sides of a matrix to be a multiple of it
 
 
 def to_float8(model: Transformer, device: torch.device) -> None:
-    """Replace the linear layers of all blocks; names and weights stay.
+    """Replace the linear layers of all blocks by float8 ones; names and weights stay.
 
     Raises:
-        ValueError: the device has no such products, or a side of a layer is no multiple of 16.
+        ValueError: the device has no float8 products, or a side of a layer is not a multiple of 16.
     """
     capability = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
     if capability is None or capability < CAPABILITY:

@@ -1,4 +1,4 @@
-"""The forward pass of a model in the arithmetic of a run."""
+"""The forward pass of a model in the precision of a run."""
 
 from typing import Literal
 
@@ -9,10 +9,10 @@ from olmo_core.model.transformer import Transformer
 
 
 class Forward:
-    """What an objective asks of the model.
+    """The part of the model that an objective may call.
 
     Args:
-        model: the model that is trained.
+        model: the model being trained.
         precision: arithmetic of the products; weights stay fp32.
     """
 
@@ -21,11 +21,11 @@ class Forward:
         self.dtype = torch.float32 if precision == "fp32" else torch.bfloat16
 
     def states(self, tokens: Tensor, readable: Tensor | None = None) -> Tensor:
-        """Return what the head reads, (batch, seq, d_model), in the type of the products.
+        """Return the final states, the input of the head: (batch, seq, d_model), in the dtype of the products.
 
         Args:
-            tokens: (batch, seq) ids.
-            readable: which key each query may attend to, bool (batch, 1, seq, seq); all earlier ones when None.
+            tokens: ids, (batch, seq).
+            readable: which keys each query may attend to, bool (batch, 1, seq, seq); causal when None.
         """
         with torch.autocast(tokens.device.type, torch.bfloat16, enabled=self.dtype is not torch.float32):
             states = self.model.states(tokens, readable=readable)

@@ -1,6 +1,6 @@
-"""What a run says of each step: deterministic values only, read from the device a few steps at a time.
+"""The history of a run: one row per step, deterministic values only, read from the device a few steps at a time.
 
-Speeds and other live numbers go to the job's metrics in `loop`, never in here.
+Speeds and other live numbers go to the job's metrics in `loop`, never into the history.
 """
 
 import json
@@ -17,14 +17,14 @@ Columns = Callable[[Mapping[str, float]], dict[str, float]]
 
 
 class TrainingDivergedError(RuntimeError):
-    """Loss or gradients are no longer finite; what comes after is worth nothing."""
+    """Loss or gradients are no longer finite, or too many steps in a row were skipped."""
 
 
 class History:
-    """Rows of the steps since the last checkpoint; rows still on the device wait until `read`.
+    """The rows of the steps since the last checkpoint; values stay on the device until `read`.
 
     Args:
-        config: the run's.
+        config: config of the run.
         columns: makes the columns of a row from the values of a training step.
     """
 
@@ -37,21 +37,21 @@ class History:
         self._skipped = 0
 
     def __len__(self) -> int:
-        """Rows that wait to be read."""
+        """Return the number of rows not read yet."""
         return len(self._waiting)
 
     def add(self, update: int, rate: float, values: StepValues) -> None:
-        """Note the rate and the values of training step `update`, counted from 1, without waiting for the device."""
+        """Add the rate and the values of training step `update`, counted from 1, without waiting for the device."""
         self._waiting.append((update, rate, values))
 
     def note(self, update: int, values: Mapping[str, float]) -> None:
-        """Add values to the row of a training step that was added and not read yet."""
+        """Attach values to the row of a training step that was added but not read yet."""
         self._notes[update] = values
 
     def read(self) -> list[dict[str, float]]:
-        """Return the rows that waited: step, tokens, lr, grad_norm, and the columns of the objective.
+        """Read the pending rows and return them: step, tokens, lr, grad_norm, and the columns of the objective.
 
-        Where the run skips steps also skipped (0 or 1); the values of a skipped step may be NaN or infinite.
+        If the run skips steps, rows also have skipped (0 or 1); values of a skipped step may be NaN or infinite.
 
         Raises:
             TrainingDivergedError: a value is not finite, or too many steps in a row were skipped; names the step.
@@ -66,7 +66,7 @@ class History:
         return rows
 
     def _numbers(self) -> list[dict[str, float]]:
-        """Return the values that wait, by name, from one reading of the device."""
+        """Return the pending values by name, with one read of the device."""
         waiting = [values.present() for *_, values in self._waiting]
         scalars = [value for values in waiting for value in values.values()]
         numbers = iter(torch.stack(scalars).tolist() if scalars else [])
@@ -76,17 +76,17 @@ class History:
         skip_step = self.config.skip_step
         self._skipped = self._skipped + 1 if row.get("skipped") else 0
         if skip_step is not None and self._skipped >= skip_step.patience:
-            said = f"the {self._skipped} steps up to it were skipped, its loss is {row['loss']:.4g}"
+            reason = f"the last {self._skipped} steps were skipped, loss {row['loss']:.4g}"
         elif not self._skipped and not all(math.isfinite(value) for value in row.values()):
-            said = f"loss {row['loss']}, gradient norm {row['grad_norm']}"
+            reason = f"loss {row['loss']}, gradient norm {row['grad_norm']}"
         else:
             return
         raise TrainingDivergedError(
-            f"step {update}: {said} at learning rate {rate:.3g}; lower schedule.peak or lengthen schedule.warmup"
+            f"step {update}: {reason} at learning rate {rate:.3g}; lower schedule.peak or lengthen schedule.warmup"
         )
 
     def restore(self, rows: Sequence[dict[str, float]]) -> None:
-        """Take up rows that were read before the run was stopped, as if it had not been."""
+        """Restore rows that were read before the run was stopped, as if it had never stopped."""
         self._rows += rows
         for row in rows:
             self._skipped = self._skipped + 1 if row.get("skipped") else 0
@@ -97,7 +97,7 @@ class History:
         return list(self._rows)
 
     def take(self) -> list[dict[str, float]]:
-        """Return all rows read since the last call, and begin anew."""
+        """Return all rows read since the last call, and clear them."""
         rows, self._rows = self._rows, []
         return rows
 

@@ -1,4 +1,4 @@
-"""The loop of a run: batch, rate, step, and now and then the numbers, a progress report and a checkpoint.
+"""The loop of a run: batch, rate, step; every few steps the metrics, and at set steps a checkpoint.
 
 `run` decides where to begin and commits the artifacts.
 """
@@ -26,17 +26,17 @@ from olmo_core.train.schedule import learning_rate
 from olmo_core.train.step import RECOVERY_SLOTS, checkpoint_step, recovery_step, saved_after
 from olmo_core.train.trainer import Trainer
 
-READ_EVERY = 10  # Training steps between readings of the device: waiting for it at every step would leave it idle.
+READ_EVERY = 10  # Training steps between reads from the device: a read at every step would leave it idle.
 
 
 @dataclass(frozen=True)
 class Position:
-    """Where a run begins or goes on.
+    """Where a run begins or resumes.
 
     Attributes:
         update: training steps done.
-        rows: history since the last checkpoint that is part of the run.
-        slot: of the recovery checkpoint, if it is one.
+        rows: history since the last permanent checkpoint.
+        slot: slot of the recovery checkpoint that the run resumes from, if any.
     """
 
     update: int = 0
@@ -50,16 +50,16 @@ def run_loop(
     """Train from `position` to the end of the run.
 
     Args:
-        job: takes progress and live numbers; its step is the run.
-        trainer: holds the state of `position`.
-        source: gives the batches.
+        job: receives progress and live numbers; its step is the run.
+        trainer: holds the state at `position`.
+        source: provides the batches.
         peak_rate: highest learning rate.
         position: where to begin.
-        saver: takes the checkpoints.
+        saver: writes the checkpoints.
 
     Raises:
-        TrainingDivergedError: loss or gradients are not finite; no checkpoint is made of such weights.
-        PreemptedError: the process was asked to stop; what was done is saved.
+        TrainingDivergedError: loss or gradients are not finite; such weights are never saved.
+        PreemptedError: the process was asked to stop; the state is saved.
     """
     config = trainer.config
     rank, world = rank_and_world()

@@ -1,7 +1,8 @@
-"""How fast this machine computes what a recipe asks of it: matrix products by precision, and plain work.
+"""How fast this machine computes the work of a recipe: matrix products by precision, and plain Python.
 
-Run as `python -m olmo_core.train.machine_rate '{"model": {...}, "rows": 1024, "precisions": ["bf16"]}'`
-by whoever plans: planning itself never imports torch. Prints one JSON object; takes a second beside the import.
+Planning never imports torch, so it runs this module in a subprocess:
+`python -m olmo_core.train.machine_rate '{"model": {...}, "rows": 1024, "precisions": ["bf16"]}'`.
+It prints one JSON object, and takes a second plus the import.
 """
 
 import hashlib
@@ -27,13 +28,13 @@ _PROBE_ROWS = 16
 def measure(model: ModelConfig, rows: int, precisions: Iterable[str]) -> dict[str, Any]:
     """Return FLOP/s of one thread by precision, and seconds of plain work.
 
-    Seconds are those of the thread, not of the clock, so that a busy machine measures what an idle one does: two
-    threads on two cores that others share took 100 times as long as one.
+    Time is CPU time of one thread, not wall time, so that a busy machine measures the same as an idle one: on two
+    shared cores, two threads took 100 times as long as one.
 
     Args:
-        model: whose products are measured.
-        rows: tokens of one product: sequences of a forward pass times their length.
-        precisions: `bf16`, `fp32`; any but `fp32` is measured in bf16.
+        model: shape of the model whose products are measured.
+        rows: tokens per product: sequences of a forward pass times their length.
+        precisions: `bf16`, `fp32`; all others are measured in bf16.
     """
     torch.set_num_threads(1)
     names = list(precisions)
@@ -42,7 +43,7 @@ def measure(model: ModelConfig, rows: int, precisions: Iterable[str]) -> dict[st
 
 
 def product_rate(model: ModelConfig, rows: int, precision: str, seconds: float) -> float:
-    """Return FLOP/s of a training step's products, each pass over each kind of matrix weighted by its FLOPs."""
+    """Return FLOP/s of a training step's products, weighting each pass over each kind of matrix by its FLOPs."""
     dtype = torch.float32 if precision == "fp32" else torch.bfloat16
     kinds, rows = list(_matrices(model)), min(rows, MOST_ROWS)
     flops = taken = 0.0
@@ -57,7 +58,7 @@ def product_rate(model: ModelConfig, rows: int, precision: str, seconds: float) 
 
 
 def _passes(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Callable[[int], Tensor], ...]:
-    """Return the forward product, the gradient of what it reads and that of its weight, each of the first n rows."""
+    """Return functions of n that compute the forward product of n rows, and the gradients of input and weight."""
 
     def forward(n: int) -> Tensor:
         return matmul(x[:n], weight.T)
@@ -72,7 +73,7 @@ def _passes(x: Tensor, weight: Tensor, gradient: Tensor) -> tuple[Callable[[int]
 
 
 def plain_seconds() -> float:
-    """Return the seconds of some work as tokenizing, packing and importing do it: small objects, one thread."""
+    """Return the seconds of a fixed amount of work that resembles tokenizing and packing: small objects, one thread."""
     best = float("inf")
     for _ in range(3):
         begin = time.thread_time()
@@ -83,7 +84,7 @@ def plain_seconds() -> float:
 
 
 def _matrices(model: ModelConfig) -> Iterator[tuple[int, int, float]]:
-    """Yield (width read, width written, how many of such) of every kind of matrix, cut to the widest measured."""
+    """Yield (input width, output width, count) of every kind of matrix, with widths cut to the largest measured."""
     d_model, key_share = model.d_model, model.n_kv_heads / model.n_heads
     for width, out, count in (
         (d_model, d_model, model.n_layers * (2 + 2 * key_share)),
@@ -95,7 +96,7 @@ def _matrices(model: ModelConfig) -> Iterator[tuple[int, int, float]]:
 
 
 def _rows_per_second(pass_: Callable[[int], Tensor], rows: int, seconds: float) -> float:
-    """Return the best rate of what fits into `seconds`, with fewer rows where one product of all takes longer."""
+    """Return the best rate reached within `seconds`, using fewer rows if one product of all rows takes longer."""
     end = time.thread_time() + seconds
     used, best = min(rows, _PROBE_ROWS), 0.0
     while True:
@@ -111,7 +112,7 @@ def _rows_per_second(pass_: Callable[[int], Tensor], rows: int, seconds: float) 
 
 
 def main() -> None:
-    """Print what was measured."""
+    """Measure what the command line asks for and print it as JSON."""
     asked = json.loads(sys.argv[1])
     model = ModelConfig.model_validate(asked.pop("model"))
     print(json.dumps(measure(model, **asked), sort_keys=True))

@@ -1,4 +1,4 @@
-"""AdamW over fp32 weights, its decay groups, and its state by parameter name. The rate is set by `trainer`."""
+"""AdamW over fp32 weights, its decay groups, and its state by parameter name. `trainer` sets the learning rate."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 def build_optimizer(model: nn.Module, config: OptimizerConfig) -> AdamW:
-    """Return AdamW for all parameters, the input embedding in a group of its own, with zero moments."""
+    """Return AdamW over all parameters, with the input embedding in a separate group and zero moments."""
     named = dict(model.named_parameters())
     embedding_decay = config.weight_decay if config.decay_embeddings else 0.0
     optimizer = AdamW(
@@ -42,11 +42,11 @@ def moments(model: nn.Module, optimizer: AdamW) -> dict[str, Tensor]:
 
 
 def updates(optimizer: AdamW) -> int:
-    """Return how many updates the moments have seen, which is what their bias correction goes by."""
+    """Return how many updates the moments have seen; bias correction depends on it."""
     return int(next(iter(optimizer.state.values()))["step"].item())
 
 
 def set_updates(optimizer: AdamW, updates: int) -> None:
-    """Say how many updates the moments have seen."""
+    """Set how many updates the moments have seen."""
     for state in optimizer.state.values():
         state["step"].fill_(updates)

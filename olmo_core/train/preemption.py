@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request to stop: the loop saves what it has, and all ranks stop after the same step."""
+"""SIGTERM and Ctrl-C as requests to stop: the loop saves its state, and all ranks stop after the same step."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class PreemptedError(RuntimeError):
-    """The run was asked to stop, and can go on from where it stands; `number` is that of the signal."""
+    """The run was asked to stop and is saved, ready to resume; `number` is the signal's number."""
 
     def __init__(self, message: str, number: int = signal.SIGTERM) -> None:
         super().__init__(message)
@@ -30,22 +30,23 @@ def ask(*_: object) -> None:
 
 
 class Preemption:
-    """Whether the process was asked to stop. All ranks make one.
+    """Whether the process was asked to stop. Every rank creates one.
 
-    In the main thread it takes SIGTERM and SIGINT while it is open; where another thread trains, somebody calls `ask`.
-    A signal before the first step, when there is nothing to save, and the same signal again go to whoever had it
-    before, where that is a function. Several ranks ignore it then: of one press torchrun sends each up to three.
+    In the main thread it handles SIGTERM and SIGINT while it is open; if another thread trains, call `ask` instead.
+    Two signals go to the previous handler, if that is a function: one before the first step, when there is nothing to
+    save, and the same signal a second time. With several ranks a repeated signal is ignored: torchrun sends up to
+    three to each rank for one key press.
     """
 
     def __init__(self) -> None:
         self._began = False
         self._taken: list[int] = []
         self._message: tuple[torch.Tensor, dist.Work] | None = None
-        # On the CPU and in a group of its own: no step waits for it, and it waits for no step.
+        # A separate group on the CPU: its messages and those of the training step do not wait for each other.
         self._group = dist.new_group(backend="gloo") if rank_and_world()[1] > 1 else None
 
     def __enter__(self) -> Self:
-        """Take the signal from whoever had it."""
+        """Install the signal handlers."""
         self._main = threading.current_thread() is threading.main_thread()
         if self._main:
             self._before: dict[int, Any] = {number: signal.signal(number, self._take) for number in SIGNALS}
@@ -54,7 +55,7 @@ class Preemption:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the signals back."""
+        """Restore the previous handlers."""
         stopped = self._group is not None and isinstance(error, PreemptedError)
         if self._main:
             for number, before in self._before.items():
@@ -63,7 +64,7 @@ class Preemption:
 
     @property
     def number(self) -> int:
-        """The signal that asked; SIGTERM, as clusters send it, where another rank or thread was asked."""
+        """The signal received; SIGTERM, as clusters send it, if the request came from another rank or thread."""
         return self._taken[0] if self._taken else signal.SIGTERM
 
     def _take(self, number: int, frame: FrameType | None) -> None:
@@ -75,9 +76,9 @@ class Preemption:
         ask()
 
     def requested(self) -> bool:
-        """Return whether to stop now; to be asked once a step, on all ranks.
+        """Return whether to stop now; call it once per step, on all ranks.
 
-        With several ranks it is what they knew at the step before: its message had all of this step to arrive.
+        With several ranks the answer is that of the step before, so that its message had a whole step to arrive.
         """
         self._began = True
         if self._group is None:
@@ -91,6 +92,6 @@ class Preemption:
         work = dist.all_reduce(question, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None
         if self._message is None:
-            work.wait()  # where one rank has begun to listen, all have
+            work.wait()  # afterwards every rank handles the signals
         self._message = question, work
         return known

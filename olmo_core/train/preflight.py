@@ -1,4 +1,4 @@
-"""Whether a run fits its mix, its ranks and its device: asked before anything is built, told with what would fit."""
+"""Checks, before anything is built, that a run fits its mix, ranks and device; errors name what would fit."""
 
 import torch
 
@@ -8,37 +8,37 @@ from olmo_core.train.memory import free_memory
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.sharing import check_sharing
 
-# Bytes of a parameter while it is trained: fp32 weight, gradient and two moments.
+# Bytes per parameter during training: fp32 weight, gradient and two moments.
 TRAINED_BYTES = 16
-# Bytes of a parameter in the copy on the host that checkpoints are written from: weight and two moments.
+# Bytes per parameter of the host copy that checkpoints are written from: weight and two moments.
 COPIED_BYTES = 12
 
 
 def check_batch(config: TrainingConfig, placement: TrainPlacement, instances: int, world: int) -> None:
-    """Raise ValueError where a batch is more than the mix has, or cannot be shared by the ranks.
+    """Raise ValueError if a batch has more instances than the mix, or cannot be shared by the ranks.
 
     Args:
-        config: the run's.
+        config: config of the run.
         placement: how it runs.
-        instances: of the mix.
+        instances: number of instances in the mix.
         world: number of ranks.
     """
     if config.batch_size > instances:
         raise ValueError(
             f"batch_size is {config.batch_size}, but the mix has only {instances} instances of "
-            f"{config.sequence_length} tokens; give at most that, or the mix more text"
+            f"{config.sequence_length} tokens; give at most that many, or the mix more text"
         )
     check_sharing(config, placement, world)
 
 
 def check_memory(model: ModelConfig, device: torch.device, sharers: int) -> None:
-    """Raise ValueError where weights, gradients and moments alone take more memory than the device has free.
+    """Raise ValueError if weights, gradients and moments alone take more memory than the device has free.
 
-    On a CPU the copy that checkpoints are written from counts too.
+    On a CPU, the copy that checkpoints are written from counts too.
 
     Args:
-        model: shape.
-        device: of this rank.
+        model: shape of the model.
+        device: device of this rank.
         sharers: ranks that share one copy of the weights.
     """
     each, what = TRAINED_BYTES, "weights, gradients and moments"
@@ -47,15 +47,15 @@ def check_memory(model: ModelConfig, device: torch.device, sharers: int) -> None
     needed = model.parameters * each // sharers
     free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else free_memory()
     if needed > free:
-        remedy = f"share them by at least {-(-needed * sharers // free)} workers (placement.sharding), or take"
+        remedy = f"share them among at least {-(-needed * sharers // free)} workers (placement.sharding), or use"
         raise ValueError(
             f"a model of {model.parameters / 1e6:,.0f}M parameters takes {needed / 1e9:.1f} GB for its {what} on each "
-            f"worker, {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
+            f"worker, but {device} has {free / 1e9:.1f} GB free; {remedy} a smaller model"
         )
 
 
 def more_memory(config: TrainingConfig, placement: TrainPlacement, world: int) -> str:
-    """Return what would take less memory, where a step did not fit into the device's."""
+    """Return the message for a step that did not fit into memory, with the settings that take less."""
     rows = min(placement.micro_batch or config.batch_size, config.batch_size // world)
     remedies = [f"placement.micro_batch {rows // 2}"] if rows > 1 and config.canonical_shards is None else []
     remedies += ["placement.recompute blocks"] if placement.recompute != "blocks" else []

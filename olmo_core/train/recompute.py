@@ -1,4 +1,4 @@
-"""Activation checkpointing: what the backward pass computes a second time, rather than keep from the forward pass."""
+"""Activation checkpointing: activations that the backward pass recomputes instead of keeping them in memory."""
 
 from torch import nn
 from torch.utils.checkpoint import checkpoint
@@ -8,7 +8,7 @@ from olmo_core.train.placement import Recompute
 
 
 def recompute(model: Transformer, what: Recompute) -> None:
-    """Let whole blocks, their feed-forward layers or nothing be computed twice; names and values stay as they are."""
+    """Make the backward pass recompute whole blocks, their feed-forward layers or nothing; names and values stay."""
     for block in model.blocks:
         if what == "blocks":
             _forget(block)
@@ -18,5 +18,5 @@ def recompute(model: Transformer, what: Recompute) -> None:
 
 def _forget(module: nn.Module) -> None:
     forward = module.forward
-    # Nothing in the network is random, so no generator has to be put back.
+    # Nothing in the network is random, so no generator state has to be restored.
     module.forward = lambda *inputs: checkpoint(forward, *inputs, use_reentrant=False, preserve_rng_state=False)

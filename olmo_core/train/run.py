@@ -1,4 +1,4 @@
-"""The work of a `run` step: one seeded run of a stage, begun anew, from a start checkpoint, or where it was stopped.
+"""The work of a `run` step: one seeded run of a stage, from first weights, from a start checkpoint, or resumed.
 
 Every rank calls `train`, through `distributed.launch`. Rank 0 commits the checkpoints and writes the run's artifact.
 """
@@ -35,18 +35,18 @@ from olmo_core.train.trainer import Trainer
 
 
 def train(job: Job) -> dict[str, Any]:
-    """Train a run to its end, committing its checkpoints on the way; killed and called again, it goes on.
+    """Train a run to its end and commit its checkpoints along the way; if it was stopped, resume it.
 
-    A run from a checkpoint keeps weights and moments, and begins its own count of steps, its order and its schedule.
+    A run from a start checkpoint keeps weights and moments, and restarts steps, data order and schedule.
 
     Returns:
         Steps, tokens and last loss; an empty dict on ranks other than 0.
 
     Raises:
-        ValueError: the start checkpoint, the mix or the batch do not fit the run; says which and what would fit.
-        TrainingDivergedError: loss or gradients became non-finite.
-        MemoryError: the device has not enough memory; says what takes less.
-        PreemptedError: the process was asked to stop; called again, it goes on from there.
+        ValueError: the start checkpoint, the mix or the batch does not fit the run; names which, and what would fit.
+        TrainingDivergedError: loss or gradients are not finite, or too many steps in a row were skipped.
+        MemoryError: the device has not enough memory; names settings that take less.
+        PreemptedError: the process was asked to stop; the next call resumes the run.
     """
     model = ModelConfig.model_validate(job.fields["model"])
     config = training_of(job.fields)
@@ -75,16 +75,16 @@ def train(job: Job) -> dict[str, Any]:
 
 
 def _commit(job: Job, target: Step, folder: Path) -> None:
-    """Commit a checkpoint; one for recovery takes the place of the one before the last."""
+    """Commit a checkpoint; a recovery checkpoint replaces the one in its slot."""
     if target.kind == RECOVERY:
         job.discard(target)
     job.commit(target, folder)
 
 
 def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
-    """Return the checkpoint to go on from, the last of the run's own or one for recovery after it, and its position.
+    """Return the checkpoint to resume from and its position: the last permanent one, or a recovery one after it.
 
-    Ranks look by themselves and agree: no checkpoint is committed before all of them have taken a step together.
+    Each rank looks on its own, and all agree: no checkpoint is committed before all have taken a step together.
     """
     finished = _finished(job, config)
     after = saved_after(config)[len(finished) - 1] if finished else 0
@@ -92,14 +92,14 @@ def _last(job: Job, config: TrainingConfig) -> tuple[Path | None, Position]:
     for slot in range(RECOVERY_SLOTS):
         found = job.find(recovery_step(job.step, slot))
         rows = read_history(found.path / HISTORY_FILE) if found is not None else []
-        # It holds the steps since the checkpoint before it: of use only where that one is the last there is.
+        # Its history starts at the permanent checkpoint before it, so it is usable only if that one is still the last.
         if found is not None and rows[0]["step"] == after + 1 and rows[-1]["step"] > position.update:
             last, position = found.path, Position(int(rows[-1]["step"]), rows, slot)
     return last, position
 
 
 def _finished(job: Job, config: TrainingConfig) -> list[Artifact]:
-    """The run's checkpoints up to the first that is missing: going on from the last of them makes all later ones."""
+    """Return the run's checkpoints up to the first missing one; resuming from the last of them makes all later ones."""
     found = []
     for update in saved_after(config):
         artifact = job.find(checkpoint_step(job.step, update))
@@ -118,11 +118,11 @@ def _peak_rate(config: TrainingConfig, start: Artifact | None) -> float:
 
 
 def _conclude(job: Job, config: TrainingConfig) -> dict[str, Any]:
-    """Write the whole history from the checkpoints' parts."""
+    """Write the whole history from the parts in the checkpoints, and discard the recovery checkpoints."""
     parts = _finished(job, config)
     if len(parts) < len(saved_after(config)):
         missing = saved_after(config)[len(parts)]
-        raise RuntimeError(f"{job.step.label}: the checkpoint of step {missing} vanished while the run went on")
+        raise RuntimeError(f"{job.step.label}: the checkpoint of step {missing} vanished during the run; run it again")
     (job.out / HISTORY_FILE).write_bytes(b"".join((part.path / HISTORY_FILE).read_bytes() for part in parts))
     for slot in range(RECOVERY_SLOTS):
         job.discard(recovery_step(job.step, slot))

@@ -1,4 +1,4 @@
-"""Learning rate as a pure function of how much is done; setting it on an optimizer is left to `trainer`."""
+"""The learning rate as a pure function of progress; `trainer` sets it on the optimizer."""
 
 import math
 
@@ -8,8 +8,8 @@ from olmo_core.train.config import ScheduleConfig
 def learning_rate(schedule: ScheduleConfig, peak: float, done: int, total: int) -> float:
     """Return the rate of the step after which `done` of the `total` units of a run are done.
 
-    Formulas as in the OLMo trainer. The step's own unit is counted, so that the first step of a warm-up is above zero
-    and the last step of an anneal is at its final rate. Both numbers are in the schedule's unit.
+    The formulas are those of the OLMo trainer. `done` includes the step itself, so that the first step of a warm-up is
+    above zero and the last step of an anneal is at its final rate. Both numbers are in the schedule's unit.
     """
     if done <= schedule.warmup:
         low = peak * schedule.warmup_from

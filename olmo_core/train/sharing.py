@@ -1,11 +1,11 @@
-"""Whether the workers of a run can share its batch. It needs no torch, so that a plan is refused by it too."""
+"""Checks that the workers of a run can share its batch; without torch, so that planning can check it too."""
 
 from olmo_core.train.config import TrainingConfig
 from olmo_core.train.placement import TrainPlacement
 
 
 def check_sharing(config: TrainingConfig, placement: TrainPlacement, world: int) -> None:
-    """Raise ValueError where a batch cannot be shared by so many ranks; says what would fit."""
+    """Raise ValueError if a batch cannot be shared by `world` ranks; names what would fit."""
     if config.batch_size % world:
         fits = max(count for count in range(1, world) if config.batch_size % count == 0)
         workers = f"{fits} workers" if fits > 1 else "1 worker"
@@ -21,6 +21,6 @@ def check_sharing(config: TrainingConfig, placement: TrainPlacement, world: int)
             )
         if placement.sharding != "replicate" or placement.micro_batch is not None:
             raise ValueError(
-                "canonical_shards says itself how a batch is cut, and needs all weights on every worker; leave "
-                "placement.sharding and placement.micro_batch at their defaults"
+                f"canonical_shards {config.canonical_shards} decides how a batch is cut, and needs all weights on "
+                "every worker; leave placement.sharding and placement.micro_batch at their defaults"
             )

@@ -1,8 +1,8 @@
-"""Which steps to skip: those whose loss or gradient norm stands out of the steps accepted before, or is not finite.
+"""Skipping outlier steps: those whose loss or gradient norm is far above that of recent accepted steps, or not finite.
 
-All of it happens on the device: a verdict is a tensor that the optimizer kernel reads, so no step waits for the host.
-The rule is that of the skip-step AdamW with which the OLMo 2 32B was trained; other than there, a skipped step never
-enters the window it is judged by, and the window is part of the checkpoint.
+Everything happens on the device: a verdict is a tensor that the optimizer kernel reads, so no step waits for the host.
+The rule is that of the skip-step AdamW that trained OLMo 2 32B. There are two differences: a skipped step never enters
+the window that judges the next ones, and the window is part of the checkpoint.
 """
 
 import torch
@@ -17,8 +17,8 @@ class SkipStep:
     """The losses and gradient norms of the last accepted steps, and the verdict on the next.
 
     Attributes:
-        window: (2, config.window) fp32, losses and norms, a ring in which step `n` accepted lies at `n % window`.
-        accepted: (1,) int64, how many steps were accepted.
+        window: (2, config.window) fp32, losses and norms, a ring buffer with accepted step `n` at `n % window`.
+        accepted: (1,) int64, number of accepted steps.
     """
 
     def __init__(self, config: SkipStepConfig, device: torch.device) -> None:
@@ -28,9 +28,9 @@ class SkipStep:
         self._slots = torch.arange(config.window, device=device)
 
     def skips(self, loss: Tensor, norm: Tensor) -> Tensor:
-        """Return whether to skip the step with this loss and gradient norm, as a bool scalar; an accepted one is noted.
+        """Return whether to skip the step with this loss and gradient norm, a bool scalar; record it if accepted.
 
-        Both are the same on every rank, and so is the verdict.
+        Both values are the same on every rank, and so is the verdict.
         """
         seen = torch.stack((loss, norm)).float()
         held = self.accepted.clamp(max=self.config.window)
@@ -45,5 +45,5 @@ class SkipStep:
         return skipped
 
     def state(self) -> dict[str, Tensor]:
-        """Return what a checkpoint keeps; the tensors in use, not copies."""
+        """Return the tensors to save in a checkpoint; the ones in use, not copies."""
         return {f"{STATE_PREFIX}window": self.window, f"{STATE_PREFIX}accepted": self.accepted}

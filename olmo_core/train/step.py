@@ -1,4 +1,4 @@
-"""The steps of a training run, known before it starts: the run itself and every checkpoint it commits on its way."""
+"""The steps of a training run, known before it starts: the run itself and every checkpoint it commits."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -14,8 +14,8 @@ from olmo_core.train.schedule import learning_rate
 RUN_VERSION = 4
 CHECKPOINT_VERSION = 1
 RECOVERY = "recovery"
-RECOVERY_SLOTS = 2  # While one is written, the other is there.
-# Files of a checkpoint, beside those of every model (`model.config`); a run's own artifact has the last one only.
+RECOVERY_SLOTS = 2  # While one is being written, the other is complete.
+# Files of a checkpoint, in addition to those of every model (`model.config`). A run's artifact has only the last.
 STATE_FILE = "state.json"
 OPTIMIZER_FILE = "optimizer.safetensors"
 HISTORY_FILE = "history.jsonl"
@@ -30,22 +30,22 @@ def run_step(
     heldout: Mapping[str, Step] | None = None,
     changed: Collection[str] = (),
 ) -> Step:
-    """Return the step that trains `model` on `mix`, from its first weights or from a checkpoint or soup.
+    """Return the step that trains `model` on `mix`, from first weights or from a checkpoint or soup.
 
     The artifact of a run holds `history.jsonl`; its weights are in its checkpoints.
 
     Args:
-        name: of the run.
+        name: name of the run.
         config: how it trains.
         model: shape of the model.
-        mix: what it trains on; the token files are the mix's own inputs.
+        mix: the mix it trains on; the mix's inputs are the token files.
         start: checkpoint, soup or model trained elsewhere.
-        heldout: corpora by name, where the run scores held-out text; the mix's tokenizer encodes it.
-        changed: fields of the model that the run changes on purpose from those of `start`.
+        heldout: corpora by name, if the run scores held-out text; the mix's tokenizer encodes it.
+        changed: fields of the model that intentionally differ from those of `start`.
 
     Raises:
-        ValueError: there is no checkpoint to inherit the rate from, or its rate is 0; there is no held-out text where
-            it is asked for; or the sequence length does not fit the model's context or the mix.
+        ValueError: there is no checkpoint to inherit the rate from, or its rate is 0; the run scores held-out text but
+            there is none; or the sequence length does not fit the model's context or the mix.
     """
     if config.schedule.peak == "inherit" and (start is None or start.kind != "checkpoint"):
         source = "has no start" if start is None else f"starts from {start.label}, which has no rate"
@@ -53,12 +53,12 @@ def run_step(
     if config.schedule.peak == "inherit" and start is not None and not _last_rate(start):
         raise ValueError(
             f"{name}: schedule.peak is inherit, but {start.label} ends at rate 0; give the rate itself, or a "
-            "schedule.final above 0 to the run that makes it"
+            "schedule.final above 0 in the run that makes it"
         )
     if config.sequence_length > model.context_length:
         raise ValueError(
             f"{name}: sequence_length {config.sequence_length} is longer than the model's context_length "
-            f"{model.context_length}; give at most that"
+            f"{model.context_length}; give at most that many"
         )
     if config.sequence_length != mix.fields["sequence_length"]:
         raise ValueError(
@@ -68,7 +68,7 @@ def run_step(
     inputs = {"mix": mix, **mix.inputs, **({"start": start} if start is not None else {})}
     if config.heldout is not None:
         if not heldout:
-            raise ValueError(f"{name}: heldout asks for text that is set apart of a corpus, but there is no corpus")
+            raise ValueError(f"{name}: heldout needs a corpus with held-out text, but there is none; leave heldout out")
         inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
         inputs["tokenizer"] = next(iter(mix.inputs.values())).inputs["tokenizer"]
     return Step(
@@ -92,14 +92,14 @@ def _train(job: Job) -> dict[str, Any]:
 
 
 def _last_rate(checkpoint: Step) -> float:
-    """Return the rate at which a run stands at a checkpoint, as a fraction of its peak."""
+    """Return the rate of a run at a checkpoint, as a fraction of its peak."""
     config = training_of(checkpoint.inputs["run"].fields)
     done, total = config.scheduled(checkpoint.fields["step"]), config.scheduled(config.steps)
     return learning_rate(config.schedule, 1.0, done, total)
 
 
 def checkpoint_step(run: Step, update: int) -> Step:
-    """Return the checkpoint `run` commits after training step `update`; no work of its own, the run makes it."""
+    """Return the checkpoint that `run` commits after training step `update`; it has no work, since the run makes it."""
     return Step(
         kind="checkpoint",
         name=f"{run.name}-step{update}",
@@ -110,7 +110,7 @@ def checkpoint_step(run: Step, update: int) -> Step:
 
 
 def recovery_step(run: Step, slot: int) -> Step:
-    """Return one of the `RECOVERY_SLOTS` checkpoints of `run` that only serve to go on; a later one takes its place."""
+    """Return one of the `RECOVERY_SLOTS` checkpoints that only serve to resume `run`; later ones replace it."""
     return Step(
         kind=RECOVERY,
         name=f"{run.name}-{slot}",
@@ -121,5 +121,5 @@ def recovery_step(run: Step, slot: int) -> Step:
 
 
 def saved_after(config: TrainingConfig) -> tuple[int, ...]:
-    """Return the training steps after which a run commits a checkpoint, in order, its last one among them."""
+    """Return the training steps after which a run commits a checkpoint, in order, including its last step."""
     return (*range(config.checkpoint_every, config.steps, config.checkpoint_every), config.steps)

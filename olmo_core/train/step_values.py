@@ -1,4 +1,4 @@
-"""The numbers that one training step reports, by name."""
+"""The values that one training step reports, by name."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class StepValues(NamedTuple):
-    """What a training step reports: scalars, on the device, so that reading them can wait.
+    """Scalars that a training step reports; they stay on the device, so that they can be read later.
 
     Attributes:
-        sums: what the objective sums, over the targets of the global batch; see `objectives.objective.Loss`.
+        sums: sums of the objective over the targets of the global batch; see `objectives.objective.Loss`.
         grad_norm: norm of the gradient before clipping.
-        skipped: 1 where the step was skipped, else 0; None where the run skips no step.
+        skipped: 1 if the step was skipped, otherwise 0; None if the run does not skip steps.
     """
 
     sums: Mapping[str, Tensor]

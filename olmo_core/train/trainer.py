@@ -1,5 +1,7 @@
-"""One training step on one rank: loss, backward, sum over ranks, clip, update. What is minimised is in `objectives`,
-the loop in `loop`."""
+"""One training step on one rank: loss, backward, sum over ranks, clip, update.
+
+`objectives` defines the loss, `loop` repeats the step.
+"""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -27,19 +29,19 @@ from olmo_core.train.recompute import recompute
 from olmo_core.train.skip import SkipStep
 from olmo_core.train.step_values import StepValues
 
-# Kernels that ask for the number of threads when they run: a run with one thread uses what one with two has compiled.
+# Kernels read the number of threads at run time, so a run with one thread reuses those compiled for two.
 COMPILATION: dict[str, Any] = {"cpp.dynamic_threads": True}
 
 
 class Trainer:
-    """Model and optimizer of a run, and the step that moves them. Weights are undefined until drawn or loaded.
+    """Model and optimizer of a run, and the step that updates them. Weights are undefined until drawn or loaded.
 
-    Blocks and loss are compiled each on their own: blocks share one compiled form, so a first step takes as long for 64
-    layers as for 4 (11 s against 28 s for the whole `tiny` model on 2 cores, at the same speed afterwards).
+    Blocks and loss are compiled separately. All blocks share one compiled form, so the first step takes as long for 64
+    layers as for 4 (11 s against 28 s for `tiny` compiled as a whole on 2 cores, at the same speed afterwards).
 
     Args:
-        model: shape.
-        objective: what is minimised; its config says how.
+        model: shape of the model.
+        objective: the objective; its config is the run's.
         placement: device, compilation, micro-batches, how weights are shared.
     """
 
@@ -55,7 +57,7 @@ class Trainer:
             to_float8(self.model, self.device)
         recompute(self.model, placement.recompute)
         if compiles(model, config, placement) and can_compile():
-            from torch._inductor.runtime.cache_dir_utils import cache_dir  # imports a compiler, for 0.8 s
+            from torch._inductor.runtime.cache_dir_utils import cache_dir  # imports a compiler, 0.8 s
 
             remove_torn(Path(cache_dir()))
             for block in self.model.blocks:
@@ -82,7 +84,7 @@ class Trainer:
         """Train on this rank's share of a global batch.
 
         Args:
-            rows: the share, as the objective gives it.
+            rows: this rank's share, from `Objective.rows`.
             rate: learning rate.
         """
         rows = {name: tensor.to(self.device, non_blocking=True) for name, tensor in rows.items()}
@@ -93,7 +95,7 @@ class Trainer:
             loss = self.objective.loss(self._forward, {name: tensor[part] for name, tensor in rows.items()})
             loss.total.backward()  # type: ignore[no-untyped-call]
             names = tuple(loss.sums)
-            return torch.stack(list(loss.sums.values()))  # one tensor: ranks then add the sums in one message
+            return torch.stack(list(loss.sums.values()))  # one tensor, so that ranks add the sums in one message
 
         totals = self._parallel.accumulate(len(next(iter(rows.values()))), backward)
         sums = dict(zip(names, totals, strict=True))
@@ -107,17 +109,17 @@ class Trainer:
         return StepValues(sums, norm, skipped)
 
     def _over_targets(self, sums: Mapping[str, Tensor], gradients: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Divide sums and gradients by the share of possible targets that were some: means are over these alone."""
+        """Divide sums and gradients by the share of positions that are targets, so that means are over targets only."""
         share = sums[TARGETS].clamp(min=1 / self.objective.targets)
         torch._foreach_div_([local(gradient) for gradient in gradients], share)
         return {name: value if name == TARGETS else value / share for name, value in sums.items()}
 
     def _move(self, rate: float, norm: Tensor, skipped: Tensor | None) -> None:
-        """Clip the gradients, let the optimizer move the weights unless the step is skipped, and drop the gradients."""
-        # The fused kernel divides by the scale as it reads gradients: no pass of its own to clip them.
+        """Clip the gradients, update the weights unless the step is skipped, and drop the gradients."""
+        # The fused kernel divides gradients by the scale as it reads them, which saves a separate pass to clip them.
         self.optimizer.grad_scale = (norm / self.config.max_grad_norm).clamp(min=1.0)  # type: ignore[attr-defined]
         if skipped is not None:
-            # As gradient scalers do for an overflow: the fused kernel then touches neither weights nor moments.
+            # Gradient scalers set this after an overflow: the fused kernel then changes neither weights nor moments.
             self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         for group in self.optimizer.param_groups:
             group["lr"] = rate

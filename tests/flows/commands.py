@@ -1,4 +1,4 @@
-"""Commands of a page, run as its reader would: in a shell of their own, with test size for `tiny`."""
+"""Runs the commands of a page as its reader would: in a separate shell, with `micro` instead of `tiny`."""
 
 import contextlib
 import os
@@ -22,9 +22,9 @@ def at_test_size(text: str) -> str:
 
 
 def reader_environment() -> dict[str, str]:
-    """The environment of a reader: our command on the path, nothing of the tests' own.
+    """Return the environment of a reader: `olmo` on the path, no variables of the tests.
 
-    MLflow's server starts without the eight processes that judge prompts, which cost more than all that is looked at.
+    MLflow's server starts without its eight processes that judge prompts, which cost more than everything tested here.
     """
     left_out = {"OLMO_HOME", "MAKEFLAGS", "MAKELEVEL"}
     kept = {name: value for name, value in os.environ.items() if name not in left_out}
@@ -33,7 +33,7 @@ def reader_environment() -> dict[str, str]:
 
 
 def shell(text: str, folder: Path, environment: Mapping[str, str]) -> None:
-    """Run commands; the first that fails, fails the test."""
+    """Run commands; the first failure fails the test."""
     process = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", text],
         cwd=folder,
@@ -44,14 +44,14 @@ def shell(text: str, folder: Path, environment: Mapping[str, str]) -> None:
         start_new_session=True,
     )
     try:
-        said, _ = process.communicate(timeout=LIMIT_SECONDS)
+        output, _ = process.communicate(timeout=LIMIT_SECONDS)
     finally:
         end(process)
-    assert process.returncode == 0, said[-4000:]
+    assert process.returncode == 0, output[-4000:]
 
 
 def serve(text: str, url: str, folder: Path, environment: Mapping[str, str]) -> None:
-    """Run a command that serves until it answers at `url`."""
+    """Run a server command until it answers at `url`."""
     log = folder / "serve.log"
     with log.open("w") as output:
         process = subprocess.Popen(
@@ -75,7 +75,7 @@ def serve(text: str, url: str, folder: Path, environment: Mapping[str, str]) -> 
 
 
 def end(process: "subprocess.Popen[str]") -> None:
-    """Kill a process and all it started."""
+    """Kill a process and its descendants."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -1,4 +1,4 @@
-"""A home folder with services of its own, PostgreSQL among them, a Hub and a webhook beside it, and a shell in it."""
+"""A home folder with its own services, including PostgreSQL, a Hub, a webhook, and a shell."""
 
 import json
 import re
@@ -24,7 +24,7 @@ S3_SECRET = "canary-of-the-store-" + "x" * 20
 
 
 class Hook(ThreadingHTTPServer):
-    """A webhook; keeps what is posted to it."""
+    """A webhook that records what is posted to it."""
 
     def __init__(self) -> None:
         self.posted: list[Any] = []
@@ -44,10 +44,10 @@ class Hook(ThreadingHTTPServer):
 
 
 class Site(Home):
-    """A home on every service there is: the profile `services` with free ports, and a store and a Hub of tests."""
+    """A home that uses every service: the profile `services` with free ports, and a test store and Hub."""
 
     def __init__(self, home: Path, hub: FakeHub, store: str) -> None:
-        """Write the profile and what a user exports; nothing is started."""
+        """Write the profile and set the environment of a user; start nothing."""
         prefect, mlflow, ray, client, dashboard, postgres = free_ports(6)
         super().__init__(
             home,
@@ -73,7 +73,7 @@ class Site(Home):
         self.hook = Hook()
         self.environment |= {
             "HF_HUB_OFFLINE": "0",
-            "HF_HUB_DISABLE_XET": "1",  # this Hub speaks the protocol without its newer storage back end
+            "HF_HUB_DISABLE_XET": "1",  # this Hub does not have the newer storage back end
             "HF_TOKEN": HUB_TOKEN,
             "OLMO_WEBHOOK": self.hook.url,
             "AWS_ENDPOINT_URL_S3": store,
@@ -82,7 +82,7 @@ class Site(Home):
         }
 
     def run(self, *words: str, code: int = 0) -> str:
-        """Run a command as a user would, with what `olmo up` tells a shell to read."""
+        """Run a command as a user would, in the environment file that `olmo up` prints."""
         command = [sys.executable, "-m", *words]
         done = subprocess.run(command, env=self.clients(), capture_output=True, text=True, timeout=LIMIT_SECONDS)
         assert done.returncode == code, (done.stdout + done.stderr)[-4000:]
@@ -98,5 +98,5 @@ class Site(Home):
         shell(commands, self.reader, {**self.clients(), "PATH": reader_environment()["PATH"]})
 
     def run_of(self, text: str) -> str:
-        """Return the id of the flow run that `prefect deployment run` speaks of."""
+        """Return the id of the flow run in the output of `prefect deployment run`."""
         return next(line.split()[-1] for line in text.splitlines() if "UUID:" in line)

@@ -1,4 +1,4 @@
-"""A command in a pseudo-terminal, as a person runs it: Ctrl-C goes to all processes of the foreground."""
+"""Runs a command in a pseudo-terminal, as a user does: Ctrl-C goes to all foreground processes."""
 
 import os
 import pty
@@ -13,18 +13,18 @@ from pathlib import Path
 import psutil
 
 MARK = "OLMO_TEST_MARK"
-LIMIT_SECONDS = 600.0  # of a release on a busy machine; nothing here takes a minute otherwise
+LIMIT_SECONDS = 600.0  # for a release on a busy machine; otherwise nothing here takes a minute
 CTRL_C = b"\x03"
 
 
 class Terminal:
-    """A terminal of its own in which one command runs."""
+    """A pseudo-terminal that runs one command."""
 
     def __init__(self, command: list[str], folder: Path, environment: Mapping[str, str]) -> None:
-        """Start it; everything below it carries a mark in its environment."""
+        """Start the command; it and its descendants have a mark in their environment."""
         self._mark = f"{MARK}={os.getpid()}-{time.monotonic_ns()}"
         name, _, value = self._mark.partition("=")
-        self.said = ""
+        self.output = ""
         self.pid, self._side = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
@@ -32,23 +32,23 @@ class Terminal:
 
     def until(self, words: str) -> None:
         """Read until these words appear."""
-        self._read(lambda: words in self.said, f"{words!r} did not appear")
+        self._read(lambda: words in self.output, f"{words!r} did not appear")
 
     def press(self, key: bytes = CTRL_C) -> None:
         os.write(self._side, key)
 
     def kill(self, number: signal.Signals) -> None:
-        """Send a signal to the command alone."""
+        """Send a signal only to the command."""
         os.kill(self.pid, number)
 
     def end(self) -> int:
-        """Read to the end; returns the exit code."""
+        """Read to the end; return the exit code."""
         self._read(lambda: False, "the command did not end")
         _, status = os.waitpid(self.pid, 0)
         return os.waitstatus_to_exitcode(status)
 
     def left(self) -> list[str]:
-        """Return the command lines of what still runs of all that was started."""
+        """Return the command lines of all started processes that still run."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -61,16 +61,16 @@ class Terminal:
     def _read(self, met: "object", message: str) -> None:
         end = time.monotonic() + LIMIT_SECONDS
         while not met():  # type: ignore[operator]
-            assert time.monotonic() < end, f"{message}:\n{self.said[-4000:]}"
+            assert time.monotonic() < end, f"{message}:\n{self.output[-4000:]}"
             if not select.select([self._side], [], [], 0.2)[0]:
                 continue
             try:
                 data = os.read(self._side, 65536)
-            except OSError:  # the last process that had it open is gone
+            except OSError:  # the last process that had it open has ended
                 data = b""
             if not data:
                 return
-            self.said += data.decode(errors="replace")
+            self.output += data.decode(errors="replace")
 
 
 def olmo() -> str:
@@ -78,6 +78,6 @@ def olmo() -> str:
 
 
 def plain(text: str) -> list[str]:
-    """Return the lines a person has read when it is over, without what moves the cursor and without ^C."""
+    """Return the printed lines without cursor movements and ^C."""
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text).replace("^C", "").replace("\r", "\n").splitlines()
     return [line for line in lines if line.strip()]

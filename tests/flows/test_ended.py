@@ -1,4 +1,4 @@
-"""A release that is ended from outside, one time after the other: what it has is kept, and it goes on from there."""
+"""A release that is interrupted several times: finished artifacts are kept, and the next run resumes."""
 
 import os
 import shutil
@@ -19,15 +19,15 @@ from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.placement import TrainPlacement
 from olmo_core.train.step import RECOVERY
 
-# Small, but each phase lasts long enough to be seen; without compilation, whose cache is no part of a home.
+# Small, but each phase lasts long enough to be seen; without compilation, whose cache is outside the home.
 SIZE = ["--model.n_layers=1", "--stages.stage1.tokens=131072", "--stages.stage1.checkpoint_every=64"]
-LINES = 12  # the most that are printed from the signal on: what is made meanwhile, the last state of the bars, our line
+LINES = 12  # maximum printed after the signal: steps made meanwhile, the last state of the bars, our line
 PROFILE = "background_workers: 1\ntraining: {single: {placement: {threads: 1, compile: false}}}\n"
 
 
 @pytest.fixture(scope="module")
 def home() -> Iterator[Path]:
-    """A home, and a folder for temporary files in it; its path is short, because that of a socket has to be."""
+    """Yield a home with a folder for temporary files; its path is short, because the path of a socket must be."""
     home = Path(tempfile.mkdtemp(prefix="o-"))
     (home / "t").mkdir()
     (home / "eager.yaml").write_text(PROFILE)
@@ -50,24 +50,24 @@ def owned(store: Store) -> list[str]:
 
 
 def end_at(phase: str, signals: list[signal.Signals], code: int, kept: str, home: Path) -> None:
-    """Go on with the release, and ask it to end as soon as it shows a phase."""
+    """Resume the release, and interrupt it as soon as it shows a phase."""
     store = Store(str(home / "artifacts"))
     before = {record.label for record in store.records() if record.kind != RECOVERY}
     terminal = start(home)
     terminal.until(phase)
-    seen = len(terminal.said)
+    seen = len(terminal.output)
     for number in signals:
         terminal.press() if number == signal.SIGINT else terminal.kill(number)
-    assert terminal.end() == code, terminal.said[-4000:]
-    said = plain(terminal.said[seen:])
-    assert said[-1].startswith("olmo: interrupted: ") and said[-1].endswith("; run the same command to go on"), said
-    assert terminal.said[seen:].count("\n") <= LINES
-    assert kept in said[-1]
-    assert not [line for line in said if "Error" in line or "Traceback" in line], said
+    assert terminal.end() == code, terminal.output[-4000:]
+    lines = plain(terminal.output[seen:])
+    assert lines[-1].startswith("olmo: interrupted: ") and lines[-1].endswith("; run the same command to go on"), lines
+    assert terminal.output[seen:].count("\n") <= LINES
+    assert kept in lines[-1]
+    assert not [line for line in lines if "Error" in line or "Traceback" in line], lines
     assert terminal.left() == []
     assert list((home / "t").iterdir()) == []
     assert owned(store) == []
-    assert {record.label for record in store.records()} >= before, "what was finished is kept"
+    assert {record.label for record in store.records()} >= before, "finished artifacts are kept"
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_ctrl_c_leaves_nothing_behind(phase: str, kept: str, home: Path) -> None
     end_at(phase, [signal.SIGINT], 130, kept, home)
 
 
-def test_a_killed_release_leaves_no_process(home: Path) -> None:
+def test_killed_release_leaves_no_process(home: Path) -> None:
     terminal = start(home)
     terminal.until(", loss ")
     terminal.kill(signal.SIGKILL)
@@ -92,7 +92,7 @@ def test_a_killed_release_leaves_no_process(home: Path) -> None:
     (home / "t").mkdir()
 
 
-def test_what_was_ended_and_killed_goes_on_to_the_same_bits_and_ends_at_sigterm(home: Path, tmp_path: Path) -> None:
+def test_resumed_release_has_same_digests_and_ends_at_sigterm(home: Path, tmp_path: Path) -> None:
     end_at("result/stage1", [signal.SIGTERM], 143, "", home)
     run = lay_out(load_recipe("micro", [word.removeprefix("--") for word in SIZE])).runs["stage1"][0]
     store, alone = Store(str(home / "artifacts")), Store(str(tmp_path))

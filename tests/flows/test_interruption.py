@@ -1,4 +1,4 @@
-"""How a process ends that a signal asks to, in a terminal, with a stand-in for the session of a release."""
+"""How a process in a terminal ends after a signal, with a stand-in for the session of a release."""
 
 import os
 import signal
@@ -53,7 +53,7 @@ NEVER = "600"
 
 
 @pytest.mark.parametrize(
-    ("runs", "deadline", "signals", "said", "code"),
+    ("runs", "deadline", "signals", "message", "code"),
     [
         ("flow", NEVER, [signal.SIGINT], RELEASE, 130),
         ("flow", NEVER, [signal.SIGTERM], RELEASE, 143),
@@ -64,8 +64,8 @@ NEVER = "600"
     ],
     ids=["once", "SIGTERM", "hang-up", "twice", "deadline", "no-release"],
 )
-def test_a_process_ends_with_one_line_and_leaves_no_child(
-    runs: str, deadline: str, signals: list[signal.Signals], said: str, code: int, tmp_path: Path
+def test_signal_prints_one_line_and_leaves_no_child(
+    runs: str, deadline: str, signals: list[signal.Signals], message: str, code: int, tmp_path: Path
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     terminal = Terminal([sys.executable, "-c", PROGRAM, runs, deadline], tmp_path, environment)
@@ -73,11 +73,11 @@ def test_a_process_ends_with_one_line_and_leaves_no_child(
         terminal.until(f"{before}\r\n")
         terminal.press() if number == signal.SIGINT else terminal.kill(number)
     assert terminal.end() == code
-    assert [line for line in plain(terminal.said) if line not in ("ready", "ending")] == [said]
+    assert [line for line in plain(terminal.output) if line not in ("ready", "ending")] == [message]
     assert terminal.left() == []
 
 
-def test_a_release_that_is_broken_off_lets_go_of_the_threads_that_wait_for_later_parts(tmp_path: Path) -> None:
+def test_interrupt_releases_threads_waiting_for_later_parts(tmp_path: Path) -> None:
     corpus = Step("corpus", "theirs", 1, {}, {})
     result = Step("result", "ours", 1, {}, {"corpus": corpus})
 

@@ -1,4 +1,4 @@
-"""The parts of a release: their turn, and what a failure leaves of the rest."""
+"""The parts of a release: their order, and the effect of a failure on the others."""
 
 import threading
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def session(tmp_path: Path) -> Session:
 
 
 class Calls:
-    """Notes which part was called, and in which thread."""
+    """Records which part was called, and in which thread."""
 
     def __init__(self) -> None:
         self.called: list[str] = []
@@ -38,7 +38,7 @@ class Calls:
         return call
 
 
-def test_parts_come_in_order_and_none_where_prefect_takes_signals(session: Session) -> None:
+def test_parts_run_in_order_outside_main_thread(session: Session) -> None:
     calls = Calls()
     _run(session, {part: calls.of(part) for part in PARTS})
     assert [part for part in calls.called if part != "evaluate"] == [*PARTS[:-1]]
@@ -46,7 +46,7 @@ def test_parts_come_in_order_and_none_where_prefect_takes_signals(session: Sessi
     assert threading.main_thread() not in calls.threads
 
 
-def test_a_part_that_fails_ends_those_after_it_and_whoever_waits_for_them(session: Session) -> None:
+def test_failed_part_ends_later_parts_and_waiting_flows(session: Session) -> None:
     def fail() -> None:
         assert reached.wait(60)
         raise ValueError("stage1 fails")
@@ -64,7 +64,7 @@ def test_a_part_that_fails_ends_those_after_it_and_whoever_waits_for_them(sessio
     assert session.turns._expected == set()
 
 
-def test_what_fails_meanwhile_keeps_no_part_from_its_turn(session: Session) -> None:
+def test_background_failure_does_not_stop_parts(session: Session) -> None:
     def fail() -> None:
         raise ValueError("evaluate fails")
 

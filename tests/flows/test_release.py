@@ -1,4 +1,4 @@
-"""The whole release by its command, on the recipe of test size: real Prefect server, Ray, MLflow, Hub cache."""
+"""The whole release with `olmo run micro`: real Prefect server, Ray, MLflow and Hub cache."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from pages import PAGES, Block, blocks
 from olmo_core.artifact.store import Store
 
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.how.startswith(("run", "serve"))]
-(RUNS,) = (block for block in BLOCKS if "olmo run tiny" in block.text)  # again, and parts of it
+(RUNS,) = (block for block in BLOCKS if "olmo run tiny" in block.text)  # a second run, and parts of it
 COMMANDS = [block for block in BLOCKS if block is not RUNS]
-LIMIT_SECONDS = 900  # of one command; a release of micro takes about 100 s on two free cores
+LIMIT_SECONDS = 900  # for a command; a release of micro takes about 100 s on two free cores
 
 
 def start(home: Path, *arguments: str) -> "subprocess.Popen[str]":
-    """Start the command in a folder that holds packages called as ours are, as a user's own project may."""
+    """Start the command in a folder with packages of the same names as ours, as a user's project may have."""
     environment = {**os.environ, "OLMO_HOME": str(home), "HF_HUB_OFFLINE": "1"}
     for package in ("flows", "infra", "tasks", "olmo_core"):
         (home / "project" / package).mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def release(home: Path) -> dict[str, Any]:
     return found
 
 
-def test_every_step_is_made_and_the_soup_is_decided_upon(release: dict[str, Any]) -> None:
+def test_release_makes_every_step_and_decides_main(release: dict[str, Any]) -> None:
     assert release["reused"] == 0
     assert set(release["made"]) >= {"run/stage1", "soup/soup", "decision/main", "revision/main"}
     assert release["decision"]["main"] in release["decision"]["candidates"]
@@ -71,7 +71,7 @@ def test_every_step_is_made_and_the_soup_is_decided_upon(release: dict[str, Any]
     assert "main" in release["revisions"]
 
 
-def test_every_revision_loads_in_transformers_without_a_network(home: Path, release: dict[str, Any]) -> None:
+def test_every_revision_loads_in_transformers_offline(home: Path, release: dict[str, Any]) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -96,7 +96,7 @@ def test_lineage_is_in_mlflow(home: Path, release: dict[str, Any]) -> None:
     steps = json.loads(olmo(home, "plan", "micro", "--json"))["steps"]
     assert len(runs) == len(steps)
     assert {alias for alias, _ in aliases} == set(release["revisions"])
-    assert losses == (125, 125 + 2 * 32)  # every step of stage 1 and of two runs of stage 2, each once
+    assert losses == (125, 125 + 2 * 32)  # every step of stage 1 and of the two runs of stage 2, once each
 
 
 def test_plan_and_why_after_a_changed_seed(home: Path, release: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def test_plan_and_why_after_a_changed_seed(home: Path, release: dict[str, Any]) 
     assert json.loads(olmo(home, "why", "micro", "soup/soup", "--json"))["hit"]
 
 
-def test_status_lists_what_is_there(home: Path, release: dict[str, Any]) -> None:
+def test_status_lists_store_and_revisions(home: Path, release: dict[str, Any]) -> None:
     found = json.loads(olmo(home, "status", "micro", "--json"))
     assert {row["step"] for row in found["steps"]} == set(release["digests"])
     assert [row["revision"] for row in found["revisions"]][-1] == "main"
@@ -128,13 +128,13 @@ def test_status_lists_what_is_there(home: Path, release: dict[str, Any]) -> None
 
 @pytest.fixture(scope="module")
 def reader(home: Path, release: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder a reader of the guides works in; the release is there already."""
+    """Return the folder of a reader of the guides, with the finished release."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / ".olmo").symlink_to(home)
     return folder
 
 
-def test_what_is_there_is_run_again_and_shows_as_cached(home: Path, release: dict[str, Any], reader: Path) -> None:
+def test_second_run_reuses_every_artifact(home: Path, release: dict[str, Any], reader: Path) -> None:
     store = Store(home / "artifacts")
     before = list(store.records())
     shell(at_test_size(RUNS.text), reader, reader_environment())
@@ -166,7 +166,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def test_a_part_alone_names_the_step_that_is_missing(tmp_path: Path) -> None:
+def test_single_part_names_missing_step(tmp_path: Path) -> None:
     message = " ".join(olmo(tmp_path, "run", "micro", "--only", "soup", code=2).split())
     assert message.startswith("olmo: soup of micro needs ")
     assert "checkpoint/stage2-ingredient1-step32, not in" in message
@@ -174,7 +174,7 @@ def test_a_part_alone_names_the_step_that_is_missing(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_bad_input_is_one_line_before_anything_starts(tmp_path: Path) -> None:
+def test_bad_input_prints_one_line_before_start(tmp_path: Path) -> None:
     for arguments, words in (
         (("run", "mikro"), ("mikro", "'micro'")),
         (("run", "micro", "--stages.stage1.tokns=5"), ("stages.stage1.tokns", "'tokens'")),
@@ -188,7 +188,7 @@ def test_bad_input_is_one_line_before_anything_starts(tmp_path: Path) -> None:
     assert not (tmp_path / "artifacts").exists()
 
 
-def test_a_plan_above_the_budget_ends_with_code_3(tmp_path: Path) -> None:
+def test_plan_over_budget_exits_with_3(tmp_path: Path) -> None:
     profile = tmp_path / "poor.yaml"
     profile.write_text("budget: {minutes: 0.01}\n")
     process = start(tmp_path, "plan", "micro", "--profile", str(profile))

@@ -1,4 +1,4 @@
-"""Which revisions of a Hub repository are evaluated, what of them is missing, and how much room their models take."""
+"""Which revisions of a Hub repository are evaluated, which results are missing, and the disk space of their models."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,7 +37,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeHub]:
         yield hub
 
 
-def test_main_and_branches_called_as_checkpoints_are_evaluated(hub: FakeHub) -> None:
+def test_main_and_checkpoint_branches_are_evaluated(hub: FakeHub) -> None:
     plan = repository_plan(MICRO, hub.url, "org/model", "*")
     assert list(plan.published) == NAMES
     commits = hub.repos["org/model"].branches
@@ -46,7 +46,7 @@ def test_main_and_branches_called_as_checkpoints_are_evaluated(hub: FakeHub) -> 
 
 
 @pytest.mark.parametrize(
-    ("repository", "pattern", "said"),
+    ("repository", "pattern", "message"),
     [
         ("org/other", "*", r"^repository org/other: http://[^ ]* shows none; correct its name"),
         (
@@ -56,12 +56,12 @@ def test_main_and_branches_called_as_checkpoints_are_evaluated(hub: FakeHub) -> 
         ),
     ],
 )
-def test_what_is_not_there_is_one_line(repository: str, pattern: str, said: str, hub: FakeHub) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_missing_repository_or_revision_is_named(repository: str, pattern: str, message: str, hub: FakeHub) -> None:
+    with pytest.raises(ConfigError, match=message):
         repository_plan(MICRO, hub.url, repository, pattern)
 
 
-def test_a_hub_that_cannot_be_had_is_one_line(hub: FakeHub) -> None:
+def test_unreachable_hub_is_named(hub: FakeHub) -> None:
     hub.faults.append(Fault("GET .*refs", status=500, times=100))
     with pytest.raises(
         ServiceError, match=r"^repository org/model at http://.*correct hub\.endpoint or HF_TOKEN$"
@@ -70,7 +70,7 @@ def test_a_hub_that_cannot_be_had_is_one_line(hub: FakeHub) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_only_empty_cells_are_filled_their_models_first(hub: FakeHub, tmp_path: Path) -> None:
+def test_only_missing_results_and_their_models_are_made(hub: FakeHub, tmp_path: Path) -> None:
     plan, store = repository_plan(MICRO, hub.url, "org/model", "*"), Store(tmp_path)
     first, *others = on(plan, HELDOUT)
     fill(plan, store, first.closure())
@@ -108,7 +108,7 @@ def test_of_our_own_release_only_models_in_the_store_have_empty_cells(tmp_path: 
     assert to_make(plan, missing) == [*plan.tasks.values(), *missing], "our own models and tokenizer are there"
 
 
-def test_room_for_models_is_what_the_first_takes_in_fp32(hub: FakeHub) -> None:
+def test_models_bytes_follow_from_first_model(hub: FakeHub) -> None:
     header = b'{"x":{"dtype":"BF16","shape":[10,3],"data_offsets":[0,60]}}'
     weights = len(header).to_bytes(8, "little") + header + bytes(60)
     repo = hub.repos["org/model"]

@@ -1,4 +1,4 @@
-"""A release on real services: PostgreSQL, Prefect with a worker, MLflow, Ray by address, S3 (moto) and a Hub (ours)."""
+"""A release on real services: PostgreSQL, Prefect with a worker, MLflow, Ray by address, S3 (moto) and a test Hub."""
 
 import json
 import shutil
@@ -29,8 +29,8 @@ from olmo_core.recipe.recipe import load_recipe
 POSTGRES = shutil.which("setpriv") is not None and list(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
 
 BLOCKS = [block for page in PAGES for block in blocks(page) if block.how == "services"]
-(RELEASE,) = (block for block in BLOCKS if "deployment run 'release/" in block.text)  # what most tests need first
-(NIGHT,) = (block for block in BLOCKS if "repository=" in block.text)  # run with another night beside it
+(RELEASE,) = (block for block in BLOCKS if "deployment run 'release/" in block.text)  # most tests need it
+(NIGHT,) = (block for block in BLOCKS if "repository=" in block.text)  # run in parallel with another nightly evaluation
 GUIDES = [block for block in BLOCKS if block not in (RELEASE, NIGHT)]
 
 pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's PostgreSQL: apt-get install postgresql")
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.skipif(not POSTGRES, reason="needs the system's Postgre
 
 @pytest.fixture(scope="module")
 def site() -> Iterator[Site]:
-    home = Path(tempfile.mkdtemp(prefix="olmo-services-"))  # PostgreSQL's user has to reach it
+    home = Path(tempfile.mkdtemp(prefix="olmo-services-"))  # PostgreSQL's user must have access
     home.chmod(0o755)
     store = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     store.start()
@@ -59,17 +59,17 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def released(site: Site) -> None:
-    """A release that was started as a deployment, by the guide's own words."""
+    """Make a release as a deployment, with the command of the guide."""
     site.shell(RELEASE.text)
 
 
-def test_a_doctor_finds_everything_fine(site: Site) -> None:
+def test_doctor_finds_no_fault(site: Site) -> None:
     found = json.loads(site.olmo("doctor", "--json"))
     assert {each["what"] for each in found} >= {"artifacts", "prefect", "mlflow", "ray", "hub"}
     assert [each for each in found if each["remedy"]] == []
 
 
-def test_nothing_listens_beyond_this_machine(site: Site) -> None:
+def test_servers_listen_only_on_this_machine(site: Site) -> None:
     listening = {
         connection.laddr.ip
         for process in site.processes()
@@ -79,7 +79,7 @@ def test_nothing_listens_beyond_this_machine(site: Site) -> None:
     assert {ip.removeprefix("::ffff:") for ip in listening} == {"127.0.0.1"}
 
 
-def test_a_schedule_has_its_next_runs(site: Site) -> None:
+def test_schedule_has_next_runs(site: Site) -> None:
     def scheduled() -> list[dict[str, Any]]:
         return site.prefect("POST", "flow_runs/filter", flow_runs={"state": {"type": {"any_": ["SCHEDULED"]}}})
 
@@ -87,7 +87,7 @@ def test_a_schedule_has_its_next_runs(site: Site) -> None:
     wait(lambda: deployed["id"] in {run["deployment_id"] for run in scheduled()})
 
 
-def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, released: None) -> None:
+def test_deployment_makes_release_visible_everywhere(site: Site, released: None) -> None:
     assert {"main", "stage1-step75-tokens39K"} <= site.hub.repos["olmo-release/micro"].branches.keys()
     shown = json.loads(site.olmo("status", "micro", "--json"))
     assert [row["revision"] for row in shown["revisions"]][-1] == "main"
@@ -98,15 +98,17 @@ def test_a_deployment_makes_the_release_and_says_so_everywhere(site: Site, relea
         auth=(told["MLFLOW_TRACKING_USERNAME"], told["MLFLOW_TRACKING_PASSWORD"]),
         timeout=30,
     ).json()["runs"]
-    assert len(runs) == 1 + len(json.loads(site.olmo("plan", "micro", "--json"))["steps"])  # a parent, a child a step
+    assert len(runs) == 1 + len(
+        json.loads(site.olmo("plan", "micro", "--json"))["steps"]
+    )  # a parent, and a child per step
 
 
-def test_two_nights_at_once_make_every_empty_cell_of_a_repository_once(
+def test_concurrent_nightly_runs_make_each_result_once(
     site: Site, released: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in site.environment.items():
         monkeypatch.setenv(name, value)
-    S3FileSystem.clear_instance_cache()  # one of another file would go on asking its own server
+    S3FileSystem.clear_instance_cache()  # an instance of another test file would use that file's server
     repo, store = "olmo-release/micro", Store("s3://olmo/artifacts", scratch=tmp_path)
     shown = {name: at for name, at in site.hub.repos[repo].branches.items() if name.startswith("stage1-")}
     one, other_one = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
@@ -133,7 +135,7 @@ def test_commands_of_the_guides(block: Block, site: Site, released: None) -> Non
     site.shell(block.text)
 
 
-def test_what_was_done_by_the_guides_is_there(site: Site, released: None) -> None:
+def test_guides_leave_runs_and_artifacts(site: Site, released: None) -> None:
     runs = site.prefect("POST", "flow_runs/filter", limit=200)
     ended = {(run["name"], run["state_type"]) for run in runs if run["deployment_id"]}
     assert ended >= {(name, "COMPLETED") for name in ("release micro", "nightly evaluations micro")}
@@ -149,7 +151,7 @@ def test_what_was_done_by_the_guides_is_there(site: Site, released: None) -> Non
     assert json.loads(site.olmo("run", "micro", "--json"))["made"] == []
 
 
-def test_every_flow_is_deployed_with_a_form_that_explains_itself(site: Site) -> None:
+def test_every_deployment_has_described_parameters(site: Site) -> None:
     deployed = site.prefect("POST", "deployments/filter")
     tags = {tag for each in deployed for tag in each["tags"]}
     assert tags == {
@@ -162,7 +164,7 @@ def test_every_flow_is_deployed_with_a_form_that_explains_itself(site: Site) -> 
     assert [schedule["schedule"]["cron"] for schedule in nightly["schedules"]] == ["0 3 * * *"]
 
 
-def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
+def test_regression_is_posted_to_webhook(site: Site) -> None:
     row = {"checkpoint": "stage1-step9", "against": "stage1-step8", "difference": 0.1, "low": 0.05, "high": 0.15}
     trend = [row | {"regression": True}, row | {"checkpoint": "stage1-step8", "regression": False}]
     tell = f"from flows.nightly import tell_regressions; tell_regressions('micro', {trend!r})"
@@ -172,7 +174,7 @@ def test_a_regression_is_posted_to_the_webhook(site: Site) -> None:
     assert posted["text"].startswith("stage1-step9 is 0.1 bits per byte worse than stage1-step8 (95 % interval 0.05 to")
 
 
-def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(site: Site, released: None) -> None:
+def test_refused_run_has_one_line_in_state_and_log(site: Site, released: None) -> None:
     parameters = ["--param", 'overrides=["stages.stage2.seeds=[1,2]"]']
     run = site.run_of(site.run("prefect", "deployment", "run", "soup/micro", "--watch", *parameters, code=1))
     message = site.prefect("GET", f"flow_runs/{run}")["state"]["message"]
@@ -183,7 +185,7 @@ def test_what_a_run_refuses_is_one_line_in_its_state_and_its_log(site: Site, rel
     assert [each["message"] for each in lines if "Traceback" in each["message"]] == []
 
 
-def test_a_cancelled_run_leaves_no_process(site: Site, released: None) -> None:
+def test_cancelled_run_leaves_no_process(site: Site, released: None) -> None:
     longer = 'overrides=["stages.stage1.batch_size=1"]'
     run = site.run_of(site.run("prefect", "deployment", "run", "pretrain/micro", "--param", longer))
     wait(lambda: site.processes("ray::RayTrainWorker"))
@@ -192,7 +194,7 @@ def test_a_cancelled_run_leaves_no_process(site: Site, released: None) -> None:
     wait(lambda: not site.processes("ray::RayTrainWorker") and not site.processes("ray::TrainController"), 30)
 
 
-def test_killed_servers_come_back(site: Site) -> None:
+def test_up_restarts_killed_servers(site: Site) -> None:
     killed = [site.processes(words)[0] for words in ("infra.prefect_app", "mlflow.server")]
     for server in killed:
         server.kill()
@@ -201,7 +203,7 @@ def test_killed_servers_come_back(site: Site) -> None:
     assert [each for each in json.loads(site.olmo("doctor", "--json")) if each["remedy"]] == []
 
 
-def test_after_a_reboot_everything_comes_back(site: Site) -> None:
+def test_up_restarts_everything_after_reboot(site: Site) -> None:
     assert (site.home / "services" / "logs" / "ray-cluster" / "gcs_server.out").exists()
     killed = site.processes()
     for process in killed:
@@ -211,7 +213,7 @@ def test_after_a_reboot_everything_comes_back(site: Site) -> None:
     assert [each for each in json.loads(site.olmo("doctor", "micro", "--json")) if each["remedy"]] == []
 
 
-def test_no_secret_is_written_anywhere(site: Site, released: None) -> None:
+def test_no_secret_is_written(site: Site, released: None) -> None:
     secrets = {HUB_TOKEN, S3_SECRET, HOOK_SECRET}
     tokens = site.home / "services" / "tokens"
     secrets |= {path.read_text() for path in tokens.iterdir()}

@@ -18,8 +18,9 @@ from hub_server import FakeHub
 from prefect import __version__ as prefect_version
 from s3fs import S3FileSystem
 
-from infra import doctor
-from infra.doctor import Finding, before_a_release, examine, room
+from infra.doctor import artifact_store, host
+from infra.doctor.examination import before_a_release, examine, room
+from infra.doctor.finding import Finding
 from infra.profile import Profile
 from olmo_core.artifact.objects import LocalObjects
 from olmo_core.train import compiler
@@ -104,7 +105,7 @@ def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_full_disk_is_told_with_what_is_needed(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = shutil.disk_usage("/")
-    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _path: usage._replace(free=3_000_000_000))
+    monkeypatch.setattr(host.shutil, "disk_usage", lambda _path: usage._replace(free=3_000_000_000))
     assert room(profile(), 2_400_000_000).fine
     found = room(profile(), 2_600_000_000)
     assert found.seen == f"3.0 GB free in {home.parent}"
@@ -120,7 +121,7 @@ def test_room_is_wanted_where_artifacts_go(tmp_path: Path, monkeypatch: pytest.M
     def elsewhere(path: Path) -> Any:
         return usage._replace(free=10**9 if path == store else 10**12)
 
-    monkeypatch.setattr(doctor.shutil, "disk_usage", elsewhere)
+    monkeypatch.setattr(host.shutil, "disk_usage", elsewhere)
     assert room(profile(), 10**10).fine
     assert room(profile(artifacts=str(store)), 10**10).seen == f"1.0 GB free in {store}"
     assert room(profile(artifacts="s3://bucket/releases"), 10**15).fine, "a store elsewhere has a size of its own"
@@ -155,7 +156,7 @@ class OldStore(ThreadingHTTPServer):
 def test_a_store_that_refuses_checksums_is_told_from_wrong_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in (("ACCESS_KEY_ID", "k"), ("SECRET_ACCESS_KEY", "s"), ("DEFAULT_REGION", "us-east-1")):
         monkeypatch.setenv(f"AWS_{name}", value)
-    monkeypatch.delenv(doctor.CHECKSUMS, raising=False)
+    monkeypatch.delenv(artifact_store.CHECKSUMS, raising=False)
     S3FileSystem.clear_instance_cache()  # one of another test calls another endpoint
     with OldStore() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -163,7 +164,7 @@ def test_a_store_that_refuses_checksums_is_told_from_wrong_credentials(monkeypat
         found = finding("artifacts", profile(artifacts="s3://bucket/olmo"))
         server.shutdown()
     assert found.remedy.startswith("set AWS_REQUEST_CHECKSUM_CALCULATION=when_required: ")
-    assert doctor.CHECKSUMS not in os.environ
+    assert artifact_store.CHECKSUMS not in os.environ
 
 
 def test_a_folder_that_cannot_be_used_is_named_with_its_file_system(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.doctor import before_a_release
+from infra.doctor.examination import before_a_release
 from infra.profile import Profile
 from infra.schema import MLFLOW, PREFECT_POSTGRES, PREFECT_SQLITE, Database, SchemaError, databases, schemas
 from infra.services.errors import ServiceError

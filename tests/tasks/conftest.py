@@ -1,4 +1,4 @@
-"""A release that was made once and written to MLflow, for the tests of MLflow's contents."""
+"""A release that is made once and written to MLflow, for the tests of MLflow's contents."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tasks.tracking.queue import EventQueue
 
 
 class TrackedRelease:
-    """A release that was made once, its events, and new databases on request."""
+    """A release that is made once, its events, and new databases on request."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

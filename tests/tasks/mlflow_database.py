@@ -1,4 +1,4 @@
-"""A tracking database that was migrated once, for copying: a migration takes MLflow two seconds."""
+"""A tracking database that is migrated once and then copied: a migration takes MLflow two seconds."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""What tables look like in Prefect's UI."""
+"""Tables and pictures in Prefect's UI."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tasks import ui as shown
 
 
-def test_a_table_has_all_columns_in_words_and_short_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_table_has_all_columns_and_rounded_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
     monkeypatch.setattr(shown, "create_table_artifact", lambda **given: made.update(given))
     rows = [{"corpus": "django", "share_asked": 0.123456}, {"corpus": "sympy", "tokens": 457445}]
@@ -19,7 +19,7 @@ def test_a_table_has_all_columns_in_words_and_short_numbers(monkeypatch: pytest.
     assert (made["key"], made["description"]) == ("my-recipe-mixes", "Corpora of each mix")
 
 
-def test_a_picture_is_within_its_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_picture_is_embedded_in_artifact(monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, Any] = {}
     monkeypatch.setattr(shown, "create_markdown_artifact", lambda **given: made.update(given))
     shown.show_picture("trend", b"\x89PNG", "Bits per byte")

@@ -141,7 +141,7 @@ class Release:
         return records
 
     def runs_first(self) -> list[Step]:
-        """The plan in an order that can be made: a checkpoint is committed by its run."""
+        """Return the plan in an order of execution: a run commits its checkpoints."""
         done: dict[str, Step] = {}
 
         def visit(step: Step) -> None:

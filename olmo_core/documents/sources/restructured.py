@@ -1,7 +1,7 @@
-"""Reader of documentation written in reStructuredText, cleaned lightly: prose, headings, lists and examples stay.
+"""Reader of documentation in reStructuredText; prose, headings, lists and examples are kept.
 
-What only steers the builder goes: targets, comments, options, substitution definitions, and the directives that list,
-index or show pictures. Roles and links become the text a reader sees.
+Markup for the builder is removed: targets, comments, options, substitution definitions, and directives that list, index
+or show pictures. Roles and links become the text that a reader sees.
 """
 
 import re
@@ -15,7 +15,7 @@ from olmo_core.documents.document import Document
 from olmo_core.documents.sources.archive import address, read_members
 from olmo_core.documents.sources.source import ArchiveSource
 
-# Directives whose body is text for the reader; of every other one the body goes with it.
+# Directives whose body is text for the reader; all others are removed with their body.
 # fmt: off
 _SHOWN_DIRECTIVES = frozenset({
     "admonition", "attention", "caution", "danger", "error", "hint", "important", "note", "seealso", "tip", "warning",
@@ -51,21 +51,21 @@ class RestructuredSource(ArchiveSource):
     members: tuple[str, ...] = Field(description="Shell patterns of the pages inside the archive.", min_length=1)
 
     def documents(self, archive: Path) -> Iterator[Document]:
-        """Yield one document a page, its id the path in the archive.
+        """Yield one document per page, with its path in the archive as id.
 
         Raises:
-            ArchiveError: when a pattern matches nothing.
-            ValueError: naming the page, when it is no UTF-8.
+            ArchiveError: a pattern matches nothing.
+            ValueError: a page is not UTF-8; names the page.
         """
         for name, content in read_members(archive, self.members):
             try:
                 yield Document(name, plain_text(content.decode()), source=address(archive, name))
             except UnicodeDecodeError as error:
-                raise ValueError(f"{archive.name}: {name} is no UTF-8 ({error}); narrow the patterns") from error
+                raise ValueError(f"{archive.name}: {name} is not UTF-8 ({error}); narrow the patterns") from error
 
 
 def plain_text(source: str) -> str:
-    """Return the text a reader of the built page would see; code examples stay indented."""
+    """Return the text that a reader of the built page sees; code examples stay indented."""
     text = "\n".join(line for line in _visible_lines(source.splitlines()) if not _RULE.match(line))
     text = _SHORT_ROLE.sub(r"\1", text)
     text = _ROLE.sub(lambda match: match[1] or match[2] or "", text)

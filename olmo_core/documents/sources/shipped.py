@@ -1,6 +1,6 @@
-"""Reader of the text that comes with the project, for the recipe that must work without a network.
+"""Reader of the text included in this project, for the recipe that must work without a network.
 
-`micro.jsonl.gz` is a part of the American Standard Version of 1901 (public domain), one document a chapter.
+`micro.jsonl.gz` is a part of the American Standard Version of 1901 (public domain), one document per chapter.
 """
 
 import hashlib
@@ -17,7 +17,7 @@ from olmo_core.documents.sources.source import DocumentSource
 
 
 class ShippedSource(DocumentSource):
-    """Documents of a file that comes with this project; needs no network."""
+    """Documents of a file included in this project; needs no network."""
 
     reader: Literal["shipped"] = Field(description="Kind of reader.")
     file: Literal["micro.jsonl.gz"] = Field(description="Name of the file.")
@@ -25,10 +25,10 @@ class ShippedSource(DocumentSource):
     books: tuple[str, ...] = Field(description="Books to read, by the beginning of their ids.", min_length=1)
 
     def documents(self) -> Iterator[Document]:
-        """Yield the chapters of the books asked for, in the order of the file.
+        """Yield the chapters of `books`, in the order of the file.
 
         Raises:
-            ValueError: when the file has another digest or lacks a book.
+            ValueError: the file has another digest or lacks a book.
         """
         path = Path(__file__).parent / self.file
         got = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -41,8 +41,8 @@ class ShippedSource(DocumentSource):
                 missing.discard(book)
                 yield msgspec.structs.replace(document, source=self.file)
         if missing:
-            raise ValueError(f"{self.file} has no book {sorted(missing)}")
+            raise ValueError(f"{self.file} has no books {sorted(missing)}; correct `books`")
 
     def read_shard(self, archives: Mapping[str, Path], shard: int, shards: int) -> Iterator[Document]:
-        """Yield every n-th chapter."""
+        """Yield the chapters of one shard: every n-th."""
         return islice(self.documents(), shard, None, shards)

@@ -1,7 +1,7 @@
-"""What a corpus is read from, as all readers are seen from outside: which packages, and which documents are a shard's.
+"""The interface of all readers of documents: which packages they need, and which documents belong to a shard.
 
-Each reader is a file beside this one. One that reads an archive says how documents come out of it and is cut by
-counting them; one whose files can be read from any place says itself what its part of them is.
+Each reader is a module in this folder. A reader of an archive yields all documents of it, and its shards are cut by
+counting them; a reader whose files can be read from any position may choose its shards itself.
 """
 
 from abc import ABC, abstractmethod
@@ -21,28 +21,28 @@ class DocumentSource(BaseModel, ABC):
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """Names of the packages it reads, among the recipe's."""
+        """Names of the packages it reads, as listed in the recipe."""
         return ()
 
     @abstractmethod
     def read_shard(self, archives: Mapping[str, Path], shard: int, shards: int) -> Iterator[Document]:
-        """Yield the documents of one shard; those of all shards are all documents, each once.
+        """Yield the documents of one shard; each document is in exactly one shard.
 
         Args:
             archives: package -> its file.
-            shard: which one, from 0.
-            shards: how many there are.
+            shard: number of the shard, from 0.
+            shards: number of shards.
         """
 
 
 class ArchiveSource(DocumentSource):
-    """A reader of the archive of one package; a shard has every n-th of its documents."""
+    """A reader of one package's archive; a shard has every n-th document."""
 
     package: str = Field(description="Name of the package under `packages`.")
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """The one."""
+        """The one package."""
         return (self.package,)
 
     @abstractmethod
@@ -50,5 +50,5 @@ class ArchiveSource(DocumentSource):
         """Yield all documents of the archive, in the same order every time."""
 
     def read_shard(self, archives: Mapping[str, Path], shard: int, shards: int) -> Iterator[Document]:
-        """Yield every n-th document; the whole archive is read for it."""
+        """Yield every n-th document; reads the whole archive."""
         return islice(self.documents(archives[self.package]), shard, None, shards)

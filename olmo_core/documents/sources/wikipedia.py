@@ -1,4 +1,4 @@
-"""Reader of Wikipedia dumps: the articles of a `pages-articles` XML file inside an archive, as plain text."""
+"""Reader of Wikipedia dumps: the articles of a `pages-articles` XML file in an archive, as plain text."""
 
 import bz2
 from collections.abc import Iterator
@@ -22,10 +22,10 @@ class WikipediaSource(ArchiveSource):
     member: str = Field(description="Shell pattern of the `.xml.bz2` or `.bz2` dump inside the archive.")
 
     def documents(self, archive: Path) -> Iterator[Document]:
-        """Yield the articles (name space 0, no redirects) as `title`, blank line, text; the id is the page's number.
+        """Yield the articles (namespace 0, no redirects) as title, blank line, text; the id ends in the page number.
 
         Raises:
-            ArchiveError: when the member is missing or is no XML dump.
+            ArchiveError: the member is missing or is not an XML dump.
         """
         for name, packed in read_members(archive, [self.member]):
             try:
@@ -33,11 +33,11 @@ class WikipediaSource(ArchiveSource):
                     text = f"{title}\n\n{plain_text(markup)}"
                     yield Document(f"enwiki/{page}", text, source=address(archive, name))
             except (OSError, ValueError, ElementTree.ParseError) as error:
-                raise ArchiveError(f"{archive.name}: {name} is no bzip2 XML dump: {error}") from error
+                raise ArchiveError(f"{archive.name}: {name} is not a bzip2 XML dump: {error}") from error
 
 
 def _articles(xml: bytes) -> Iterator[tuple[str, str, str]]:
-    """Yield page number, title and markup; every tag of a dump carries the schema's name space."""
+    """Yield page number, title and markup; every tag of a dump has the schema's namespace."""
     for _, page in ElementTree.iterparse(BytesIO(xml)):
         if not page.tag.endswith("}page"):
             continue

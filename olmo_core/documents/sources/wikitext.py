@@ -1,21 +1,21 @@
-"""Plain text out of the markup of a MediaWiki article.
+"""Converts the markup of a MediaWiki article to plain text.
 
-Markup is taken off from the inside out, as it nests. What a reader of the article sees as running text stays:
-paragraphs, headings, lists, link labels, formulas (as `$TeX$`). Tables, notes, infoboxes, galleries and the closing
-sections made of links and references go. No template is expanded except the few that only wrap a text.
+Markup nests, so it is removed from the inside out. Running text is kept: paragraphs, headings, lists, link labels,
+formulas (as `$TeX$`). Tables, notes, infoboxes, galleries and the closing sections of links and references are removed.
+Only the few templates that wrap a text are expanded.
 """
 
 import html
 import re
 
-# Closing sections that hold references and links, no prose.
+# Closing sections that have references and links but no prose.
 # fmt: off
 _LINK_SECTIONS = frozenset({
     "references", "external links", "see also", "further reading", "notes", "footnotes", "bibliography", "sources",
     "notes and references", "citations", "notes and citations", "works cited", "gallery",
 })
 # fmt: on
-# Templates whose given argument is the visible text; negative positions count from the last.
+# Template -> position of the argument that is the visible text; negative positions count from the end.
 _SHOWN_ARGUMENT = {
     "lang": -1,
     "nowrap": 0,
@@ -47,7 +47,7 @@ _BROKEN_TEMPLATE = re.compile(r"\{\{((?:[^{}]|\{(?!\{)|\}(?!\}))*?)\}\}")
 _EXTERNAL = re.compile(r"\[(?:https?:|ftp:)?//[^\s\]]+ *([^\[\]]*)\]")
 _LINK = re.compile(r"\[\[((?:[^\[\]{]|\{(?!\{))*)\]\]")
 _STRAY = re.compile(r"\{\{|\}\}|\[\[|\]\]|^\|\}", re.MULTILINE)
-# TeX is full of what would be read as templates and links; it is hidden until those are gone.
+# TeX contains sequences that look like templates and links; they are masked until those are removed.
 _HIDE_TEX = str.maketrans("{}[]|'", "\x00\x01\x02\x03\x04\x05")
 _SHOW_TEX = {shown: hidden for hidden, shown in _HIDE_TEX.items()}
 _HEADING = re.compile(r"^(={2,6})\s*(.*?)\s*\1\s*$", re.MULTILINE)
@@ -63,7 +63,7 @@ _MANY_LINES = re.compile(r"\n\s*\n+")
 
 
 def plain_text(markup: str) -> str:
-    """Return the running text of one article; headings stand on lines of their own between blank lines."""
+    """Return the running text of an article; each heading is on its own line, between blank lines."""
     text = html.unescape(_COMMENT.sub("", markup))
     text = _MATH.sub(_keep_formula, text)
     text = _HIDDEN.sub("", _EMPTY_TAG.sub("", text))
@@ -83,7 +83,7 @@ def _keep_formula(match: re.Match[str]) -> str:
 
 
 def _take_off_links_and_templates(text: str) -> str:
-    """Innermost first, links and templates in turn, as each can hold the other; last what a stray bracket kept."""
+    """Replace links and templates in turn, innermost first, as they nest; last, templates with a stray bracket."""
     count = 1
     while count:
         text, links = _LINK.subn(_label, text)
@@ -123,7 +123,7 @@ def _drop_tables(text: str) -> str:
 
 
 def _drop_strays(text: str) -> str:
-    """Drop markers without a partner and empty brackets, and those that only their going brings together."""
+    """Drop unpaired markers and empty brackets, repeatedly, as a removal can leave new ones."""
     count = 1
     while count:
         text, strays = _STRAY.subn("", text)
@@ -133,7 +133,7 @@ def _drop_strays(text: str) -> str:
 
 
 def _drop_link_sections(text: str) -> str:
-    """Unmark headings; leave out link sections together with the sections below them."""
+    """Remove the markup of headings; drop link sections together with their subsections."""
     kept, hidden_below, at = [], 7, 0
     for heading in [*_HEADING.finditer(text), None]:
         end = heading.start() if heading else len(text)

@@ -1,1 +1,1 @@
-"""What happens beside the training steps: checkpoints, throughput, memory, held-out text."""
+"""Work that accompanies the training steps: checkpoint times, throughput, memory, held-out text, traces."""

@@ -1,7 +1,7 @@
-"""What stands beside the loop: one concern, told of every training step and asked for live numbers now and then.
+"""The interface of a callback: the loop calls it after every training step and sometimes asks it for live numbers.
 
-Nothing of it changes a weight. What bears on the result (moments, window of skip-step, history) is state of the run and
-is kept there; times and memory are not, and begin anew where a run goes on.
+No callback changes a weight or keeps state that affects the result (moments, window of skip-step, history): that is
+saved in checkpoints. A callback's own state, such as times and memory, starts empty when a run resumes.
 """
 
 from types import TracebackType
@@ -9,20 +9,20 @@ from typing import Self
 
 
 class Callback:
-    """Does nothing; a callback says what it does otherwise. It is open while the loop runs."""
+    """A callback that does nothing; subclasses override what they need. It is open while the loop runs."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Start."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End, however the loop ended."""
+        """Finish, however the loop ended."""
 
     def after(self, update: int) -> None:
-        """Note that training step `update` was sent to the device; wait for it only where measuring is the purpose."""
+        """React to training step `update`, which was sent to the device; wait for it only in order to measure."""
 
     def numbers(self, updates: int) -> dict[str, float]:
-        """Return live numbers, once the device is through with the `updates` training steps since the last call."""
+        """Return live numbers; called when the device has finished the `updates` training steps since the last call."""
         return {}

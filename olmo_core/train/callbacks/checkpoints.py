@@ -1,4 +1,4 @@
-"""What each checkpoint cost, told at the step it holds."""
+"""The cost of each checkpoint, reported at its training step."""
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -8,13 +8,13 @@ from olmo_core.train.checkpoint.saver import Saver
 
 
 class Checkpoints(Callback):
-    """Tells `checkpoint/blocking_seconds`, `checkpoint/seconds` until it was committed, and `checkpoint/bytes`."""
+    """Reports `checkpoint/blocking_seconds`, `checkpoint/seconds` until the commit, and `checkpoint/bytes`."""
 
     def __init__(self, saver: Saver, metrics: Callable[[int, Mapping[str, float]], None]) -> None:
         self._saver, self._metrics = saver, metrics
 
     def after(self, update: int) -> None:
-        """Tell of those that were committed since."""
+        """Report the checkpoints committed since the last call."""
         for saved in self._saver.committed():
             self._metrics(
                 saved.update,
@@ -28,7 +28,7 @@ class Checkpoints(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Tell of the last, which the run has to wait for in any case."""
+        """Report the last checkpoint; the run has to wait for it in any case."""
         if kind is None:
             self._saver.wait()
             self.after(0)

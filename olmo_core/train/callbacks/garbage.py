@@ -1,4 +1,4 @@
-"""Python's garbage collection at the same steps on every rank: a pause of one rank is a pause of all."""
+"""Python's garbage collection, at the same steps on every rank, because a pause of one rank stops all."""
 
 import gc
 from types import TracebackType
@@ -9,10 +9,10 @@ EVERY = 100  # Steps. A collection of the young generations takes about a millis
 
 
 class GarbageCollection(Callback):
-    """Collects the two young generations every so many steps, and never in between."""
+    """Collects the two young generations every `EVERY` steps, and never in between."""
 
     def __enter__(self) -> "GarbageCollection":
-        """Collect everything once, and switch the automatic collection off."""
+        """Collect everything once and turn automatic collection off."""
         self._was = gc.isenabled()
         gc.collect()
         gc.disable()
@@ -21,11 +21,11 @@ class GarbageCollection(Callback):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Switch it on again if it was."""
+        """Turn automatic collection on again, if it was on."""
         if self._was:
             gc.enable()
 
     def after(self, update: int) -> None:
-        """Collect if it is time."""
+        """Collect if `update` is a multiple of `EVERY`."""
         if update % EVERY == 0:
             gc.collect(1)

@@ -1,7 +1,7 @@
-"""Bits per byte of held-out text while a run trains: what its checkpoints will be given when they are evaluated.
+"""Bits per byte of held-out text during training, the same numbers as in an evaluation of the checkpoints.
 
-The numbers are a function of the weights, as the loss is, so they stand in the history of the run. There is nothing to
-keep in a checkpoint: which steps are measured follows from their number alone.
+They are a function of the weights, as the loss is, so they belong to the history of the run. Checkpoints keep nothing
+of them, because the number of a step determines whether it is measured.
 """
 
 from collections.abc import Mapping
@@ -23,17 +23,17 @@ from olmo_core.train.history import History
 
 @dataclass(frozen=True)
 class Text:
-    """What is scored of a source: windows of its documents, and how many bytes of UTF-8 they are."""
+    """The scored text of a source: windows of its documents, and their size in bytes of UTF-8."""
 
     windows: list[Tree]
     bytes: int
 
 
 def read_texts(config: HeldoutConfig, inputs: Mapping[str, Artifact], length: int) -> dict[str, Text]:
-    """Return role -> the text of every input `heldout/SOURCE` that has some, in windows of at most `length` tokens.
+    """Return role -> text for every input `heldout/SOURCE` with text, in windows of at most `length` tokens.
 
     Raises:
-        ValueError: none has.
+        ValueError: no input has text.
     """
     encode = Encoder(inputs["tokenizer"].path)
     texts = {}
@@ -46,17 +46,15 @@ def read_texts(config: HeldoutConfig, inputs: Mapping[str, Artifact], length: in
             if size := sum(document.bytes for document in chosen):
                 texts[role] = Text([Tree.of([each]) for each in requests], size)
     if not texts:
-        raise ValueError(
-            "heldout asks for text that is set apart, but no corpus has any; give corpora.*.heldout a share"
-        )
+        raise ValueError("heldout needs held-out text, but no corpus has any; set corpora.*.heldout above 0")
     return texts
 
 
 class Heldout(Callback):
-    """Notes `heldout/SOURCE/bits_per_byte` in the history, every so many steps.
+    """Adds `heldout/SOURCE/bits_per_byte` to the history, once every `every` steps.
 
-    Scored as `evaluate.result` does: same documents, same windows, fp32. Every rank scores all of it, for a forward
-    pass through shared weights needs them all.
+    Scoring is that of `evaluate.result`: the same documents, the same windows, fp32. Every rank scores all text,
+    because a forward pass through sharded weights needs all ranks.
     """
 
     def __init__(
@@ -65,9 +63,9 @@ class Heldout(Callback):
         self._every, self._texts, self._model, self._threads, self._history = every, texts, model, threads, history
 
     def after(self, update: int) -> None:
-        """Score, if it is time; waits for the device."""
+        """Score if `update` is a multiple of `every`; waits for the device."""
         if update % self._every == 0:
-            # Windows are of all lengths, and each would be compiled for.
+            # Windows have many lengths, and each would be compiled.
             with torch.compiler.set_stance("force_eager"):
                 found = {f"{role}/bits_per_byte": self._bits_per_byte(text) for role, text in self._texts.items()}
             self._history.note(update, found)
@@ -75,5 +73,5 @@ class Heldout(Callback):
     def _bits_per_byte(self, text: Text) -> float:
         scores = score(self._model, text.windows, self._threads)
         if isinstance(self._model, FSDPModule):
-            self._model.reshard()  # what was gathered without gradients cannot be trained on
+            self._model.reshard()  # weights gathered without gradients cannot be trained
         return bits(sum(value for [value] in scores)) / text.bytes

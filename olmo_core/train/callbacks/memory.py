@@ -1,4 +1,4 @@
-"""How much memory a rank uses."""
+"""The memory that a rank uses."""
 
 import psutil
 import torch
@@ -7,13 +7,13 @@ from olmo_core.train.callbacks.callback import Callback
 
 
 class Memory(Callback):
-    """`memory_bytes`: on a GPU the most that tensors took since the last call, on a CPU what the process holds now."""
+    """Reports `memory_bytes`: on a GPU the tensors' peak since the last call, on a CPU the process's current RSS."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
 
     def numbers(self, updates: int) -> dict[str, float]:
-        """Return it, and on a GPU also `memory_reserved_bytes`, which counts what the allocator keeps unused."""
+        """Return `memory_bytes`, and on a GPU `memory_reserved_bytes`, which includes the allocator's unused memory."""
         if self._device.type == "cpu":
             return {"memory_bytes": float(psutil.Process().memory_info().rss)}
         used = torch.cuda.max_memory_allocated(self._device)

@@ -1,4 +1,4 @@
-"""A trace of a few steps, by operator and by kernel, to open in Perfetto or in Chrome."""
+"""A trace of a few steps, by operator and by kernel, to open in Perfetto or Chrome."""
 
 from pathlib import Path
 from types import TracebackType
@@ -7,7 +7,7 @@ import torch
 
 from olmo_core.train.callbacks.callback import Callback
 
-# The first steps compile and fill caches; three steps show what repeats.
+# The first steps compile and fill caches; three steps are enough to see what repeats.
 WAIT, WARM, TRACED = 9, 1, 3
 
 
@@ -22,14 +22,14 @@ class Profiler(Callback):
         )
 
     def __enter__(self) -> "Profiler":
-        """Begin to count steps."""
+        """Start counting steps."""
         self._profile.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End; a run of fewer steps leaves what it traced so far."""
+        """Stop; a run that ends sooner still writes what it has traced."""
         self._profile.stop()
 
     def after(self, update: int) -> None:

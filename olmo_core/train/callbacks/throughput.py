@@ -1,4 +1,4 @@
-"""Tokens a second over all ranks, and what share of the devices' peak that is."""
+"""Tokens per second over all ranks, and the share of the devices' peak that this is."""
 
 import time
 
@@ -11,9 +11,9 @@ from olmo_core.train.device_flops import peak_flops
 
 
 class Throughput(Callback):
-    """`tokens_per_second`, and the utilization by both ways of counting, `utilization_causal` and `utilization_full`.
+    """Reports `tokens_per_second`, and the utilization counted both ways, `utilization_causal` and `utilization_full`.
 
-    FLOPs are those of `ModelConfig.flops_per_token`: what is computed again in the backward pass is not counted.
+    FLOPs are those of `ModelConfig.flops_per_token`: recomputation in the backward pass is not counted.
     """
 
     def __init__(self, model: ModelConfig, config: TrainingConfig, device: torch.device, world: int) -> None:
@@ -27,7 +27,7 @@ class Throughput(Callback):
         self._since: float | None = None
 
     def numbers(self, updates: int) -> dict[str, float]:
-        """Return them for the training steps since the last call; none at the first, which holds the compilation."""
+        """Return the rates of the training steps since the last call; none at the first, which includes compilation."""
         now, since = time.perf_counter(), self._since
         self._since = now
         if since is None:

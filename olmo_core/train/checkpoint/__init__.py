@@ -1,1 +1,1 @@
-"""What a run can go on from: its state in files, copied while training waits, written while it goes on."""
+"""Checkpoints that a run resumes from: the state is copied while training waits, and written while it continues."""

@@ -1,9 +1,9 @@
-"""Copies of a training state in memory of the host, as fast as memory can be copied.
+"""Copies of a training state in host memory, at the speed of the memory.
 
-Memory is kept from one copy to the next and touched before the first: the system's fresh pages cost more than the copy
-itself (1 GB: 0.4 s against 0.06 s; large pages make it neither faster nor, where free memory is in pieces, sooner
-there). Every thread copies one share, through the C library, which writes past the cache; torch's own copies of tensors
-of a few MB take half as long again.
+Memory is reused for every copy and touched before the first, because fresh pages from the system cost more than the
+copy itself (1 GB: 0.4 s against 0.06 s). Large pages do not make the copy faster, nor, with fragmented free memory, the
+allocation. Each thread copies one share through the C library, which bypasses the cache; torch takes half as long again
+to copy tensors of a few MB.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ Pair = tuple[Bytes, Bytes]
 
 
 class HostCopy:
-    """Room for a copy of some tensors; filled whenever asked."""
+    """Memory for one copy of some tensors, reused by every `take`."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         self._copies: dict[str, Tensor] = {}
@@ -37,10 +37,10 @@ class HostCopy:
                 room = room[_aligned(tensor.nbytes) :]
 
     def touch(self) -> None:
-        """Have the system back the memory with pages; to be done before the first copy, in a thread.
+        """Touch the memory, so that the system maps its pages; call this in a thread, before the first copy.
 
-        Not by torch: its threads of OpenMP belong to the thread that asks for them, and as long as there are more of
-        them than cores those of the training step sleep between kernels instead of spinning, a third of a short step.
+        This avoids torch, which starts a team of OpenMP threads per calling thread. With more such threads than cores,
+        those of the training step sleep between kernels instead of spinning, which costs a third of a short step.
         """
         for copy in self._copies.values():
             bytes_of(copy).fill(0)
@@ -49,7 +49,7 @@ class HostCopy:
         """Return copies of the tensors, in the same memory every time.
 
         Args:
-            tensors: of the names, shapes and types this was made for; contiguous.
+            tensors: contiguous, with the names, shapes and dtypes given to the constructor.
         """
         for name, tensor in tensors.items():
             if tensor.is_cuda:
@@ -61,7 +61,7 @@ class HostCopy:
         return self._copies
 
     def _cut(self, tensors: Mapping[str, Tensor], count: int) -> list[list[Pair]]:
-        """Return the shares of so many threads: those of last time where nothing has moved, 3 ms of 60 for 1 GB."""
+        """Return the shares of `count` threads; reused if no tensor has moved, which saves 3 of 60 ms for 1 GB."""
         on_host = {name: tensor for name, tensor in tensors.items() if not tensor.is_cuda}
         places = [count, *(tensor.data_ptr() for tensor in on_host.values())]
         if places != self._places:
@@ -75,13 +75,13 @@ def _aligned(size: int) -> int:
 
 
 def bytes_of(tensor: Tensor) -> Bytes:
-    """Return the memory of a contiguous tensor on the host, as bytes."""
+    """Return the memory of a contiguous host tensor as bytes, not a copy."""
     values: Bytes = tensor.detach().view(-1).view(torch.uint8).numpy()
     return values
 
 
 def _shares(pairs: Sequence[Pair], count: int) -> list[list[Pair]]:
-    """Cut pairs of (target, source) into lists of about as many bytes each."""
+    """Split pairs of (target, source) into `count` lists of about equal size in bytes."""
     size = -(-sum(len(source) for _, source in pairs) // count)
     shares: list[list[Pair]] = [[] for _ in range(count)]
     done = 0

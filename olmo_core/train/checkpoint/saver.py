@@ -1,7 +1,7 @@
-"""Writes checkpoints in a thread of its own; training only waits for one copy of the state.
+"""Writes checkpoints in a background thread; training waits only while the state is copied.
 
-Every rank writes the rows it holds into the same files, in the folder of rank 0; rank 0 commits. What is in a
-checkpoint is said by `checkpoint`.
+All ranks write their rows into the same files, in rank 0's folder, and rank 0 commits. `state` describes what a
+checkpoint contains.
 """
 
 import json
@@ -43,10 +43,10 @@ class Saved:
     """A checkpoint that was committed.
 
     Attributes:
-        update: training step it holds.
-        blocking_seconds: training waited for it, without what was left of the one before.
-        seconds: from the beginning of the copy to the end of the commit.
-        bytes: of the tensors this rank wrote.
+        update: number of its training step.
+        blocking_seconds: how long training waited for the copy, excluding any wait for the previous checkpoint.
+        seconds: from the start of the copy to the end of the commit.
+        bytes: size of the tensors that this rank wrote.
     """
 
     update: int
@@ -56,18 +56,18 @@ class Saved:
 
 
 class Saver:
-    """Saves the state of a run. All ranks make one, and save at the same steps.
+    """Saves the state of a run. Every rank creates one, and all save at the same training steps.
 
     Args:
         trainer: holds the state.
-        commit: called on rank 0, in the thread, with the step of the checkpoint and its folder.
-        scratch: folder in which rank 0 writes; all ranks must be able to write there.
+        commit: called on rank 0, in the background thread, with the step of the checkpoint and its folder.
+        scratch: folder for new checkpoints; rank 0's is used, and all ranks must be able to write there.
     """
 
     def __init__(self, trainer: Trainer, commit: Commit, scratch: Path) -> None:
         self._trainer, self._commit = trainer, commit
         self._rank, world = rank_and_world()
-        # A group of its own: its messages come from the thread, beside those of the training step.
+        # A separate group, because its messages come from the background thread, in parallel to the training step's.
         self._group = dist.new_group(backend="gloo") if world > 1 else None
         self._thread = ThreadPoolExecutor(1, "checkpoint")
         self._scratch = self._shared(scratch)
@@ -82,7 +82,7 @@ class Saver:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Wait for what is being written; its failure is raised, unless another one is on its way already."""
+        """Wait for the last checkpoint and raise its failure, unless another exception is being raised."""
         try:
             if kind is None:
                 self.wait()
@@ -90,12 +90,12 @@ class Saver:
             self._thread.shutdown(wait=True)
 
     def save(self, target: Step, update: int, rate: float, rows: Sequence[Mapping[str, float]]) -> None:
-        """Copy the state after training step `update` and have it written and committed as `target`.
+        """Copy the state after training step `update`, then write and commit it as `target` in the background.
 
-        Waits for the checkpoint before, if need be.
+        Waits first until the previous checkpoint is committed.
 
         Raises:
-            Exception: whatever stopped the checkpoint before.
+            Exception: the failure of the previous checkpoint.
         """
         self.wait()
         begin = time.perf_counter()
@@ -126,13 +126,13 @@ class Saver:
         self._saving = self._thread.submit(write)
 
     def wait(self) -> None:
-        """Return once the last checkpoint is committed; raises what stopped it."""
+        """Wait until the last checkpoint is committed; raise its failure."""
         if self._saving is not None:
             self._saving.result()
             self._saving = None
 
     def committed(self) -> Iterator[Saved]:
-        """Yield the checkpoints that were committed since the last call."""
+        """Yield the checkpoints committed since the last call."""
         while self._committed:
             yield self._committed.popleft()
 
@@ -166,10 +166,10 @@ class Saver:
 
         self._together(begin)
         self._together(write)
-        self._together(commit)  # where one rank ends, the others are stopped: not before this
+        self._together(commit)  # a rank that exits stops the others, so none may return before the commit
 
     def _together(self, act: Callable[[], None]) -> None:
-        """Do something on all ranks; where it fails on one, it fails on all."""
+        """Call `act` on all ranks; if it fails on one, raise on all."""
         failure: Exception | None = None
         try:
             act()
@@ -181,13 +181,15 @@ class Saver:
         if failure is not None:
             raise failure
         if failures.item():
-            raise SaveError(f"{failures.item()} other ranks could not write their part of the checkpoint; see theirs")
+            raise SaveError(
+                f"{failures.item()} other ranks could not write their part of the checkpoint; see their logs"
+            )
 
     def _shared(self, scratch: Path) -> Path:
         """Return the folder of rank 0.
 
         Raises:
-            SaveError: another rank does not see it.
+            SaveError: a rank does not see that folder.
         """
         if self._group is None:
             return scratch
@@ -210,7 +212,7 @@ class Saver:
 
 
 def _written(tensors: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Return file/name -> the rows of each tensor that this rank writes; the same memory."""
+    """Return file/name -> the rows of each tensor that this rank writes; views, not copies."""
     rows = {}
     for file, named in tensors.items():
         for name, tensor in named.items():

@@ -1,8 +1,8 @@
-"""What a checkpoint of a run holds, a folder of five files, and going on from one.
+"""The content of a run's checkpoint, a folder of five files, and how to resume or start from one.
 
-`model.safetensors` and `model.json` are as the model room reads them, `optimizer.safetensors` holds the moments (and
-the window of skip-step), `state.json` where the run stood, `history.jsonl` its steps since the checkpoint before.
-Which checkpoints there are is left to `step`, writing them to `saver`.
+`model.safetensors` and `model.json` are in the format of `olmo_core.model.load`; `optimizer.safetensors` holds the
+moments (and the window of skip-step), `state.json` the position of the run, and `history.jsonl` its steps since the
+previous checkpoint. `step` defines which checkpoints a run makes, `saver` writes them.
 """
 
 import json
@@ -25,13 +25,13 @@ from olmo_core.train.trainer import Trainer
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands. There is no random state: the order is a function of seed and position, all else is fixed.
+    """The position of a run. It needs no random state: the data order is a function of seed and position.
 
     Attributes:
         step: training steps done in this run.
         sequences: sequences drawn from the mix in this run, the loader's position.
         tokens: tokens seen in this run.
-        updates: updates the moments have seen, over all runs they were handed on through.
+        updates: updates the moments have seen, including those of the runs before this one.
         learning_rate: rate of the last training step.
     """
 
@@ -46,11 +46,11 @@ def read_state(folder: Path) -> State:
     """Return the state in a checkpoint folder.
 
     Raises:
-        ValueError: there is none (a soup has none), or it has other fields.
+        ValueError: the folder has no state (a soup has none), or the state has other fields.
     """
     path = folder / STATE_FILE
     if not path.is_file():
-        raise ValueError(f"{folder} holds no {STATE_FILE}; only the checkpoint of a run has a rate and moments")
+        raise ValueError(f"{folder} has no {STATE_FILE}; only the checkpoint of a run has a rate and moments")
     try:
         return State(**json.loads(path.read_bytes()))
     except TypeError as error:
@@ -58,17 +58,17 @@ def read_state(folder: Path) -> State:
 
 
 def tensors_of(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
-    """Return file -> name -> tensor of all a checkpoint keeps; the tensors in use, not copies."""
+    """Return file -> name -> tensor for all tensors of a checkpoint; the ones in use, not copies."""
     kept = trainer.skip_step.state() if trainer.skip_step is not None else {}
     weights = {name: parameter.detach() for name, parameter in trainer.model.named_parameters()}
     return {WEIGHTS_FILE: weights, OPTIMIZER_FILE: moments(trainer.model, trainer.optimizer) | kept}
 
 
 def resume(folder: Path, trainer: Trainer) -> State:
-    """Put the whole state of a run back into `trainer`.
+    """Load the whole state of a run into `trainer`.
 
     Raises:
-        ValueError: the folder holds a model of another shape; names the fields that differ.
+        ValueError: the folder's model has another shape; names the fields that differ.
     """
     _same_shape(folder, trainer.model.config)
     for file, tensors in tensors_of(trainer).items():
@@ -77,17 +77,17 @@ def resume(folder: Path, trainer: Trainer) -> State:
 
 
 def start_from(folder: Path, trainer: Trainer, changed: Collection[str] = ()) -> None:
-    """Put the weights of a checkpoint or soup into `trainer`, and its moments where it has them.
+    """Load the weights of a checkpoint or soup into `trainer`, and the moments if the folder has them.
 
-    A window of skip-step begins anew: what stood out on one mix need not stand out on another.
+    The window of skip-step starts empty: an outlier on one mix may be normal on another.
 
     Args:
-        folder: of the checkpoint or soup.
-        trainer: a new one.
-        changed: fields in which its model differs on purpose.
+        folder: folder of the checkpoint or soup.
+        trainer: a new trainer.
+        changed: fields in which its model intentionally differs.
 
     Raises:
-        ValueError: the folder holds a model of another shape; names the fields that differ.
+        ValueError: the folder's model has another shape; names the fields that differ.
     """
     _same_shape(folder, trainer.model.config, changed)
     _read(folder / WEIGHTS_FILE, tensors_of(trainer)[WEIGHTS_FILE])
@@ -113,6 +113,4 @@ def _same_shape(folder: Path, config: ModelConfig, changed: Collection[str] = ()
     if differences := start.differences(config, changed):
         rows = start.padded_vocab_size
         remedy = f"; give the recipe model.rows {rows}" if rows != config.padded_vocab_size else ""
-        raise ValueError(
-            f"the checkpoint {folder.name} is of another model than the run: {'; '.join(differences)}{remedy}"
-        )
+        raise ValueError(f"the checkpoint {folder.name} is not of the run's model: {'; '.join(differences)}{remedy}")

@@ -1,7 +1,7 @@
-"""A safetensors file that many ranks write, each its own rows; its bytes are those that one rank would write.
+"""A safetensors file written by many ranks, each its own rows, with the same bytes as if one rank had written it.
 
-Rows of a tensor lie together, so what a rank holds of a weight sharded by rows is one stretch of bytes. The header
-follows from names, types and shapes alone. Reading takes any rows, so a file fits every number of ranks.
+Rows of a tensor are contiguous in the file, so a rank's part of a weight sharded by rows is one range of bytes. The
+header is a function of names, dtypes and shapes. Any range of rows can be read, so a file fits any number of ranks.
 """
 
 import os
@@ -18,9 +18,9 @@ from torch import Tensor
 from olmo_core.model.safetensors import StoredTensor, header, parse, torch_type, type_name
 from olmo_core.train.checkpoint.host_copy import bytes_of
 
-CHUNK_VALUES = 2**20  # read at once
+CHUNK_VALUES = 2**20  # values per read
 
-Chunk = tuple[torch.dtype, int, Tensor]  # type in the file, offset, values to be read there
+Chunk = tuple[torch.dtype, int, Tensor]  # dtype in the file, offset in bytes, tensor to read into
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Rows:
     """Consecutive rows of a tensor.
 
     Attributes:
-        first: number of the first of them in the whole tensor.
+        first: index of the first of these rows in the whole tensor.
         values: (rows, ...), on the CPU.
     """
 
@@ -37,7 +37,7 @@ class Rows:
 
 
 class Layout:
-    """Where in the file each row lies; `Layout(tensors)` looks at names, types and shapes only."""
+    """The place of each row in the file; `Layout(tensors)` uses only names, dtypes and shapes."""
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         described = {name: (type_name(tensor.dtype), tensor.shape) for name, tensor in tensors.items()}
@@ -45,13 +45,13 @@ class Layout:
         self._size = len(self._header) + sum(place.size for place in self._places.values())
 
     def create(self, path: Path) -> None:
-        """Write the header, and make room for the rows."""
+        """Write the header and extend the file to its full size."""
         with path.open("xb") as file:
             file.write(self._header)
             file.truncate(self._size)
 
     def write(self, path: Path, parts: Mapping[str, Rows]) -> None:
-        """Write rows of some tensors into a file that was created."""
+        """Write rows of some tensors into a file made by `create`."""
         with path.open("r+b") as file:
             for name, rows in parts.items():
                 values = bytes_of(rows.values).data
@@ -62,13 +62,13 @@ class Layout:
 
 
 def read_rows(path: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, Rows], ignore: str = "") -> None:
-    """Read the rows of each tensor of a file into memory that is there, in stretches, by as many threads as torch has.
+    """Read rows of the tensors of a file into existing memory, in chunks, with as many threads as torch has.
 
     Args:
-        path: the file; its types may be others, and are converted.
-        tensors: name -> a tensor of the shape there must be.
-        rows: name -> where to read what; contiguous, on any device.
-        ignore: beginning of names that may be there as well; none when empty.
+        path: the file; values of another dtype are converted.
+        tensors: name -> a tensor of the expected shape.
+        rows: name -> the rows to read and the memory to fill; contiguous, on any device.
+        ignore: prefix of names that the file may have in addition; none when empty.
 
     Raises:
         ValueError: a tensor is missing, unknown or of another shape; names file and tensor.
@@ -78,17 +78,17 @@ def read_rows(path: Path, tensors: Mapping[str, Tensor], rows: Mapping[str, Rows
         has = tuple(stored[name].shape) if name in stored else None
         asked = tuple(tensors[name].shape) if name in tensors else None
         if has != asked and not (ignore and name.startswith(ignore)):
-            raise ValueError(f"{path}: tensor {name} has shape {has}, the model asks for {asked}")
+            raise ValueError(f"{path}: tensor {name} has shape {has}, but the model needs {asked}")
     chunks = [chunk for name, part in rows.items() for chunk in _chunks(stored[name], part)]
     count = torch.get_num_threads()
     with path.open("rb") as file, ThreadPoolExecutor(count) as threads:
-        # A task for each thread, not for each chunk: handing over one took a tenth of the time it was read in.
+        # One task per thread, not per chunk: submitting a chunk takes a tenth of the time that reading it takes.
         list(threads.map(partial(_read, file.fileno()), [chunks[number::count] for number in range(count)]))
 
 
 def _stored(path: Path) -> dict[str, StoredTensor]:
     with safe_open(path, framework="pt"):
-        pass  # refuses a file that is not safetensors, or has wrong offsets
+        pass  # rejects a file that is not safetensors, or has wrong offsets
     with path.open("rb") as raw:
         length = int.from_bytes(raw.read(8), "little")
         return parse(raw.read(length))

@@ -1,1 +1,1 @@
-"""Several ranks as one run: how they meet, share batches and weights, and sum in a fixed order where bits count."""
+"""One run on several ranks: how they join, share batches and weights, and in strict mode sum in a fixed order."""

@@ -1,4 +1,4 @@
-"""The ranks of a run as one group: how they join it, which of them this process is, on which device it computes."""
+"""The process group of a run's ranks: joining it, the rank of this process, and its device."""
 
 import os
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from olmo_core.artifact.job import Placement
 
 
 def rank_and_world() -> tuple[int, int]:
-    """Return this process's rank and the number of ranks; (0, 1) where torch.distributed is not initialised."""
+    """Return this process's rank and the number of ranks; (0, 1) if torch.distributed is not initialised."""
     if dist.is_available() and dist.is_initialized():
         return dist.get_rank(), dist.get_world_size()
     return 0, 1
@@ -19,7 +19,7 @@ def rank_and_world() -> tuple[int, int]:
 
 @contextmanager
 def joined(placement: Placement) -> Iterator[int]:
-    """Join the processes that torchrun started, if it did, into a process group; yields this one's rank."""
+    """Join the process group under torchrun, and yield this process's rank; without torchrun, just yield 0."""
     if "WORLD_SIZE" not in os.environ:
         yield 0
         return
@@ -34,7 +34,7 @@ def joined(placement: Placement) -> Iterator[int]:
 
 
 def device_of(placement: Placement) -> torch.device:
-    """Return the device of this rank: the CPU, or the GPU of its number on this host (LOCAL_RANK, as torchrun sets it).
+    """Return the device of this rank: the CPU, or the GPU with its LOCAL_RANK, which torchrun sets.
 
     Raises:
         ValueError: the placement asks for a GPU and there is none.

@@ -1,10 +1,10 @@
-"""One run by several processes: rank 0 holds the step's lease and commits, the others work beside it.
+"""One run in several processes: rank 0 holds the step's lease and commits, the others only train.
 
-Rank 0 alone asks the store whether there is anything to do. The others wait for one message from it, which says whether
-the run begins or is there already; where it ends before it has sent that message, they end too.
+Rank 0 alone checks the store. The others wait for one message from it: either the run begins, or its artifact already
+exists. If rank 0 ends before it sends that message, they end too.
 
-A plain process, torchrun and a Ray Train job all start a run through `make_run`, once they have started the processes
-and joined them into a process group.
+A plain process, torchrun and a Ray Train job all start a run with `make_run`, after starting the processes and joining
+them into a process group.
 """
 
 import tempfile
@@ -26,17 +26,17 @@ from olmo_core.train.run import train
 
 
 def make_run(step: Step, store: Store, placement: TrainPlacement, **options: Any) -> None:
-    """Make the artifact of a `run` step, or find it made; to be called on every rank.
+    """Make the artifact of a `run` step, or find the existing one; call this on every rank.
 
     Args:
         step: the run.
-        store: where it and its inputs lie, for all ranks the same.
+        store: the store of the run and its inputs, the same for all ranks.
         placement: how to run.
-        options: what else `make` takes on rank 0.
+        options: further arguments of `make` on rank 0.
 
     Raises:
-        Exception: what `make` and `train` raise.
-        RuntimeError: on a rank other than 0, where rank 0 ended before the run began.
+        Exception: whatever `make` and `train` raise.
+        RuntimeError: on ranks other than 0, if rank 0 ended before the run began.
     """
     rank, _ = rank_and_world()
     if rank == 0:
@@ -46,19 +46,19 @@ def make_run(step: Step, store: Store, placement: TrainPlacement, **options: Any
     try:
         begins = _receive(placement)
     except RuntimeError as error:
-        raise RuntimeError("rank 0 ended before the run began; its message says why") from error
+        raise RuntimeError("rank 0 ended before the run began; see its error for the reason") from error
     if begins:
         with tempfile.TemporaryDirectory() as out:
             train(Job(step=step, inputs=_inputs(step, store), out=Path(out), placement=placement, find=store.find))
 
 
 def _send(begins: bool, placement: TrainPlacement) -> None:
-    """Tell the other ranks whether the run begins."""
+    """Send the other ranks whether the run begins."""
     _broadcast(torch.tensor([begins], dtype=torch.int32, device=device_of(placement)))
 
 
 def _receive(placement: TrainPlacement) -> bool:
-    """Return whether the run begins, once rank 0 has said so."""
+    """Wait for rank 0 and return whether the run begins."""
     begins = torch.zeros(1, dtype=torch.int32, device=device_of(placement))
     _broadcast(begins)
     return bool(begins.item())

@@ -1,7 +1,7 @@
 """How ranks share a run: every rank holds all weights, or a part of them.
 
-Either way a rank works on its share of a batch and gradients are summed over ranks. What a step computes is left to
-`trainer`, the bits that do not depend on the number of ranks to `canonical`.
+In both cases, a rank processes its share of a batch, and gradients are summed over ranks. `trainer` defines the step;
+`strict` sums in an order that does not depend on the number of ranks.
 """
 
 import os
@@ -26,31 +26,31 @@ class Parallel(Protocol):
     """Sums gradients over the parts of a rank's share and over the ranks."""
 
     def parts(self, rows: int) -> Sequence[slice]:
-        """Return the rows of each forward pass over a share of so many rows."""
+        """Return the rows of each forward pass over a share of `rows` rows."""
 
     def accumulate(self, rows: int, backward: Backward) -> Tensor:
-        """Leave the sum over all rows of all ranks in the gradients.
+        """Accumulate the gradients of all rows of all ranks.
 
         Args:
-            rows: sequences of this rank's share.
-            backward: adds the gradients of some of the rows to those there are; returns sums over these rows.
+            rows: number of sequences in this rank's share.
+            backward: adds the gradients of a slice of rows to the existing ones; returns sums over these rows.
 
         Returns:
-            What `backward` returned, summed over all rows of all ranks.
+            The results of `backward`, summed over all rows of all ranks.
         """
 
 
 def micro_batches(rows: int, size: int | None) -> list[slice]:
-    """Return consecutive slices of at most `size` rows, or one of all."""
+    """Return consecutive slices of at most `size` rows, or one slice of all rows."""
     return [slice(begin, min(begin + (size or rows), rows)) for begin in range(0, rows, size or rows)]
 
 
 class Replicas:
     """All weights on every rank. Each gradient is summed over the ranks as soon as the backward pass has finished it.
 
-    Each is a message of its own, in the order of the backward pass. DistributedDataParallel packs them into buckets
-    that it moves after the first step: a run that goes on from a checkpoint would then sum in another order than one
-    that never stopped, and with three ranks or more get other bits.
+    Each gradient is one message, in the order of the backward pass. DistributedDataParallel packs gradients into
+    buckets and rearranges them after the first step. A resumed run would then sum in another order than one that never
+    stopped, and with three or more ranks get different bits.
     """
 
     def __init__(self, model: nn.Module, micro_batch: int | None) -> None:
@@ -86,7 +86,7 @@ class Replicas:
 
 
 class Shards:
-    """A part of each weight, gradient and moment on every rank (FSDP2); a hybrid mesh repeats the parts per host."""
+    """A part of each weight, gradient and moment on every rank (FSDP2); a hybrid mesh holds all parts on every host."""
 
     def __init__(self, model: Transformer, mesh: DeviceMesh, micro_batch: int | None) -> None:
         self._micro_batch = micro_batch
@@ -96,7 +96,7 @@ class Shards:
         register_fsdp_forward_method(model, "states")
         for module in model.modules():
             if isinstance(module, FSDPModule):
-                # The loss is divided by the targets of the global batch already, so gradients are summed as they are.
+                # The loss is already divided by the targets of the global batch, so gradients are summed, not averaged.
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
 
@@ -105,7 +105,7 @@ class Shards:
         return micro_batches(rows, self._micro_batch)
 
     def accumulate(self, rows: int, backward: Backward) -> Tensor:
-        """See `Parallel`. Parts are summed at every micro-batch, so that no rank ever holds a whole gradient."""
+        """See `Parallel`. Shards are summed after every micro-batch, so that no rank ever holds a whole gradient."""
         parts = self.parts(rows)
         seen = []
         for number, part in enumerate(parts, 1):
@@ -130,10 +130,10 @@ def sharers(placement: TrainPlacement) -> int:
 
 
 def mesh_of(placement: TrainPlacement, device: torch.device) -> DeviceMesh | None:
-    """Return the mesh over which weights are sharded, the replicas first where it is hybrid; None where they are not.
+    """Return the mesh over which weights are sharded, replicas first if hybrid; None if they are not sharded.
 
     Raises:
-        ValueError: there is no process group, or the hosts do not hold equal numbers of ranks.
+        ValueError: there is no process group, or the hosts have different numbers of ranks.
     """
     if placement.sharding == "replicate":
         return None
@@ -144,13 +144,13 @@ def mesh_of(placement: TrainPlacement, device: torch.device) -> DeviceMesh | Non
         return init_device_mesh(device.type, (world,), mesh_dim_names=("shard",))
     if world % host:
         raise ValueError(
-            f"placement.sharding is hybrid, but {world} ranks are not whole hosts of {host}; use shard or replicate"
+            f"placement.sharding is hybrid, but {world} ranks do not fill whole hosts of {host}; use shard or replicate"
         )
     return init_device_mesh(device.type, (world // host, host), mesh_dim_names=("replicate", "shard"))
 
 
 def initialize(model: Transformer, seed: int) -> None:
-    """Draw the first weights, the same however they are shared; rank 0 draws and sends them where they are sharded.
+    """Draw the first weights, the same ones for every sharding; if sharded, rank 0 draws and broadcasts them.
 
     They are drawn on the CPU, so that they do not depend on the device.
     """
@@ -172,7 +172,7 @@ def initialize(model: Transformer, seed: int) -> None:
 
 
 def held_rows(tensor: Tensor) -> slice:
-    """Return which rows of a tensor this rank holds."""
+    """Return the range of rows of a tensor that this rank holds."""
     if not isinstance(tensor, DTensor):
         return slice(0, tensor.shape[0])
     coordinate = tensor.device_mesh.get_coordinate()
@@ -182,7 +182,7 @@ def held_rows(tensor: Tensor) -> slice:
 
 
 def written_rows(tensor: Tensor) -> slice:
-    """Return which rows of a tensor this rank writes into a checkpoint: each row is written by one rank."""
+    """Return the range of rows of a tensor that this rank writes into a checkpoint; one rank writes each row."""
     if not isinstance(tensor, DTensor):
         return _chunk(held_rows(tensor), *rank_and_world())
     coordinate = tensor.device_mesh.get_coordinate()
@@ -193,11 +193,11 @@ def written_rows(tensor: Tensor) -> slice:
 
 
 def local(tensor: Tensor) -> Tensor:
-    """Return the rows of a tensor this rank holds; the same memory, not a copy."""
+    """Return the rows of a tensor that this rank holds; the same memory, not a copy."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
 def _chunk(rows: slice, number: int, count: int) -> slice:
-    """Return one of `count` consecutive parts, cut as `torch.chunk` cuts; the last ones may be shorter or empty."""
+    """Return one of `count` consecutive parts, split like `torch.chunk`; the last ones may be shorter or empty."""
     size = -(-(rows.stop - rows.start) // count)
     return slice(min(rows.start + number * size, rows.stop), min(rows.start + (number + 1) * size, rows.stop))

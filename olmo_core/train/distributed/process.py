@@ -1,7 +1,7 @@
-"""The process a run trains in: determinism, threads, memory, and whether and how it can compile.
+"""The process that trains a run: determinism, threads, memory, and whether it can compile.
 
-Nothing here knows of models or data. What is set is put back afterwards, but for the allocator, whose setting only
-decides how soon freed memory goes back to the system.
+Independent of models and data. All settings are restored afterwards, except the allocator's, which only affects how
+soon freed memory is returned to the system.
 """
 
 import ctypes
@@ -19,29 +19,29 @@ from olmo_core.train.compiler import compiler_trouble
 
 log = logging.getLogger(__name__)
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # Parameters of glibc's mallopt(3).
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of glibc's mallopt(3)
 _KEEP_BYTES = 2**31 - 1
-# What a compiled forward pass may keep for the backward pass, as a share of what it would by default. Below one, what
-# is elementwise is computed again (bf16 copies of weights, gated products, weights of attention): a step of 60m takes
-# 298 MB beside weights and moments instead of 567, and as long. A GPU has memory to spare.
+# How much memory a compiled forward pass may keep for the backward pass, as a fraction of the default. Below one,
+# elementwise results are recomputed (bf16 copies of weights, gated products, attention weights): a step of 60m then
+# takes 298 MB on top of weights and moments instead of 567, in the same time. A GPU has memory to spare.
 _KEPT = {"cpu": 0.99, "cuda": 1.0}
 
 
 @contextmanager
 def training_process(placement: Placement) -> Iterator[None]:
-    """Make this process give the same bits every time, with the placement's threads, and put its settings back."""
+    """Make this process deterministic and set the placement's threads; restore all settings on exit."""
     was = (
         torch.get_num_threads(),
         torch.are_deterministic_algorithms_enabled(),
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
     )
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS repeats itself only with a fixed workspace.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic only with a fixed workspace
     torch.set_num_threads(placement.threads)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     _keep_freed_memory()
     try:
-        # A backward pass computes in the types of its operands; autocast would round what `arithmetic` has widened.
+        # A backward pass uses the dtypes of its operands; autocast would round the ones that `arithmetic` widened.
         with partitioner.patch(activation_memory_budget=_KEPT[placement.device], backward_pass_autocast="off"):
             yield
     finally:
@@ -51,7 +51,7 @@ def training_process(placement: Placement) -> Iterator[None]:
 
 
 def _keep_freed_memory() -> None:
-    """Let malloc reuse the buffers of the last step instead of asking the system for zeroed pages at every step.
+    """Let malloc reuse the buffers of the last step instead of getting zeroed pages from the system at every step.
 
     Page faults took a quarter of the step of a 7M-parameter model on 2 cores (10.4k against 13.4k tokens/s).
     """
@@ -62,7 +62,7 @@ def _keep_freed_memory() -> None:
 
 
 def can_compile() -> bool:
-    """Return whether there is a C++ compiler that works; one logged line where there is none."""
+    """Return whether there is a working C++ compiler; log one line if not."""
     if trouble := compiler_trouble():
         log.warning("training without torch.compile: %s", trouble)
         return False

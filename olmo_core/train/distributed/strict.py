@@ -1,10 +1,10 @@
-"""Strict mode: a batch is cut into a fixed number of shards, whose gradients are summed in a fixed binary tree.
+"""Strict mode: a batch is split into a fixed number of shards, whose gradients are summed in a fixed binary tree.
 
-Shard `s` of `K` is every `K`-th sequence from `s` on. The tree adds shards `s` and `s + K/2`, then these sums `s` and
-`s + K/4`, and so on, whichever rank holds them: every number of ranks that divides `K` gives the same bits. A rank
-holds the shards `rank, rank + world, ...`, so the lower levels need no messages, and the upper ones are an exchange
-with one other rank each. Costs a copy of the gradients per level on a rank, and no overlap of messages with the
-backward pass.
+Shard `s` of `K` is every `K`-th sequence from `s` on. The tree adds shards `s` and `s + K/2`, then the sums `s` and
+`s + K/4`, and so on, independent of which rank holds them: any number of ranks that divides `K` gives the same bits. A
+rank holds the shards `rank, rank + world, ...`, so the lower levels need no messages, and each upper level is an
+exchange with one other rank. The price is a copy of the gradients per level on a rank, and messages that do not overlap
+with the backward pass.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from olmo_core.train.distributed.parallel import Backward
 
 
 class CanonicalShards:
-    """Sums over the canonical shards of a batch; see `parallel.Parallel`."""
+    """Gradient sums over the canonical shards of a batch; see `parallel.Parallel`."""
 
     def __init__(self, model: nn.Module, shards: int) -> None:
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -48,7 +48,7 @@ class CanonicalShards:
         return total[0]
 
     def _taken(self, sums: Tensor) -> list[Tensor]:
-        """Return the sums and the gradients of one shard, and leave no gradients behind."""
+        """Return the sums and the gradients of one shard, and clear the gradients."""
         taken = [sums]
         for parameter in self._parameters:
             assert parameter.grad is not None
@@ -57,7 +57,7 @@ class CanonicalShards:
         return taken
 
     def _exchanged(self, tensors: list[Tensor], partner: int) -> list[Tensor]:
-        """Return what the partner holds in place of these tensors."""
+        """Exchange these tensors with the partner's and return the partner's."""
         received = [torch.empty_like(tensor) for tensor in tensors]
         exchange = [
             dist.P2POp(operation, tensor, partner)
@@ -70,6 +70,6 @@ class CanonicalShards:
 
 
 def added(totals: list[Tensor], others: list[Tensor]) -> list[Tensor]:
-    """Return the sums of two lists of tensors, in the place of the first."""
+    """Add `others` to `totals` in place, tensor by tensor, and return `totals`."""
     torch._foreach_add_(totals, others)
     return totals

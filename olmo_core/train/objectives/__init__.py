@@ -1,1 +1,1 @@
-"""What a run minimises: one file an objective, and `table`, which names them all."""
+"""The objectives that a run can minimise: one file each, and `table`, which lists them all."""

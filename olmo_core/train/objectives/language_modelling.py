@@ -1,6 +1,6 @@
-"""Language modelling: predict every next token of the mix, or those that its label masks name.
+"""Language modelling: predict every next token of the mix, or only those that its label masks select.
 
-Planning reads this file, so it imports nothing heavy; what is computed is in `next_token`.
+Planning imports this module, so it imports nothing heavy; `next_token` does the computation.
 """
 
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 class NgramFilterConfig(BaseModel):
-    """Which instances give no gradient for repeating themselves. Defaults are those of the official OLMo 2 configs."""
+    """Which instances give no gradient because they repeat themselves. Defaults are those of the OLMo 2 configs."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    max_ngram: int = Field(13, ge=1, description="Longest n-gram to look for.")
+    max_ngram: int = Field(13, ge=1, description="Longest n-gram to look for, in tokens.")
     max_repeats: int = Field(32, ge=2, description="Consecutive repetitions at which an instance is left out.")
 
 
@@ -32,17 +32,17 @@ class LanguageModelling(TrainingConfig):
     z_loss: float = Field(1e-5, ge=0, description="Weight of the z-loss, the squared log-normaliser of the logits.")
     ngram_filter: NgramFilterConfig | None = Field(
         None,
-        description="Leave out instances that repeat themselves; none is left out when not given.",
+        description="Leave out instances that repeat themselves; none when not given.",
         exclude_if=unused,
     )
     document_attention: bool = Field(
         False,
-        description="Keep attention within a document instead of across the whole instance.",
+        description="Keep attention within each document instead of across the whole instance.",
         exclude_if=unused,
     )
 
     def build_objective(self) -> "Objective[Any]":
-        """Return what one rank of the run minimises."""
+        """Return the objective of one rank of the run."""
         from olmo_core.train.objectives.next_token import NextToken
 
         return NextToken(self)

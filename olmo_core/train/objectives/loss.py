@@ -1,7 +1,7 @@
-"""Cross-entropy with z-loss straight from the states the head reads, a slice of rows at a time.
+"""Cross-entropy with z-loss, computed from the final states a slice of rows at a time.
 
-All logits of a batch are never held at once: each slice's gradients are worked out beside its loss, in one pass over
-its logits. Everything is divided by the targets of the *global* batch, so micro-batches and ranks need only be summed.
+The logits of a batch are never all in memory: the gradients of a slice are computed together with its loss, in one pass
+over its logits. Everything is divided by the targets of the *global* batch, so micro-batches and ranks are just summed.
 """
 
 import math
@@ -13,19 +13,19 @@ from torch import Tensor
 
 from olmo_core.model.arithmetic import linear
 
-IGNORED = -100  # A label that is no target.
-# Logits of one slice, by device. On a CPU 1024 rows of an 8k vocabulary stay in its cache; a GPU wants larger products.
+IGNORED = -100  # the label of a position without a target
+# Logits per slice, by device. On a CPU, 1024 rows of an 8k vocabulary stay in cache; a GPU needs larger products.
 SLICE_LOGITS = {"cpu": 2**23, "cuda": 2**28}
 
 SliceLoss = Callable[[Tensor, Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
 def shifted_labels(tokens: Tensor, targets: Tensor | None = None) -> Tensor:
-    """Return the labels (batch, seq) of token ids (batch, seq): the next token, and none at the last position.
+    """Return the labels (batch, seq) of token ids (batch, seq): the next token, and `IGNORED` at the last position.
 
     Args:
-        tokens: (batch, seq) ids.
-        targets: which tokens are to be predicted, bool (batch, seq); all when None.
+        tokens: ids, (batch, seq).
+        targets: which tokens to predict, bool (batch, seq); all when None.
     """
     named = tokens if targets is None else tokens.masked_fill(~targets, IGNORED)
     return torch.cat((named[:, 1:], torch.full_like(tokens[:, :1], IGNORED)), dim=1)
@@ -37,11 +37,11 @@ def head_loss(
     """Return (loss to differentiate, cross-entropy, squared log-normaliser), each a sum over rows divided by `targets`.
 
     Args:
-        states: (rows, d_model); its type is that of the products.
-        weight: (vocab, d_model) of the head, fp32.
+        states: (rows, d_model); products use its dtype.
+        weight: weight of the head, (vocab, d_model), fp32.
         labels: (rows,) ids, or `IGNORED`.
-        targets: labels of the global batch.
-        z_loss: weight of the squared log-normaliser; the loss is cross-entropy + z_loss * that.
+        targets: number of targets in the global batch.
+        z_loss: weight of the squared log-normaliser in the loss.
         slice_loss: `slice_loss` below, or its compiled form.
     """
     loss: tuple[Tensor, Tensor, Tensor] = _HeadLoss.apply(  # type: ignore[no-untyped-call]
@@ -53,7 +53,7 @@ def head_loss(
 def slice_loss(
     states: Tensor, weight: Tensor, labels: Tensor, scale: float, z_loss: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return scaled sums (cross-entropy, squared log-normaliser) of rows, and gradients by states and by weight."""
+    """Return the scaled sums over rows (cross-entropy, squared log-normaliser), and gradients of states and weight."""
     logits = linear(states, weight).float()
     labels = labels.unsqueeze(1)
     share = (labels != IGNORED) * scale
@@ -74,7 +74,7 @@ class _HeadLoss(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         cast = weight.to(states.dtype)
         states_grad = torch.empty_like(states)
-        weight_grad: Tensor | None = None  # No zeros to begin with: a first slice holds its logits beside them.
+        weight_grad: Tensor | None = None  # no zeros up front: they would be in memory with the first slice's logits
         cross_entropy = squared = torch.zeros((), device=states.device)
         slices = math.ceil(states.shape[0] * weight.shape[0] / SLICE_LOGITS[states.device.type])
         rows = math.ceil(states.shape[0] / slices)

@@ -15,12 +15,12 @@ def mix_loader(job: Job, config: TrainingConfig, model: ModelConfig, *, ends: bo
 
     Args:
         job: its inputs are the mix and the token files.
-        config: the run's.
+        config: config of the run.
         model: shape of the model.
-        ends: whether batches say where documents end.
+        ends: whether batches mark the ends of documents.
 
     Raises:
-        ValueError: mix, token files, run and model do not fit each other.
+        ValueError: mix, token files, run and model do not fit together.
     """
     folders = {role: artifact.path for role, artifact in job.inputs.items() if artifact.step.kind == "tokens"}
     eos_id = _eos_id(folders)

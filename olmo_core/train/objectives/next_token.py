@@ -1,4 +1,4 @@
-"""Cross-entropy of the next token with z-loss: what `language_modelling` computes."""
+"""Cross-entropy of the next token with z-loss: the computation of `language_modelling`."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,8 +20,8 @@ from olmo_core.train.objectives.objective import TARGETS, Loss, Objective, Rows
 class NextToken(Objective[Batch]):
     """Language modelling on one rank.
 
-    Rows hold `tokens`, ids (sequences, sequence_length), and two bool tensors of the same shape where they are needed:
-    `targets`, which tokens are to be predicted, all when absent; `ends`, which are the last of their document.
+    Rows hold `tokens`, ids (sequences, sequence_length), and up to two bool tensors of the same shape: `targets`, which
+    tokens to predict, all when absent, and `ends`, the last token of each document.
     """
 
     def __init__(self, config: LanguageModelling) -> None:
@@ -30,7 +30,7 @@ class NextToken(Objective[Batch]):
 
     @property
     def targets(self) -> int:
-        """Tokens of a global batch that have a next one."""
+        """Number of tokens in a global batch that have a next token."""
         return self.config.batch_size * (self.config.sequence_length - 1)
 
     def batches(self, job: Job, model: ModelConfig) -> Loader:
@@ -38,7 +38,7 @@ class NextToken(Objective[Batch]):
         return mix_loader(job, self.config, model, ends=self.config.document_attention)
 
     def rows(self, batch: Batch) -> Rows:
-        """Return a batch as tensors; repetitive instances have no targets where the run filters n-grams."""
+        """Return a batch as tensors; if the run filters n-grams, repetitive instances have no targets."""
         targets = batch.targets
         if self.config.ngram_filter is not None:
             kept = ~repeats(batch.tokens, self.config.ngram_filter)[:, None].repeat(batch.tokens.shape[1], axis=1)
@@ -47,13 +47,13 @@ class NextToken(Objective[Batch]):
         return {name: torch.from_numpy(array) for name, array in given.items() if array is not None}
 
     def loss(self, forward: Forward, rows: Rows) -> Loss:
-        """Return cross-entropy plus z-loss; sums are `loss`, in nats, and `z_squared`, of the log-normaliser.
+        """Return cross-entropy plus z-loss; the sums are `loss`, in nats, and `z_squared`, the squared log-normaliser.
 
         Raises:
-            ValueError: attention stays within documents and rows have no `ends`, or the other way round.
+            ValueError: rows lack `ends` though the run has document attention, or have them though it has not.
         """
         if ("ends" in rows) != self.config.document_attention:
-            raise ValueError("a run with document_attention needs the ends of documents, any other run does not")
+            raise ValueError("a run with document_attention needs the ends of documents; other runs must not have them")
         labels = shifted_labels(rows["tokens"], rows.get("targets"))
         readable = document_mask(rows["ends"]) if "ends" in rows else None
         states = forward.states(rows["tokens"], readable).flatten(0, 1)
@@ -66,7 +66,7 @@ class NextToken(Objective[Batch]):
         return Loss(total, sums)
 
     def columns(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the sums with the z-loss as it was added to the loss, in place of the log-normaliser."""
+        """Return the sums, with `z_squared` replaced by the z-loss that was added to the loss."""
         kept = {name: value for name, value in values.items() if name != "z_squared"}
         return {**kept, "z_loss": self.config.z_loss * values["z_squared"]}
 

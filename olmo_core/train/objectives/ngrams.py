@@ -1,4 +1,4 @@
-"""Finds instances that say the same few tokens again and again; they give no gradient (OLMo 2 report, section 3)."""
+"""Finds instances that repeat a few tokens many times; they give no gradient (OLMo 2 report, section 3)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,10 +7,10 @@ from olmo_core.train.objectives.language_modelling import NgramFilterConfig
 
 
 def repeats(tokens: NDArray[np.int64], config: NgramFilterConfig) -> NDArray[np.bool_]:
-    """Return which rows of token ids (batch, seq) repeat an n-gram too often in a row: (batch,).
+    """Return which rows of token ids (batch, seq) repeat an n-gram too often consecutively, bool (batch,).
 
-    A stretch of `length` tokens in which each equals the one `n` before holds `length // n` repetitions of an n-gram,
-    wherever it begins and however it ends.
+    A span of `length` tokens that repeats with period `n` holds `length // n` repetitions of an n-gram, wherever it
+    begins and however it ends.
     """
     found = np.zeros(tokens.shape[0], dtype=bool)
     for n in range(1, min(config.max_ngram, tokens.shape[1] - 1) + 1):

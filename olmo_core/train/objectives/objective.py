@@ -1,7 +1,7 @@
-"""What every objective provides: the batches a run draws, their loss, and the columns of its history.
+"""The interface of an objective: the batches of a run, their loss, and the columns of its history.
 
-The training step (`trainer`) cuts a batch into parts, differentiates their losses, and sums over parts and ranks; the
-loop reads ahead, skips, saves and shows. Neither knows what is minimised. Without torch, for planning reads it too.
+The training step (`trainer`) splits a batch into parts, differentiates their losses, and sums over parts and ranks; the
+loop reads ahead, saves and reports. Both work for any objective. Planning imports this module, so it avoids torch.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
     from olmo_core.train.forward import Forward
 
 Batch = TypeVar("Batch")
-Rows = Mapping[str, "Tensor"]  # tensors by name, each with one row for each sequence of a rank's share
-TARGETS = "targets"  # name of the sum that says which share of them a batch had
+Rows = Mapping[str, "Tensor"]  # tensors by name, each with one row per sequence of a rank's share
+TARGETS = "targets"  # name of the sum that holds the fraction of possible targets that a batch has
 
 
 class Loss(NamedTuple):
     """The loss of some rows.
 
     Attributes:
-        total: scalar that is differentiated.
-        sums: detached scalars by name, always the same names in the same order. `loss` is required: a step is skipped
-            or refused by it. Where `targets` is among them, the others and the gradients are divided by it once all
-            rows of the global batch are summed, so that means are over these targets alone.
+        total: the scalar to differentiate.
+        sums: detached scalars by name, always the same names in the same order. `loss` is required, because outliers
+            and divergence are detected from it. If `targets` is among them, the others and the gradients are divided by
+            it after summing over the global batch, so that means are over the actual targets.
     """
 
     total: Tensor
@@ -40,12 +40,12 @@ class Loss(NamedTuple):
 
 
 class Objective(ABC, Generic[Batch]):
-    """What one rank of a run minimises.
+    """The objective on one rank of a run.
 
-    Sums over rows are divided by `targets` already, so parts of a batch and ranks need only be added.
+    Sums over rows are already divided by `targets`, so parts of a batch and ranks are just added.
 
     Attributes:
-        config: the run's.
+        config: config of the run.
     """
 
     config: TrainingConfig
@@ -53,11 +53,11 @@ class Objective(ABC, Generic[Batch]):
     @property
     @abstractmethod
     def targets(self) -> int:
-        """Targets of a global batch in which everything that can be one is."""
+        """Number of targets in a global batch in which every possible target is one."""
 
     @abstractmethod
     def batches(self, job: Job, model: ModelConfig) -> Batches[Batch]:
-        """Return what gives each rank its share of each global batch.
+        """Return the source that gives each rank its share of each global batch.
 
         Raises:
             ValueError: the inputs do not fit the run or the model.
@@ -72,8 +72,8 @@ class Objective(ABC, Generic[Batch]):
         """Return the loss of some rows of a batch, on the device of the model."""
 
     def columns(self, values: Mapping[str, float]) -> dict[str, float]:
-        """Return the columns of the history that the sums of one training step become; the sums themselves here."""
+        """Return the history's columns for one training step, made from its sums; by default the sums themselves."""
         return dict(values)
 
     def compile(self, compiler: Callable[..., Any]) -> None:
-        """Compile what the loss spends its time in; `compiler` takes a function and returns its compiled form."""
+        """Compile the expensive part of the loss; `compiler` takes a function and returns its compiled form."""

@@ -1,4 +1,4 @@
-"""A plan is read on one screen, whatever the recipe: 40 lines of 80 columns, numbers in units, each reason once."""
+"""A plan fits on one screen for every recipe: 40 lines of 80 columns, numbers with units, each reason once."""
 
 import io
 import re
@@ -28,7 +28,7 @@ CLUSTER = ["ray={address: auto}", f"training={{single: {GPUS}, seeds: {GPUS}}}",
 
 
 class Made:
-    """Stands for a store that holds complete artifacts of these steps."""
+    """Stands for a store with complete artifacts of these steps."""
 
     def __init__(self, steps: Iterable[Step] = (), modules: dict[str, str] | None = None) -> None:
         self._records = {step.id: _record(step, modules) for step in steps}
@@ -89,7 +89,7 @@ def fits(text: str) -> bool:
 
 
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in BUILTIN.glob("*.yaml")))
-def test_a_plan_fits_on_one_screen_fresh_and_partly_made(recipe: str) -> None:
+def test_plan_fits_on_one_screen(recipe: str) -> None:
     plan = lay_out(load_recipe(recipe))
     for made in (plan.steps[:0], plan.steps[: len(plan.steps) // 2]):
         survey = found(plan, Made(made))
@@ -101,7 +101,7 @@ def test_a_plan_fits_on_one_screen_fresh_and_partly_made(recipe: str) -> None:
         assert text.count("no record") == 1, "each reason once"
 
 
-def test_a_plan_with_many_stages_and_reasons_fits_on_one_screen() -> None:
+def test_plan_with_many_stages_and_reasons_fits_on_one_screen() -> None:
     plan = lay_out(load_recipe("micro"))
     survey = found(plan, Made())
     row = next(row for row in survey["parts"] if row["part"] == "stage1")
@@ -115,7 +115,7 @@ def test_a_plan_with_many_stages_and_reasons_fits_on_one_screen() -> None:
     assert "and 44 more reasons: `olmo plan micro --steps`" in text
 
 
-def test_what_changed_is_said_once_with_both_values() -> None:
+def test_changed_field_is_shown_once_with_both_values() -> None:
     before = lay_out(load_recipe("micro"))
     plan = lay_out(load_recipe("micro", ["--stages.stage2.seeds=[42,7]"]))
     text = " ".join(printed(found(plan, Made(before.steps))).split())
@@ -123,11 +123,11 @@ def test_what_changed_is_said_once_with_both_values() -> None:
     assert text.count("42069") == 1
 
 
-def test_changed_code_is_told_of_what_is_reused() -> None:
+def test_changed_code_is_shown_for_reused_steps() -> None:
     plan = lay_out(load_recipe("micro"))
     text = printed(found(plan, Made(plan.steps, {"olmo_core.other": "0"})))
     assert text.startswith(f"micro ({plan.id[:12]}), profile laptop: nothing to run, 45 steps reused\n")
-    assert "code changed since: 41 steps reused, which `--strict-code` makes again" in " ".join(text.split())
+    assert "code changed since: 41 steps reused, which `--strict-code` would rebuild" in " ".join(text.split())
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +135,7 @@ def large() -> Plan:
     return lay_out(load_recipe("olmo2-7b"))
 
 
-def test_time_on_gpus_is_by_the_profile_or_not_known(large: Plan) -> None:
+def test_gpu_time_needs_speed_in_profile(large: Plan) -> None:
     unknown = found(large, Made(), load_profile("laptop", CLUSTER))
     assert (unknown["predicted"]["minutes"], unknown["predicted"]["kwh"]) == (None, None)
     text = " ".join(printed(unknown).split())
@@ -145,20 +145,20 @@ def test_time_on_gpus_is_by_the_profile_or_not_known(large: Plan) -> None:
     assert "time of stage1: 256 GPUs by the profile" in known
 
 
-def test_a_time_beyond_a_life_is_no_number(large: Plan) -> None:
+def test_time_over_100_years_is_not_a_number(large: Plan) -> None:
     text = printed(found(large, Made()))
     assert re.search(r"^total .* over 100 years +- ", text, re.M)
     assert "over budget: over 100 years, where the profile's budget is 60 min" in text
 
 
-def test_some_parts_alone_are_counted_alone() -> None:
+def test_only_chosen_parts_are_counted() -> None:
     plan = lay_out(load_recipe("micro"))
     survey = found(plan, Made(), parts=("data", "soup"))
     assert [row["part"] for row in survey["parts"]] == ["data", "soup"]
     assert survey["predicted"]["steps"] == len(plan.steps_of("data")) + len(plan.steps_of("soup"))
 
 
-def test_the_answer_for_programs_has_every_step_and_what_it_had() -> None:
+def test_json_plan_has_every_step() -> None:
     plan = lay_out(load_recipe("micro"))
     survey = found(plan, Made())
     assert survey.keys() >= {"recipe", "release", "profile", "steps", "predicted", "over_budget"}

@@ -1,4 +1,4 @@
-"""Progress lines are short, and say what is done, how fast and how long still."""
+"""Progress lines are short, and show the amount done, the rate and the time left."""
 
 import io
 from types import SimpleNamespace
@@ -28,13 +28,15 @@ def last_line(*reports: Report) -> str:
         (12_000, "documents", {"tokens": 77.0}, "12K documents, 1K/s"),
     ],
 )
-def test_progress_is_done_rate_time_left_and_loss(total: float, unit: str, shown: dict[str, float], line: str) -> None:
-    """The rate is that after the first step: what comes before it is compilation."""
+def test_progress_shows_done_rate_time_left_and_loss(
+    total: float, unit: str, shown: dict[str, float], line: str
+) -> None:
+    """The rate starts after the first step: the time before it is compilation."""
     seen = ((0, 10.0), (2_000, 100.0), (12_000, 110.0))
     assert last_line(*(Report(done, total, unit, shown, at) for done, at in seen)) == line
 
 
-def test_a_run_that_goes_on_from_a_checkpoint_has_a_rate_of_its_own() -> None:
+def test_rate_restarts_after_resuming() -> None:
     watch = Watch(Console(file=io.StringIO()), SimpleNamespace(made=[]))  # type: ignore[arg-type]
     for done, at in ((50_000, 0.0), (40_000, 60.0)):
         assert "left" not in watch._text("run", Report(done, 100_000, "tokens", {}, at))

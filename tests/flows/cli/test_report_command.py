@@ -1,4 +1,4 @@
-"""`olmo report`: where the page is written, and what bad input comes to."""
+"""`olmo report`: where the page is written, and the errors of bad input."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ def olmo_report(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_SECONDS)
 
 
-def test_the_page_lies_where_the_command_says(tmp_path: Path) -> None:
+def test_page_is_at_printed_path(tmp_path: Path) -> None:
     ended = olmo_report(tmp_path, "micro", "--release.card.title=Another title")
     assert ended.returncode == 0, ended.stderr
     path = tmp_path / "report" / "micro.html"
@@ -23,7 +23,7 @@ def test_the_page_lies_where_the_command_says(tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["micro.html"]
 
 
-def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+def test_unwritable_page_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for out in (tmp_path, tmp_path / "file" / "page.html"):
         ended = olmo_report(tmp_path, "micro", "--out", str(out))

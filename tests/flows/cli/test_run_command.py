@@ -1,4 +1,4 @@
-"""What `olmo run` says where a release ends early."""
+"""The error of `olmo run` if the disk is full."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from flows.cli import run as running
 from flows.opening import Opening
-from infra.doctor import Finding
+from infra.doctor.finding import Finding
 from tasks.workers.failures import StepsFailedError
 
 FULL = Finding("disk", "0.0 GB free in /data", "make room")
@@ -16,7 +16,7 @@ FINE = Finding("disk", "900.0 GB free in /data")
 
 
 @pytest.mark.parametrize(
-    ("error", "disk", "said"),
+    ("error", "disk", "message"),
     [
         (
             RuntimeError("Server error 500"),
@@ -27,8 +27,8 @@ FINE = Finding("disk", "900.0 GB free in /data")
         (StepsFailedError("run/stage1: diverged"), FULL, r"^run/stage1: diverged$"),
     ],
 )
-def test_a_full_disk_explains_what_servers_make_of_it(
-    error: Exception, disk: Finding, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_full_disk_is_named_instead_of_server_error(
+    error: Exception, disk: Finding, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise error
@@ -41,5 +41,5 @@ def test_a_full_disk_explains_what_servers_make_of_it(
     monkeypatch.setattr(running, "open_session", lambda *_, **__: nullcontext(SimpleNamespace(start_workers=lambda: 0)))
     monkeypatch.setattr(running, "_run_flow", fail)
     monkeypatch.setattr(running, "room", lambda *_: disk)
-    with pytest.raises(type(error) if disk.fine else StepsFailedError, match=said):
+    with pytest.raises(type(error) if disk.fine else StepsFailedError, match=message):
         running.run_release("micro", "laptop", [], None, None, as_json=False)

@@ -1,4 +1,4 @@
-"""Tables fit 80 columns and break no name."""
+"""Tables fit into 80 columns and never break a name."""
 
 import io
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from flows.cli.tables import print_table, turned
+from flows.cli.tables import print_table, transposed
 
 
 def table(rows: list[dict[str, Any]], width: int = 80) -> list[str]:
@@ -25,9 +25,9 @@ def evaluation(models: int, tasks: int) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("turn", [False, True])
 @pytest.mark.parametrize(("models", "tasks"), [(1, 1), (7, 4), (30, 10)])
-def test_a_table_fits_and_has_every_name_and_number_whole(models: int, tasks: int, turn: bool) -> None:
+def test_table_fits_without_breaking_cells(models: int, tasks: int, turn: bool) -> None:
     rows = evaluation(models, tasks)
-    lines = table(turned(rows, "model") if turn else rows)
+    lines = table(transposed(rows, "model") if turn else rows)
     assert max(map(len, lines)) <= 80
     words = " ".join(lines).split()
     assert {row["model"] for row in rows} <= set(words)
@@ -35,7 +35,7 @@ def test_a_table_fits_and_has_every_name_and_number_whole(models: int, tasks: in
     assert all(f"task_number_{task} bits/byte" in " ".join(words) for task in range(tasks))
 
 
-def test_numbers_stand_below_each_other_and_pages_repeat_the_first_column() -> None:
+def test_numbers_align_and_pages_repeat_first_column() -> None:
     assert table([{"name": "a", "count": 1234, "time": "9 s"}, {"name": "long", "count": 5, "time": "12 s"}], 16) == [
         "title",
         "name  count",
@@ -50,6 +50,6 @@ def test_numbers_stand_below_each_other_and_pages_repeat_the_first_column() -> N
     ]
 
 
-def test_a_name_wider_than_the_console_is_left_whole() -> None:
+def test_name_wider_than_console_is_not_cut() -> None:
     assert table([{"name": "x" * 100, "n": 1}])[3] == "x" * 100 + "  1"
     assert table([]) == ["title"]

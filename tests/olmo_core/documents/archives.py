@@ -1,4 +1,4 @@
-"""Small archives of the forms that sources read."""
+"""Small archives in the formats that sources read."""
 
 import gzip
 import io

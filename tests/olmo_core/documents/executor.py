@@ -1,4 +1,4 @@
-"""A bare executor: runs a step and what it rests on in folders of the test, with no store."""
+"""A minimal executor: runs a step and its inputs in folders of the test, without a store."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ Make = Callable[[Step], Artifact]
 
 @pytest.fixture
 def results() -> dict[str, dict[str, Any]]:
-    """What the work functions returned, by step id."""
+    """Return values of the work functions, by step id."""
     return {}
 
 

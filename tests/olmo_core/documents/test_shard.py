@@ -24,7 +24,7 @@ def step(shard: int = 0, **changes: Any) -> Step:
     return documents_step("pages", config, shard, {"kit": PACKAGE, "other": Step("package", "other", 1)})
 
 
-def test_a_shard_has_every_nth_page_with_where_it_was_read(tmp_path: Path) -> None:
+def test_shard_has_every_nth_page_with_its_address(tmp_path: Path) -> None:
     write_tar(tmp_path / "kit.tar.gz", {f"kit/{name}.txt": name.encode() for name in "abcde"})
     found = []
     for shard in range(3):
@@ -40,7 +40,7 @@ def test_a_shard_has_every_nth_page_with_where_it_was_read(tmp_path: Path) -> No
 
 @settings(deadline=None)
 @given(few_documents, st.integers(1, 4))
-def test_what_is_read_is_written_or_dropped(
+def test_documents_are_written_or_counted_as_dropped(
     tmp_path_factory: pytest.TempPathFactory, documents: list[Document], least: int
 ) -> None:
     folder = tmp_path_factory.mktemp("shard")
@@ -64,7 +64,7 @@ def test_what_is_read_is_written_or_dropped(
     assert np.frombuffer(digests, dtype=DIGEST)["bytes"].sum() == report["bytes"]
 
 
-def test_identity_is_what_decides_the_bytes_and_nothing_of_the_corpus() -> None:
+def test_shard_identity_excludes_corpus_settings() -> None:
     assert step().inputs == {"kit": PACKAGE}
     assert set(step().fields) == {"source", "min_characters", "shards", "shard"}
     assert step().id == step().id
@@ -74,7 +74,7 @@ def test_identity_is_what_decides_the_bytes_and_nothing_of_the_corpus() -> None:
         documents_step("pages", DocumentsConfig.model_validate({"source": PAGES}), 0, {"other": PACKAGE})
 
 
-def test_the_shipped_text_needs_no_package() -> None:
+def test_shipped_text_needs_no_package() -> None:
     source = {"reader": "shipped", "file": "micro.jsonl.gz", "sha256": SHIPPED_SHA256, "books": ["proverbs"]}
     config = DocumentsConfig.model_validate({"source": source, "shards": 2})
     assert documents_step("wisdom", config, 0, {}).inputs == {}
@@ -84,7 +84,7 @@ def test_the_shipped_text_needs_no_package() -> None:
     assert parts[1][0].id == "proverbs/002" and parts[1][0].source == "micro.jsonl.gz"
 
 
-def test_an_unknown_reader_or_option_is_refused() -> None:
+def test_unknown_reader_or_option_is_refused() -> None:
     sources: TypeAdapter[Any] = TypeAdapter(Source)
     with pytest.raises(ValidationError, match="restructured"):
         sources.validate_python({"reader": "pdf", "package": "kit"})

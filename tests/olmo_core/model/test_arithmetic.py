@@ -1,4 +1,4 @@
-"""Products on the kernels a machine has, against the definition: rounded operands, summed in higher precision."""
+"""Matrix products compared with their definition: rounded operands, summed in higher precision."""
 
 import json
 import os
@@ -41,9 +41,7 @@ def rounded(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_bf16_products_have_rounded_operands_forward_and_backward(
-    native: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bf16_products_round_operands_forward_and_backward(native: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "NATIVE_BF16", native)
     x, weight, gradient = operands(3, 24, 40), operands(56, 40), operands(3, 24, 56)
     with torch.autocast("cpu", torch.bfloat16):
@@ -54,18 +52,18 @@ def test_bf16_products_have_rounded_operands_forward_and_backward(
     by_x, by_weight = rounded(gradient) @ rounded(weight), torch.einsum("bsn,bsk->nk", rounded(gradient), rounded(x))
     for ours, right in ((out, expected), (x.grad, by_x), (weight.grad, by_weight)):
         assert ours is not None
-        # Half a unit in the last place of bf16, and what fp32 sums of 72 terms may differ by.
+        # Half a unit in the last place of bf16, and the possible error of fp32 sums of 72 terms.
         assert torch.allclose(ours.double(), right, rtol=2**-8, atol=1e-5)
 
 
-def test_exact_operands_would_show() -> None:
-    """The products above differ by more than the bound where operands are not rounded."""
+def test_unrounded_operands_exceed_the_tolerance() -> None:
+    """Without rounded operands, the products above would differ by more than the tolerance."""
     x, weight = operands(3, 24, 40).detach(), operands(56, 40).detach()
     assert not torch.allclose(x.double() @ weight.double().t(), rounded(x) @ rounded(weight).t(), rtol=2**-8, atol=1e-5)
 
 
 def losses(steps: int, precision: str = "bf16") -> Tensor:
-    """Cross-entropy of each step on text in which every token makes some others likely."""
+    """Return the cross-entropy of each step on text in which each token makes some others likely."""
     fields = {"seed": 3, "batch_size": 4, "sequence_length": 32, "tokens": 128 * steps, "checkpoint_every": steps}
     schedule = {"kind": "cosine", "peak": 1e-3, "warmup": 256, "final": 0.1}
     training = LanguageModelling.model_validate({**fields, "schedule": schedule, "precision": precision})
@@ -81,18 +79,18 @@ def losses(steps: int, precision: str = "bf16") -> Tensor:
     )
 
 
-def test_losses_agree_between_native_and_emulated_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_native_and_emulated_bf16_losses_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "NATIVE_BF16", True)
     native = losses(100)
     monkeypatch.setattr(arithmetic, "NATIVE_BF16", False)
     emulated = losses(100)
-    assert native[-1] < 0.8 * native[0], "losses of a run that learns nothing agree by themselves"
+    assert native[-1] < 0.8 * native[0], "the run learned nothing, so equal losses prove nothing"
     assert torch.allclose(native, emulated, rtol=1e-3)
-    assert not torch.allclose(native, losses(100, "fp32"), rtol=1e-3), "without rounding they differ by more"
+    assert not torch.allclose(native, losses(100, "fp32"), rtol=1e-3), "fp32 losses must differ by more"
 
 
 class _Seen(TorchDispatchMode):
-    """Notes the types of all matrix products."""
+    """Records the dtypes of all matrix products."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -105,7 +103,7 @@ class _Seen(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("compiled", [False, True])
-def test_no_product_of_an_emulated_step_goes_to_bf16_kernels(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_emulated_step_uses_no_bf16_kernels(compiled: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "NATIVE_BF16", False)
     block = Block(SHAPE)
     torch.nn.init.normal_(block.attention.w_q.weight)
@@ -119,7 +117,7 @@ def test_no_product_of_an_emulated_step_goes_to_bf16_kernels(compiled: bool, mon
     assert seen.types == {torch.float32}
 
 
-def test_onednn_gives_the_products_and_gradients_of_plain_fp32(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onednn_matches_plain_fp32_products_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arithmetic, "ONEDNN_FP32", True)
     x, layer, gradient = operands(3, 24, 40), Linear(40, 56), operands(3, 24, 56).detach()
     plain, weight = x.detach().requires_grad_(), layer.weight.detach().requires_grad_()
@@ -130,19 +128,19 @@ def test_onednn_gives_the_products_and_gradients_of_plain_fp32(monkeypatch: pyte
         assert torch.allclose(ours, right, rtol=1e-5, atol=1e-5)
 
 
-def test_attention_scores_of_bf16_states_are_products_of_bf16() -> None:
+def test_bf16_matmul_matches_rounded_product() -> None:
     a, b = operands(2, 3, 8, 16).bfloat16(), operands(2, 3, 16, 8).bfloat16()
     assert torch.allclose(matmul(a, b).double(), a.double() @ b.double(), rtol=2**-8, atol=1e-5)
 
 
-def test_lowering_what_torch_may_use_shows_the_slow_world() -> None:
+def test_lowered_isa_disables_fast_kernels() -> None:
     done = subprocess.run(
         [sys.executable, "-c", ASK], env={**os.environ, **LOWERED}, capture_output=True, text=True, check=True
     )
     assert json.loads(done.stdout) == [False, False, "CPU AVX2, bf16 in fp32"]
 
 
-def test_the_record_names_the_arithmetic_of_this_machine() -> None:
+def test_record_names_arithmetic_of_this_machine() -> None:
     capability = torch.backends.cpu.get_cpu_capability()
     kernels = "own bf16" if arithmetic.NATIVE_BF16 else "bf16 in fp32"
     assert environment().arithmetic.startswith(f"CPU {capability}, {kernels}")

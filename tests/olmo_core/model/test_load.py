@@ -15,7 +15,7 @@ def saved(tmp_path: Path) -> tuple[Transformer, Path]:
     return model, tmp_path
 
 
-def test_a_loaded_model_gives_the_same_logits(saved: tuple[Transformer, Path]) -> None:
+def test_loaded_model_gives_same_logits(saved: tuple[Transformer, Path]) -> None:
     model, folder = saved
     loaded = load_model(folder)
     tokens = torch.randint(0, 1024, (2, 16))
@@ -33,14 +33,14 @@ def test_equal_weights_give_equal_bytes(saved: tuple[Transformer, Path], tmp_pat
         assert (again / name).read_bytes() == (folder / name).read_bytes()
 
 
-def test_weights_of_another_shape_are_named(saved: tuple[Transformer, Path]) -> None:
+def test_tensor_of_other_shape_is_named(saved: tuple[Transformer, Path]) -> None:
     _, folder = saved
     (folder / "model.json").write_text(preset("micro", hidden_size=256).model_dump_json())
     with pytest.raises(ValueError, match=r"blocks.0.feed_forward.w1.weight has shape \(192, 64\).*\(256, 64\)"):
         load_model(folder)
 
 
-def test_a_missing_tensor_is_named(saved: tuple[Transformer, Path]) -> None:
+def test_missing_tensor_is_named(saved: tuple[Transformer, Path]) -> None:
     model, folder = saved
     weights = model.state_dict()
     del weights["norm.weight"]
@@ -49,9 +49,9 @@ def test_a_missing_tensor_is_named(saved: tuple[Transformer, Path]) -> None:
         load_model(folder)
 
 
-def test_missing_files_and_broken_configs_are_named(saved: tuple[Transformer, Path], tmp_path: Path) -> None:
+def test_missing_file_and_invalid_config_are_named(saved: tuple[Transformer, Path], tmp_path: Path) -> None:
     _, folder = saved
-    with pytest.raises(ValueError, match=r"holds no model\.json"):
+    with pytest.raises(ValueError, match=r"has no model\.json"):
         load_model(tmp_path / "nowhere")
     (folder / "model.json").write_text('{"d_model": 64}')
     with pytest.raises(ValueError, match=r"model\.json is not a model config"):

@@ -9,7 +9,7 @@ from safetensors.numpy import save_file
 
 from olmo_core.model.safetensors import ITEM_BYTES, StoredTensor, header, parse, torch_type, type_name
 
-# Wide and narrow types, a name that is not ASCII, a tensor without elements and one without dimensions.
+# Wide and narrow dtypes, a name that is not ASCII, a tensor without elements and one without dimensions.
 TENSORS = {
     "w": np.ones((2, 3), np.float32),
     "half": np.ones(5, np.float16),
@@ -27,7 +27,7 @@ DESCRIBED = {
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
-def test_a_header_and_its_places_are_those_of_the_library(tmp_path: Path, metadata: dict[str, str] | None) -> None:
+def test_header_and_places_match_library(tmp_path: Path, metadata: dict[str, str] | None) -> None:
     save_file(TENSORS, tmp_path / "f", metadata=metadata)
     whole = (tmp_path / "f").read_bytes()
     first, placed = header(DESCRIBED, metadata)
@@ -37,7 +37,7 @@ def test_a_header_and_its_places_are_those_of_the_library(tmp_path: Path, metada
         assert whole[placed[name].start :][: placed[name].size] == values.tobytes()
 
 
-def test_a_header_is_read_as_it_was_written() -> None:
+def test_header_round_trips() -> None:
     first, placed = header(DESCRIBED, {"format": "pt"})
     assert parse(first[8:]) == placed
     assert list(parse(first[8:])) == sorted(DESCRIBED)
@@ -46,16 +46,16 @@ def test_a_header_is_read_as_it_was_written() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_a_type_of_torch_has_a_name_and_a_size(dtype: torch.dtype) -> None:
+def test_torch_dtype_has_name_and_size(dtype: torch.dtype) -> None:
     assert torch_type(type_name(dtype)) is dtype
     assert ITEM_BYTES[type_name(dtype)] == dtype.itemsize
 
 
-def test_a_type_without_a_name_is_refused() -> None:
+def test_dtype_without_name_is_refused() -> None:
     with pytest.raises(KeyError, match="uint8"):
         type_name(torch.uint8)
 
 
-def test_averaging_loads_no_torch() -> None:
+def test_averaging_does_not_import_torch() -> None:
     code = "import sys, olmo_core.soup.average; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "False\n"

@@ -6,7 +6,7 @@ from olmo_core.model.config import ModelConfig, preset, presets
 from olmo_core.model.transformer import Transformer
 
 SHAPE = dict(d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=64)
-HF_NAMES = {  # Ours -> transformers', written out here so that the test does not share a mistake with the hub room.
+HF_NAMES = {  # our name -> transformers', repeated here so that the test cannot share a mistake with the hub room
     "embeddings.": "model.embed_tokens.",
     "blocks.": "model.layers.",
     "attention_norm.": "post_attention_layernorm.",
@@ -55,9 +55,9 @@ def twin(model: Transformer) -> Olmo2ForCausalLM:
 
 
 @pytest.mark.parametrize("n_kv_heads", [6, 2, 1])
-def test_logits_and_gradients_equal_transformers(n_kv_heads: int) -> None:
+def test_logits_and_gradients_match_transformers(n_kv_heads: int) -> None:
     model = made(n_kv_heads=n_kv_heads)
-    with torch.no_grad():  # Weights far from their small start, so that norms and rotation matter.
+    with torch.no_grad():  # larger weights than the small first ones, so that norms and rotation matter
         generator = torch.Generator().manual_seed(5)
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
@@ -70,13 +70,13 @@ def test_logits_and_gradients_equal_transformers(n_kv_heads: int) -> None:
     assert torch.allclose(model.embeddings.weight.grad, hf.model.embed_tokens.weight.grad, rtol=1e-4, atol=1e-7)
 
 
-def test_a_text_longer_than_a_chunk_equals_transformers() -> None:
+def test_text_longer_than_chunk_matches_transformers() -> None:
     model = made(context_length=200)
     tokens = torch.randint(0, 300, (2, 200), generator=torch.Generator().manual_seed(9))
     assert torch.allclose(model(tokens), twin(model)(tokens).logits, rtol=1e-5, atol=1e-5)
 
 
-def test_a_later_token_changes_nothing_before_it() -> None:
+def test_later_token_changes_no_earlier_logits() -> None:
     model = made().eval()
     tokens = torch.randint(0, 300, (1, 20), generator=torch.Generator().manual_seed(2))
     changed = tokens.clone()
@@ -86,7 +86,7 @@ def test_a_later_token_changes_nothing_before_it() -> None:
     assert not torch.equal(before[0, 12:], after[0, 12:])
 
 
-def test_initial_weights_follow_the_seed_and_the_cut() -> None:
+def test_first_weights_follow_seed_and_truncation() -> None:
     first, again = made(), made()
     other = Transformer(first.config).initialize(torch.Generator().manual_seed(4))
     for (name, a), b, c in zip(first.named_parameters(), again.parameters(), other.parameters(), strict=True):
@@ -96,18 +96,18 @@ def test_initial_weights_follow_the_seed_and_the_cut() -> None:
         else:
             assert not torch.equal(a, c), name
             assert a.abs().max() <= 0.06
-    # A normal cut at three deviations keeps 0.9866 of its deviation.
+    # A normal truncated at three deviations keeps 0.9866 of its deviation.
     assert first.head.weight.std().item() == pytest.approx(0.02 * 0.9866, rel=0.02)
 
 
-def test_mitchell_draws_by_what_a_matrix_reads_and_where_it_writes() -> None:
+def test_mitchell_init_scales_by_input_width_and_depth() -> None:
     changes = dict(architecture="olmo1", norm_eps=1e-5, init="mitchell", d_model=128, n_heads=4, hidden_size=512)
     config = ModelConfig.model_validate({**SHAPE, **changes})
     weights = Transformer(config).initialize(torch.Generator().manual_seed(1)).state_dict()
     for name, tensor in weights.items():
         block = int(name.split(".")[1]) if name.startswith("blocks.") else 0
-        # OLMo repository, olmo/model.py, reset_parameters: 1 / sqrt(width), and 1 / sqrt(2 width (block + 1)) for what
-        # joins the stream, both cut at three deviations.
+        # OLMo repository, olmo/model.py, reset_parameters: 1 / sqrt(width), and 1 / sqrt(2 width (block + 1)) for
+        # matrices that write to the residual stream, both truncated at three deviations.
         width = 512 if name.endswith("w2.weight") else 128
         joins = name.endswith(("w_out.weight", "w2.weight"))
         std = (2 * width * (block + 1)) ** -0.5 if joins else width**-0.5
@@ -115,7 +115,7 @@ def test_mitchell_draws_by_what_a_matrix_reads_and_where_it_writes() -> None:
         assert tensor.abs().max() <= 3 * std
 
 
-def test_a_tied_head_is_the_embedding_and_learns_with_it() -> None:
+def test_tied_head_shares_weight_and_gradient_of_embedding() -> None:
     model = Transformer(ModelConfig.model_validate({**SHAPE, "tied_embeddings": True}))
     model.initialize(torch.Generator().manual_seed(1))
     assert model.head.weight is model.embeddings.weight
@@ -123,11 +123,11 @@ def test_a_tied_head_is_the_embedding_and_learns_with_it() -> None:
     model(torch.tensor([[5, 6]]))[..., 7].sum().backward()
     grad = model.embeddings.weight.grad
     assert grad is not None
-    assert grad[5].any() and grad[6].any() and grad[7].any()  # Two were read, one was scored.
+    assert grad[5].any() and grad[6].any() and grad[7].any()  # two as inputs, one as output
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
-def test_config_counts_what_the_network_holds(name: str) -> None:
+def test_config_counts_parameters_of_network(name: str) -> None:
     with torch.device("meta"):
         model = Transformer(preset(name))
     assert sum(p.numel() for p in model.parameters()) == model.config.parameters

@@ -1,4 +1,4 @@
-"""What plans of the recipe of test size run on: a laptop of two cores, and a cluster, as a profile describes them."""
+"""Computes for plans of `micro`: a laptop with two cores, and a cluster."""
 
 from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.overrides import apply_overrides, validate
@@ -14,7 +14,7 @@ WORKERS = {
 
 
 class FourCpus(Compute):
-    """One machine whose steps share four CPUs by name."""
+    """A machine whose steps share four logical CPUs."""
 
     @property
     def logical_cpus(self) -> int | None:
@@ -22,7 +22,7 @@ class FourCpus(Compute):
 
 
 class Cluster(Compute):
-    """A cluster that is up already; revisions go to a Hub."""
+    """An existing cluster; revisions go to a Hub."""
 
     @property
     def remote(self) -> bool:
@@ -34,7 +34,7 @@ class Cluster(Compute):
 
 
 def computed_on(model: type[Compute], *overrides: str) -> Compute:
-    """Return the laptop's workers, with some fields changed, on a machine or a cluster."""
+    """Return a compute of the given class with the laptop's workers and overrides."""
     return validate(model, apply_overrides(WORKERS, overrides), "compute")
 
 

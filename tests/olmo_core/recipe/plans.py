@@ -1,4 +1,4 @@
-"""Plans of the recipe of test size, as it is and with overrides."""
+"""Plans of `micro`, unchanged and with overrides."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def ids(plan: Plan) -> dict[str, str]:
 
 
 def resting_on(plan: Plan, direct: set[str]) -> set[str]:
-    """Labels of the steps named, and of all that rest on one of them."""
+    """Return the labels of these steps and of all that depend on them."""
     return {step.label for step in plan.steps if direct & {below.label for below in step.closure()}}
 
 
@@ -29,7 +29,7 @@ MICRO_IDS = ids(MICRO)
 
 
 def changed(*overrides: str) -> set[str]:
-    """Labels of micro's steps that have another id, or are gone, under overrides."""
+    """Return the labels of micro's steps that have another id, or are missing, with overrides."""
     after = ids(planned(*overrides))
     return {label for label, step_id in MICRO_IDS.items() if after.get(label) != step_id}
 

@@ -257,7 +257,10 @@ def test_a_corpus_of_which_nothing_is_held_out_is_left_out() -> None:
     assert read == {"heldout/wisdom"}
     assert [plan.judged_on(runs[0]) for runs in plan.runs.values()] == [["wisdom"], ["wisdom"]]
     for overrides, said in (
-        (["--evaluation.heldout=[narrative]"], r"evaluation\.heldout: corpora\.narrative\.heldout is 0, nothing of it"),
+        (
+            ["--evaluation.heldout=[narrative]"],
+            r"evaluation\.heldout: corpora\.narrative\.heldout is 0; leave narrative out",
+        ),
         (["--corpora.wisdom.heldout=0"], "corpora: heldout is 0 for all; give one a share above 0"),
     ):
         with pytest.raises(ConfigError, match=said):

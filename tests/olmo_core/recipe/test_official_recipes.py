@@ -1,6 +1,6 @@
-"""The official recipes against the runs that were published: model cards, names of revisions, configs of the anneals.
+"""The official recipes compared with the published runs: model cards, names of revisions, configs of the anneals.
 
-Numbers here are written out as they were published, not computed from the recipes.
+The numbers here are copied from the publications, not computed from the recipes.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from olmo_core.recipe.plan import Plan, Run
 from olmo_core.recipe.recipe import load_recipe
 from olmo_core.train.schedule import learning_rate
 
-# Recipe: parameters, sequences a step, tokens of a sequence; of stage 1: steps, seed, tokens, rate of its last step.
+# Recipe: parameters, sequences per step, tokens per sequence; of stage 1: steps, seed, tokens, rate of its last step.
 STAGE1 = {
     "olmo2-1b": (1_484_916_736, 512, 4096, 1_907_359, 6198, 4.000e12, 7.4487e-5),
     "olmo2-7b": (7_298_617_344, 1024, 4096, 928_646, 6198, 3.895e12, 6.1351e-5),
@@ -24,7 +24,7 @@ STAGE1 = {
     "olmo1-7b-twin": (6_888_095_744, 2160, 2048, 456_000, 6198, 2.017e12, 3.0e-5),
 }
 
-# Recipe: runs of stage 2 as (seed, steps, tokens asked for), its first rate, steps at rate zero in the end.
+# Recipe: runs of stage 2 as (seed, steps, requested tokens), its first rate, number of steps at rate zero at the end.
 STAGE2 = {
     "olmo2-1b": ([(42069, 23852, 50e9), (666, 23852, 50e9), (42, 23852, 50e9)], 7.4487e-5, 11),
     "olmo2-7b": ([(42, 11931, 50e9), (42069, 11931, 50e9), (666, 11931, 50e9)], 6.1499e-5, 11),
@@ -77,7 +77,7 @@ def plan_of(name: str) -> Plan:
 
 
 def rate_of(run: Run, start: Run | None = None) -> Callable[[int], float]:
-    """Rate of each step of a run, from 1."""
+    """Return a function from a step of a run, from 1, to its rate."""
     config, peak = run.config, run.config.schedule.peak
     if peak == "inherit":
         assert start is not None
@@ -87,7 +87,7 @@ def rate_of(run: Run, start: Run | None = None) -> Callable[[int], float]:
 
 
 @pytest.mark.parametrize("name", STAGE1)
-def test_the_first_stage_is_that_of_the_published_run(name: str) -> None:
+def test_stage1_matches_published_run(name: str) -> None:
     parameters, batch, length, steps, seed, tokens, last_rate = STAGE1[name]
     plan = plan_of(name)
     (run,) = plan.runs["stage1"]
@@ -102,7 +102,7 @@ def test_the_first_stage_is_that_of_the_published_run(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGE2)
-def test_the_anneals_are_those_of_the_published_runs(name: str) -> None:
+def test_anneals_match_published_runs(name: str) -> None:
     published, first_rate, zeros = STAGE2[name]
     plan = plan_of(name)
     (start,) = plan.runs["stage1"]
@@ -112,14 +112,14 @@ def test_the_anneals_are_those_of_the_published_runs(name: str) -> None:
         rate, batch = rate_of(run, start), run.config.batch_tokens
         assert run.step.inputs["start"].id == start.end.id
         assert rate(1) == pytest.approx(first_rate * (1 - 1 / (steps - zeros + 1)), rel=1e-3)
-        # The rate is zero from the step on that completes the tokens asked for.
+        # The rate is zero from the step that completes the requested tokens.
         assert rate(steps - zeros) > 0
         assert [rate(step) for step in range(steps - zeros + 1, steps + 1)] == [0.0] * zeros
         assert (steps - zeros) * batch < asked <= (steps - zeros + 1) * batch
 
 
-def test_where_the_anneals_take_their_first_rate_from() -> None:
-    """The 7B takes that of its last full checkpoint, the others that of the weights they start from."""
+def test_first_rate_of_anneals() -> None:
+    """The 7B starts at the rate of its last full checkpoint, the others at that of the weights they start from."""
     for name, step, rate in (("olmo2-7b", 928_000, "6.1499e-05"), ("olmo2-1b", 1_907_359, "7.4487e-05")):
         (run,) = plan_of(name).runs["stage1"]
         assert f"{rate_of(run)(step):.5g}" == rate
@@ -129,16 +129,16 @@ def test_where_the_anneals_take_their_first_rate_from() -> None:
 
 
 @pytest.mark.parametrize("name", REVISIONS)
-def test_revisions_are_called_what_the_published_ones_are(name: str) -> None:
+def test_revision_names_match_published_ones(name: str) -> None:
     assert {*REVISIONS[name], "main"} <= {revision.name for revision in plan_of(name).revisions}
 
 
 @pytest.mark.parametrize("name", MAIN)
-def test_main_is_chosen_among_what_the_release_chose_from(name: str) -> None:
+def test_candidates_match_published_choice(name: str) -> None:
     assert sorted(step.name for step in plan_of(name).candidates()) == sorted(MAIN[name])
 
 
-def test_the_warm_up_of_olmo1_begins_at_a_tenth() -> None:
+def test_olmo1_warmup_starts_at_a_tenth() -> None:
     for name, peak, warmup in (("olmo1-1b", 4e-4, 2000), ("olmo1-7b", 3e-4, 5000)):
         (run,) = plan_of(name).runs["stage1"]
         assert rate_of(run)(1) == pytest.approx(peak * (0.1 + 0.9 / warmup))
@@ -148,7 +148,7 @@ def test_the_warm_up_of_olmo1_begins_at_a_tenth() -> None:
     assert rate_of(anneal, stage1)(1000) == 0
 
 
-def test_text_comes_from_the_published_lists_of_a_fixed_commit() -> None:
+def test_lists_are_pinned_to_a_commit() -> None:
     for name in STAGE1:
         plan = plan_of(name)
         for run in (run for runs in plan.runs.values() for run in runs):

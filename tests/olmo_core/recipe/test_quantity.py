@@ -1,4 +1,4 @@
-"""Counts as people write them."""
+"""Counts, sizes and times as people write them."""
 
 from decimal import Decimal
 
@@ -23,34 +23,34 @@ from olmo_core.recipe.quantity import UNITS, parse_count, show_bytes, show_count
         ("0.5K", 500),
     ],
 )
-def test_forms_people_write(text: str, count: int) -> None:
+def test_accepted_forms_of_counts(text: str, count: int) -> None:
     assert parse_count(text) == count
 
 
 @pytest.mark.parametrize("text", ["", "K", "-1", "2k", "1.5", "0.0005K", "1e-3", "two", "2MB", "1,000", "1.2.3", "inf"])
-def test_what_is_no_whole_count_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="no whole count"):
+def test_invalid_count_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not a whole number"):
         parse_count(text)
 
 
 @pytest.mark.parametrize("value", [3, True, None, [1], 2.5])
-def test_what_is_no_text_is_left_to_pydantic(value: object) -> None:
+def test_other_types_are_passed_to_pydantic(value: object) -> None:
     assert parse_count(value) is value
 
 
-def test_a_whole_float_is_a_count() -> None:
+def test_whole_float_is_a_count() -> None:
     assert parse_count(2e6) == 2_000_000
     assert isinstance(parse_count(2e6), int)
 
 
 @given(st.integers(0, 10**18), st.sampled_from(sorted(UNITS)))
-def test_every_whole_count_reads_as_itself_in_every_unit(count: int, unit: str) -> None:
+def test_counts_round_trip_in_every_unit(count: int, unit: str) -> None:
     text = f"{Decimal(count) / UNITS[unit]:f}{unit}"
     assert parse_count(text) == count
 
 
 @given(st.floats(1, 1e15))
-def test_shown_counts_are_right_to_three_digits(value: float) -> None:
+def test_show_count_has_three_correct_digits(value: float) -> None:
     shown = show_count(value)
     unit = shown[-1] if shown[-1] in UNITS else ""
     assert float(shown.removesuffix(unit)) * UNITS[unit] == pytest.approx(value, rel=5e-3)
@@ -79,11 +79,11 @@ def test_shown_counts(value: float, shown: str) -> None:
         (9e11, "over 100 years"),
     ],
 )
-def test_predicted_times_have_two_digits(seconds: float, shown: str) -> None:
+def test_show_duration_has_two_digits(seconds: float, shown: str) -> None:
     assert show_duration(seconds) == shown
 
 
-def test_units_suit_their_numbers() -> None:
+def test_units_match_magnitudes() -> None:
     assert [show_bytes(each) for each in (0, 999, 13.46e9, 999.7e9, 1.57e14)] == [
         "0 B",
         "999 B",

@@ -1,4 +1,4 @@
-"""Recipes: the built-in ones, and what is said of one that cannot be."""
+"""Recipes: the built-in ones, and the errors of invalid ones."""
 
 from pathlib import Path
 
@@ -11,12 +11,12 @@ from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.recipe import BUILTIN, Recipe, load_recipe, reference
 
-SINGLE = ("mix", "tokens", "seeds")  # how a stage says its one group of seeds
+SINGLE = ("mix", "tokens", "seeds")  # fields of a stage with one group of seeds
 BUILT_IN = sorted(path.stem for path in BUILTIN.glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
-def test_a_built_in_recipe_makes_a_plan(name: str) -> None:
+def test_built_in_recipe_makes_a_plan(name: str) -> None:
     recipe = load_recipe(name)
     plan = lay_out(recipe)
     assert recipe.name == name
@@ -25,12 +25,12 @@ def test_a_built_in_recipe_makes_a_plan(name: str) -> None:
     assert plan.revisions[-1].name == "main"
 
 
-def test_the_recipes_a_user_is_promised_are_there() -> None:
+def test_documented_recipes_exist() -> None:
     assert {"micro", "tiny", "small"} <= set(BUILT_IN)
 
 
-def test_tiny_and_small_are_one_graph() -> None:
-    """`small` differs in size alone: same corpora, stages, seeds, soup."""
+def test_tiny_and_small_have_the_same_graph() -> None:
+    """`small` differs only in size: same corpora, stages, seeds and soup."""
     tiny, small = load_recipe("tiny"), load_recipe("small")
     assert small.corpora == tiny.corpora
     assert small.mixes == tiny.mixes
@@ -41,12 +41,12 @@ def test_tiny_and_small_are_one_graph() -> None:
     assert 25e6 < small.shape.parameters < 35e6 < 5 * tiny.shape.parameters
 
 
-def test_a_recipe_survives_its_own_json() -> None:
+def test_recipe_round_trips_through_json() -> None:
     recipe = load_recipe("micro")
     assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
 
 
-def test_a_recipe_of_ones_own_is_named_by_its_file_and_may_rest_on_another(tmp_path: Path) -> None:
+def test_own_recipe_has_file_name_and_base(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: micro\nstages: {stage2: {seeds: [1, 2, 3]}}\n")
     recipe, micro = load_recipe(str(path)), load_recipe("micro")
@@ -55,9 +55,7 @@ def test_a_recipe_of_ones_own_is_named_by_its_file_and_may_rest_on_another(tmp_p
     assert recipe.stages["stage1"] == micro.stages["stage1"]
 
 
-def test_a_base_may_have_a_base_and_lies_beside_the_file_that_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_base_is_relative_to_its_file_and_may_have_a_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "first.yaml").write_text(
         "base: micro\nname: first\nstages: {stage2: {seeds: [1, 2, 3], tokens: 20K}}\n"
@@ -72,16 +70,16 @@ def test_a_base_may_have_a_base_and_lies_beside_the_file_that_names_it(
             30_000,
         )
     (tmp_path / "first.yaml").write_text("base: ./deep/second.yaml\n")
-    with pytest.raises(ConfigError, match=r"base: second\.yaml is based on first\.yaml is based on second\.yaml; end"):
+    with pytest.raises(
+        ConfigError, match=r"base: second\.yaml is based on first\.yaml is based on second\.yaml; remove"
+    ):
         load_recipe(name)
     (tmp_path / "first.yaml").write_text("base: gone.yaml\n")
     with pytest.raises(ConfigError, match=r"first\.yaml: base gone\.yaml: no such file"):
         load_recipe(name)
 
 
-def test_relative_paths_are_those_of_the_file_or_of_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_relative_paths_start_from_file_or_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/me")
     (tmp_path / "own").mkdir()
@@ -104,7 +102,7 @@ stages: {{stage1: {{start: {{path: base, sha256: {"a" * 64}}}}}}}
     assert recipe.stages["stage1"].start == PretrainedConfig(path=f"{own}/base", sha256="a" * 64)
 
 
-def test_the_models_vocabulary_is_the_tokenizers() -> None:
+def test_model_vocabulary_is_that_of_tokenizer() -> None:
     assert load_recipe("micro", ["--tokenizer.vocab_size=512"]).shape.vocab_size == 512
     packages = "--packages={olmo: {name: a, version: '1', filename: a-1.whl, sha256: " + "ab" * 32 + "}}"
     taken = load_recipe("micro", [packages, "--tokenizer={kind: dolma2, package: olmo}"])
@@ -118,7 +116,7 @@ PUBLISHED = [
 ]
 
 
-def test_a_mix_may_be_of_token_files_made_elsewhere() -> None:
+def test_mix_may_contain_published_token_files() -> None:
     mix = ["--token_files={far: " + FILES + "}", "--mixes.pretrain.weights={far: 1, wisdom: 1}"]
     plan = lay_out(load_recipe("micro", [*PUBLISHED, *mix]))
     (run,) = plan.runs["stage1"]
@@ -131,12 +129,12 @@ def test_a_mix_may_be_of_token_files_made_elsewhere() -> None:
     [
         (
             ["--token_files={far: " + FILES + "}"],
-            "token_files.far: not made with a tokenizer trained here; take dolma2",
+            "token_files.far: published token files need a published tokenizer",
         ),
-        ([*PUBLISHED, "--token_files={wisdom: " + FILES + "}"], "token_files.wisdom: a corpus is called wisdom too"),
+        ([*PUBLISHED, "--token_files={wisdom: " + FILES + "}"], "token_files.wisdom: there is also a corpus wisdom"),
     ],
 )
-def test_token_files_that_cannot_be_used_are_refused(overrides: list[str], message: str) -> None:
+def test_unusable_token_files_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe("micro", overrides)
 
@@ -152,7 +150,7 @@ def test_token_files_that_cannot_be_used_are_refused(overrides: list[str], messa
         ("--model.d_modl=5", "model.d_modl (value 5)", "did you mean 'd_model'?"),
     ],
 )
-def test_an_unknown_field_is_named_with_the_nearest_valid_one(override: str, field: str, remedy: str) -> None:
+def test_unknown_field_suggests_nearest(override: str, field: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_recipe("micro", [override])
     assert str(error.value).startswith(f"recipe micro: {field}")
@@ -180,7 +178,7 @@ def test_an_unknown_field_is_named_with_the_nearest_valid_one(override: str, fie
         ("--stages.stage2.seeds=[-1, 2]", "stages.stage2.seeds.0 (value -1)"),
     ],
 )
-def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> None:
+def test_wrong_value_is_named_with_its_field(override: str, field: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_recipe("micro", [override])
     assert str(error.value).startswith(f"recipe micro: {field}: ")
@@ -188,14 +186,14 @@ def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> Non
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
-        ("--stages.stage1.mix=pretrian", "stages.stage1.mix: nothing is called 'pretrian'; did you mean 'pretrain'?"),
-        ("--stages.stage2.start=stage9", "stages.stage2.start: nothing is called 'stage9'; did you mean 'stage2'?"),
-        ("--stages.stage2.start=the end", "'the end' names no checkpoint; write stage, stage/ingredient"),
-        ("--soups.soup.ingredients=[zzz]", "soups.soup.ingredients: nothing is called 'zzz'; there are stage1, stage2"),
-        ("--mixes.anneal.weights.wisdm=1", "mixes.anneal.weights: nothing is called 'wisdm'; did you mean 'wisdom'?"),
-        ("--release.candidates=[sop]", "release.candidates: nothing is called 'sop'; did you mean 'soup'?"),
+        ("--stages.stage1.mix=pretrian", "stages.stage1.mix: 'pretrian' is not defined; did you mean 'pretrain'?"),
+        ("--stages.stage2.start=stage9", "stages.stage2.start: 'stage9' is not defined; did you mean 'stage2'?"),
+        ("--stages.stage2.start=the end", "'the end' is not a checkpoint; write stage, stage/ingredient"),
+        ("--soups.soup.ingredients=[zzz]", "soups.soup.ingredients: 'zzz' is not defined; there are stage1, stage2"),
+        ("--mixes.anneal.weights.wisdm=1", "mixes.anneal.weights: 'wisdm' is not defined; did you mean 'wisdom'?"),
+        ("--release.candidates=[sop]", "release.candidates: 'sop' is not defined; did you mean 'soup'?"),
         (
             "--release.card.license=Apache License 2.0",
             "release.card.license (value 'Apache License 2.0'): not a licence identifier of the Hub, where 'other' "
@@ -205,9 +203,9 @@ def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> Non
             "--release.card.languages=[no, english]",
             "release.card.languages.1 (value 'english'): not an ISO 639 language code; did you mean",
         ),
-        ("--evaluation.heldout=[wisdm]", "evaluation.heldout: nothing is called 'wisdm'; did you mean 'wisdom'?"),
-        ("--evaluation.package=tasks", "evaluation.package: nothing is called 'tasks'; there are none"),
-        ("--tokenizer_corpora=[wisdm]", "tokenizer_corpora: nothing is called 'wisdm'; did you mean 'wisdom'?"),
+        ("--evaluation.heldout=[wisdm]", "evaluation.heldout: 'wisdm' is not defined; did you mean 'wisdom'?"),
+        ("--evaluation.package=tasks", "evaluation.package: 'tasks' is not defined; there are none"),
+        ("--tokenizer_corpora=[wisdm]", "tokenizer_corpora: 'wisdm' is not defined; did you mean 'wisdom'?"),
         ("--stages.stage1.sequence_length=4096", "sequence_length 4096 is longer than the model's context_length 128"),
         ("--model.preset=tny", "no model preset is called 'tny'; the nearest is 'tiny'"),
         ("--model.n_heads=5", "n_heads"),
@@ -218,18 +216,18 @@ def test_a_wrong_value_is_named_with_its_field(override: str, field: str) -> Non
         ("--stages.stage1.seeds=null", "stages.stage1: seeds required, unless the stage has groups"),
     ],
 )
-def test_parts_that_do_not_fit_are_named_with_the_remedy(override: str, said: str) -> None:
+def test_inconsistent_parts_are_named_with_remedy(override: str, message: str) -> None:
     with pytest.raises(ConfigError) as error:
         load_recipe("micro", [override])
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_counts_may_be_written_as_people_write_them() -> None:
+def test_tokens_accept_all_forms_of_counts() -> None:
     for text in ("64000", "64K", "6.4e4", "64_000"):
         assert load_recipe("micro", [f"--stages.stage1.tokens={text}"]).stages["stage1"].tokens == 64_000
 
 
-def test_the_warm_up_may_be_written_as_the_tokens_are() -> None:
+def test_warmup_accepts_forms_of_counts() -> None:
     for text in ("2K", "2e3"):
         recipe = load_recipe("micro", [f"--stages.stage1.schedule.warmup={text}"])
         assert recipe.stages["stage1"].schedule.warmup == 2000
@@ -239,18 +237,18 @@ names = st.from_regex(r"[a-z0-9_-]{1,8}", fullmatch=True)
 
 
 @given(names, st.none() | st.integers(1, 99), st.none() | st.integers(1, 10**6))
-def test_a_reference_is_read_as_it_is_written(name: str, ingredient: int | None, step: int | None) -> None:
+def test_reference_is_parsed(name: str, ingredient: int | None, step: int | None) -> None:
     text = name + (f"/{ingredient}" if ingredient else "") + (f"@{step}" if step else "")
     assert reference(text) == (name, ingredient, step)
 
 
 @pytest.mark.parametrize("text", ["", "a/0", "a@0", "a@", "a/b", "a@1/2", "A", "a b", "a/1/2", "a\n"])
-def test_what_is_no_reference_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="names no checkpoint"):
+def test_invalid_reference_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a checkpoint"):
         reference(text)
 
 
-def test_ingredients_are_numbered_through_all_groups() -> None:
+def test_ingredients_are_numbered_across_groups() -> None:
     groups = "[{seeds: [1, 2, 3], mix: anneal, tokens: 4K}, {seeds: [1], mix: anneal, tokens: 12K}]"
     changes = [
         f"--stages.stage2.groups={groups}",
@@ -265,10 +263,10 @@ def test_ingredients_are_numbered_through_all_groups() -> None:
     ]
 
 
-def test_a_recipe_is_called_as_its_file(tmp_path: Path) -> None:
+def test_recipe_name_must_match_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("base: micro\nname: yours\n")
-    with pytest.raises(ConfigError, match="name: yours: a recipe is called as its file"):
+    with pytest.raises(ConfigError, match="name: yours: a recipe has the name of its file"):
         load_recipe(str(path))
     path.write_text("base: micro\nname: mine\n")
     assert load_recipe(str(path)).name == "mine"

@@ -1,4 +1,4 @@
-"""What recipe and profile only together make impossible is refused by the plan, and nothing else is."""
+"""Combinations of recipe and profile that cannot run are refused, and only those."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def compute(workers: dict[str, Any], model: type[Compute] = Compute) -> Compute:
 
 
 @pytest.mark.parametrize(
-    ("overrides", "workers", "model", "said"),
+    ("overrides", "workers", "model", "message"),
     [
         (
             (),
@@ -30,7 +30,12 @@ def compute(workers: dict[str, Any], model: type[Compute] = Compute) -> Compute:
             Compute,
             r"^stages\.stage2 on training\.seeds of profile mine: batch_size 8 cannot be shar",
         ),
-        (("stages.stage2.precision=float8",), {}, Compute, "precision is float8, which a CPU does not have; give bf16"),
+        (
+            ("stages.stage2.precision=float8",),
+            {},
+            Compute,
+            "precision is float8, which a CPU does not support; give bf16",
+        ),
         (
             (),
             {"count": 4, "cpus": 1.5},
@@ -40,16 +45,16 @@ def compute(workers: dict[str, Any], model: type[Compute] = Compute) -> Compute:
         ((), {"count": 4, "cpus": 2}, FourCpus, "Ray is started with 4; give fewer workers"),
     ],
 )
-def test_workers_that_cannot_train_a_stage_are_told_with_what_would(
-    overrides: tuple[str, ...], workers: dict[str, Any], model: type[Compute], said: str
+def test_unfit_workers_are_refused_with_remedy(
+    overrides: tuple[str, ...], workers: dict[str, Any], model: type[Compute], message: str
 ) -> None:
     made = plan(*overrides)
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=message):
         check_fit(made, compute(workers, model), made.steps, cores=2)
     check_fit(made, compute(workers, model), made.steps_of("stage1"), cores=2)
 
 
-def test_a_cluster_that_runs_already_and_one_of_more_logical_cpus_are_taken_at_their_word() -> None:
+def test_cluster_size_and_logical_cpus_are_trusted() -> None:
     made = plan()
     check_fit(made, compute({"count": 4}, Cluster), made.steps, cores=2)
     check_fit(made, compute({"count": 4}, FourCpus), made.steps, cores=2)

@@ -59,7 +59,7 @@ def test_longer_sequences_cost_what_their_own_model_does() -> None:
         ),
         ("--stages.stage2.model={rope_theta: -1}", r"stages\.stage2\.model\.rope_theta"),
         ("--stages.stage2.sequence_length=256", r"stage2\.sequence_length 256 is longer .* in stages\.stage2\.model"),
-        ("--soups.soup.ingredients=[stage1, stage2]", "stage1 and stage2 make models of different shapes"),
+        ("--soups.soup.ingredients=[stage1, stage2]", "stage1 and stage2 have models of different shapes"),
     ],
 )
 def test_a_change_that_does_not_fit_is_refused(change: str, message: str) -> None:

@@ -15,7 +15,7 @@ STORED = bytes(range(200))
 
 
 class Ranged(SimpleHTTPRequestHandler):
-    """Serves a folder by ranges; `/plain/` as a whole, `/busy/` only from the third request on, `/closed/` never."""
+    """Serves ranges of files; `/plain/` only whole files, `/busy/` only from the third request on, `/closed/` never."""
 
     busy = 0
 
@@ -41,7 +41,7 @@ class Ranged(SimpleHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def bucket() -> Iterator[str]:
             patch.setenv(name, value)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
         store = fsspec.filesystem("s3")
-        name = f"tokens-{uuid.uuid4().hex}"  # what moto holds outlives its server
+        name = f"tokens-{uuid.uuid4().hex}"  # moto keeps buckets after its server has stopped
         store.mkdir(name)
         store.pipe_file(f"{name}/x.npy", STORED)
         yield f"s3://{name}"

@@ -17,7 +17,7 @@ LENGTH = 10
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
-    """A mix of 77 instances from three files; ids count up, 2,000 apart for each file."""
+    """Make a mix of 77 instances from three files; ids count up, starting 2,000 apart in each file."""
     folder = tmp_path_factory.mktemp("loader")
     roles = {"wiki/0": 405, "wiki/1": 203, "books/0": 309}
     held = {role: token_artifact(folder, role, n, first=2000 * i) for i, (role, n) in enumerate(roles.items())}
@@ -29,7 +29,7 @@ def loader(data: tuple[Path, dict[str, Path]], batch_size: int = 8, seed: int = 
     return Loader(data[0], data[1], seed=seed, batch_size=batch_size, sequence_length=LENGTH, vocab_size=vocab_size)
 
 
-def test_an_instance_is_consecutive_tokens_of_one_file(data: tuple[Path, dict[str, Path]]) -> None:
+def test_instance_is_consecutive_tokens_of_one_file(data: tuple[Path, dict[str, Path]]) -> None:
     batch = loader(data).batch(3).tokens
     assert batch.shape == (8, LENGTH)
     assert batch.dtype == np.int64
@@ -37,23 +37,23 @@ def test_an_instance_is_consecutive_tokens_of_one_file(data: tuple[Path, dict[st
     assert not np.any(batch[:, 0] % 2000 % LENGTH)
 
 
-def test_a_batch_stays_as_it_is_while_the_next_are_read(data: tuple[Path, dict[str, Path]]) -> None:
+def test_batch_is_not_overwritten_by_the_next(data: tuple[Path, dict[str, Path]]) -> None:
     reader = loader(data)
     batches = [reader.batch(step).tokens for step in range(5)]
     assert all(np.array_equal(kept, loader(data).batch(step).tokens) for step, kept in enumerate(batches))
 
 
-def test_an_epoch_is_the_mix_and_the_next_is_it_in_another_order(data: tuple[Path, dict[str, Path]]) -> None:
+def test_each_epoch_is_the_whole_mix_in_a_new_order(data: tuple[Path, dict[str, Path]]) -> None:
     reader = loader(data, batch_size=1)
     epochs = [[int(reader.batch(77 * epoch + i).tokens[0, 0]) for i in range(77)] for epoch in range(3)]
     files = [{first // 2000 for first in epoch} for epoch in epochs]
     assert files == [{0, 1, 2}] * 3
     assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(epochs[2])
     assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
-    assert sum(first // 2000 == 2 for first in epochs[0]) == 22  # 2 of 7 parts of 77 are books
+    assert sum(first // 2000 == 2 for first in epochs[0]) == 22  # books are 2/7 of 77
 
 
-def test_the_seed_changes_the_order_and_nothing_else(data: tuple[Path, dict[str, Path]]) -> None:
+def test_seed_changes_only_the_order(data: tuple[Path, dict[str, Path]]) -> None:
     orders = [loader(data, batch_size=77, seed=seed).batch(0).tokens[:, 0] for seed in (1, 2, 3)]
     assert not np.array_equal(orders[0], orders[1])
     assert not np.array_equal(orders[1], orders[2])
@@ -62,9 +62,7 @@ def test_the_seed_changes_the_order_and_nothing_else(data: tuple[Path, dict[str,
 
 @settings(deadline=None, max_examples=40)
 @given(step=st.integers(0, 40), world=st.sampled_from([1, 2, 3, 4, 6, 12]))
-def test_the_global_batch_is_the_same_for_every_world_size(
-    data: tuple[Path, dict[str, Path]], step: int, world: int
-) -> None:
+def test_global_batch_is_independent_of_world_size(data: tuple[Path, dict[str, Path]], step: int, world: int) -> None:
     whole = loader(data, batch_size=12).batch(step).tokens
     shares = [loader(data, batch_size=12).batch(step, rank, world).tokens for rank in range(world)]
     assert all(share.shape == (12 // world, LENGTH) for share in shares)
@@ -73,7 +71,7 @@ def test_the_global_batch_is_the_same_for_every_world_size(
 
 @settings(deadline=None, max_examples=40)
 @given(steps=st.lists(st.integers(0, 2000), min_size=1, max_size=6))
-def test_going_on_from_anywhere_equals_going_through(data: tuple[Path, dict[str, Path]], steps: list[int]) -> None:
+def test_resuming_at_any_step_gives_the_same_batches(data: tuple[Path, dict[str, Path]], steps: list[int]) -> None:
     going_through = loader(data)
     for step in sorted(steps):
         going_through.batch(step)
@@ -81,7 +79,7 @@ def test_going_on_from_anywhere_equals_going_through(data: tuple[Path, dict[str,
         assert np.array_equal(loader(data).batch(step).tokens, going_through.batch(step).tokens)
 
 
-def test_the_stream_does_not_depend_on_the_batch_size(data: tuple[Path, dict[str, Path]]) -> None:
+def test_stream_is_independent_of_batch_size(data: tuple[Path, dict[str, Path]]) -> None:
     ones = [loader(data, batch_size=1).batch(i).tokens[0] for i in range(160)]
     for size in (4, 32, 160):
         reader = loader(data, batch_size=size)
@@ -89,13 +87,13 @@ def test_the_stream_does_not_depend_on_the_batch_size(data: tuple[Path, dict[str
         assert np.array_equal(stream, np.stack(ones))
 
 
-def test_the_data_order_is_written_down(data: tuple[Path, dict[str, Path]]) -> None:
-    # From the first release of this code: a change here changes every run.
+def test_data_order_is_unchanged(data: tuple[Path, dict[str, Path]]) -> None:
+    # Taken from the first release of this code: a change here changes every run.
     assert loader(data).batch(0).tokens[:, 0].tolist() == [4140, 2140, 2110, 2100, 140, 50, 4110, 4010]
 
 
-def test_a_hundred_billion_tokens_need_no_index(tmp_path: Path) -> None:
-    # 2^37 tokens in a sparse file: no byte of it is written, few are read.
+def test_hundred_billion_tokens_need_no_index(tmp_path: Path) -> None:
+    # 2^37 tokens in a sparse file: no byte is written, few are read.
     tokens, length = 2**37, 4096
     (tmp_path / "wiki").mkdir()
     with (tmp_path / "wiki" / "part.npy").open("wb") as file:
@@ -114,22 +112,22 @@ def test_a_hundred_billion_tokens_need_no_index(tmp_path: Path) -> None:
     assert peak < 8_000_000  # bytes; an index of the 33.5 M instances alone would take 134 MB
 
 
-def test_what_does_not_fit_is_refused(data: tuple[Path, dict[str, Path]]) -> None:
+def test_loader_refuses_arguments_that_do_not_fit(data: tuple[Path, dict[str, Path]]) -> None:
     mix, tokens = data
     options = {"seed": 0, "batch_size": 8, "sequence_length": LENGTH, "vocab_size": 60_000}
     with pytest.raises(LoaderError, match="sequence_length is 20, the mix was made for 10"):
         Loader(mix, tokens, **options | {"sequence_length": 20})
     with pytest.raises(LoaderError, match="the model's vocabulary is 50000, the token files' is 60000"):
         Loader(mix, tokens, **options | {"vocab_size": 50_000})
-    with pytest.raises(LoaderError, match=r"no folder was given for the token files \['wiki/1'\]"):
+    with pytest.raises(LoaderError, match=r"tokens has no folder for the inputs \['wiki/1'\]"):
         Loader(mix, {role: path for role, path in tokens.items() if role != "wiki/1"}, **options)
     with pytest.raises(LoaderError, match="batch_size is 0"):
         Loader(mix, tokens, **options | {"batch_size": 0})
-    with pytest.raises(LoaderError, match="a batch of 8 does not divide by 6 ranks; 4 would fit"):
+    with pytest.raises(LoaderError, match="a batch of 8 is not divisible by 6 ranks; 4 would fit"):
         Loader(mix, tokens, **options).batch(0, 0, 6)
 
 
-def test_ids_of_another_width_or_vocabulary_are_an_error(tmp_path: Path) -> None:
+def test_wrong_id_width_or_vocabulary_is_refused(tmp_path: Path) -> None:
     held = {"wiki/0": token_artifact(tmp_path, "wiki/0", 100, first=40_000)}
     mix, _ = mix_of(tmp_path, held, {"wiki": 1}, 100, LENGTH)
     path = held["wiki/0"].path / "part.npy"
@@ -139,5 +137,5 @@ def test_ids_of_another_width_or_vocabulary_are_an_error(tmp_path: Path) -> None
     with pytest.raises(RangeError, match=r"part\.npy: bytes 1[0-9]0 to 1[0-9]9 cannot be read: it ends at byte 150"):
         Loader(mix, {"wiki/0": path.parent}, **options).batch(0)
     np.full(100, 60_000, dtype=np.uint16).tofile(path)
-    with pytest.raises(LoaderError, match=r"holds id 60000 in tokens \d+ to \d+, its vocabulary ends at 59999"):
+    with pytest.raises(LoaderError, match=r"has id 60000 in tokens \d+ to \d+, its vocabulary ends at 59999"):
         Loader(mix, {"wiki/0": path.parent}, **options).batch(0)

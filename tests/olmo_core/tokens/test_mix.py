@@ -16,21 +16,21 @@ from olmo_core.tokens.mix import Mix, MixConfig, MixError, MixFile, MixSource, _
 
 
 def located(folder: Path) -> list[tuple[str, int]]:
-    """Input and row of every instance of the mix, in its order."""
+    """Return input and row of every instance of the mix, in order."""
     mix = Mix(folder)
     files, rows = mix.locate(np.arange(len(mix)))
     return [(mix.files[file].input, int(row)) for file, row in zip(files, rows, strict=True)]
 
 
 @given(st.dictionaries(st.text(min_size=1), st.floats(1e-3, 1e3), min_size=1, max_size=8), st.integers(0, 10_000))
-def test_shares_are_whole_sum_up_and_are_at_most_one_off(weights: dict[str, float], total: int) -> None:
+def test_shares_are_integers_and_sum_to_total(weights: dict[str, float], total: int) -> None:
     given_ = _apportion(total, weights)
     assert sum(given_.values()) == total
     for name, weight in weights.items():
         assert abs(given_[name] - total * weight / sum(weights.values())) < 1 + 1e-6
 
 
-def test_the_report_tells_what_was_asked_and_given(tmp_path: Path) -> None:
+def test_report_has_requested_and_given_shares(tmp_path: Path) -> None:
     held = {
         "wiki/0": token_artifact(tmp_path, "wiki/0", 105),
         "wiki/1": token_artifact(tmp_path, "wiki/1", 58, first=1000),
@@ -53,7 +53,7 @@ def test_the_report_tells_what_was_asked_and_given(tmp_path: Path) -> None:
     assert (books["tokens"], books["epochs"], books["tokens_left_at_file_ends"]) == (50, 0.25, 0)
 
 
-def test_no_instance_comes_twice_before_all_came_once(tmp_path: Path) -> None:
+def test_instances_repeat_only_after_a_full_pass(tmp_path: Path) -> None:
     held = {f"wiki/{i}": token_artifact(tmp_path, f"wiki/{i}", 30 + i) for i in range(3)}
     folder, report = mix_of(tmp_path, held, {"wiki": 1}, 230, 10, max_epochs=3)
     assert report["sources"][0]["epochs"] == pytest.approx(23 / 9)
@@ -62,18 +62,18 @@ def test_no_instance_comes_twice_before_all_came_once(tmp_path: Path) -> None:
     assert sorted(times.values()) == [2] * 4 + [3] * 5
 
 
-def test_the_seed_chooses_which_instances_are_taken(tmp_path: Path) -> None:
+def test_seed_selects_instances(tmp_path: Path) -> None:
     held = {"wiki/0": token_artifact(tmp_path, "wiki/0", 5000), "books/0": token_artifact(tmp_path, "books/0", 5000)}
     chosen = [located(mix_of(tmp_path, held, {"wiki": 1, "books": 1}, 200, 10, seed=seed)[0]) for seed in (0, 1)]
     assert set(chosen[0]) != set(chosen[1])
     rows = {corpus: [row for name, row in chosen[0] if name == corpus] for corpus in held}
     assert [len(set(rows[corpus])) for corpus in held] == [10, 10]
-    assert rows["wiki/0"] != rows["books/0"]  # each corpus has an order of its own
+    assert rows["wiki/0"] != rows["books/0"]  # each corpus has its own order
     again, _ = mix_of(tmp_path / "again", held, {"wiki": 1, "books": 1}, 200, 10)
     assert located(again) == chosen[0]
 
 
-def test_a_manifest_does_not_grow_with_the_data(tmp_path: Path) -> None:
+def test_manifest_size_is_independent_of_data(tmp_path: Path) -> None:
     sizes = []
     for tokens in (1000, 50_000):
         held = {"wiki/0": token_artifact(tmp_path / str(tokens), "wiki/0", tokens)}
@@ -82,16 +82,16 @@ def test_a_manifest_does_not_grow_with_the_data(tmp_path: Path) -> None:
     assert sizes[1] - sizes[0] < 10
 
 
-def test_a_corpus_that_has_too_little_is_told_what_would_fit(tmp_path: Path) -> None:
+def test_too_small_corpus_error_names_remedies(tmp_path: Path) -> None:
     held = {"wiki/0": token_artifact(tmp_path, "wiki/0", 109), "books/0": token_artifact(tmp_path, "books/0", 9000)}
     weights = {"wiki": 1.0, "books": 1.0}
     with pytest.raises(MixError) as caught:
         mix_of(tmp_path, held, weights, 1000, 10, max_epochs=2)
     assert str(caught.value) == (
-        "mix m: corpus wiki has 100 tokens in whole instances of 10 and is asked for 500, more than the 2 epochs "
-        "max_epochs allows; what would fit: 400 tokens in whole batches, or max_epochs of 5, or a smaller weight than 1"
+        "mix m: corpus wiki has 100 tokens in whole instances of 10 and would supply 500, more than the 2 epochs "
+        "that max_epochs allows; what would fit: 400 tokens in whole batches, or max_epochs of 5, or a weight below 1"
     )
-    # Each remedy it names works.
+    # Each named remedy works.
     for tokens, epochs in ((400, 2), (1000, 5)):
         mix_of(tmp_path, held, weights, tokens, 10, max_epochs=epochs)
     with pytest.raises(MixError, match="more than the 1 epochs"):
@@ -104,8 +104,8 @@ def test_a_corpus_that_has_too_little_is_told_what_would_fit(tmp_path: Path) -> 
     st.lists(st.tuples(st.integers(30, 300), st.floats(0.1, 9)), min_size=1, max_size=3),
     st.floats(1, 5) | st.sampled_from([1.15, 1.1, 2.3]),
 )
-def test_what_would_fit_fits(corpora: list[tuple[int, float]], allowed: float) -> None:
-    """100 instances 1.15 times are 115: in floats they were 114, and the advice was refused."""
+def test_suggested_remedies_work(corpora: list[tuple[int, float]], allowed: float) -> None:
+    """1.15 times 100 instances are 115; with floats they were 114, and the suggested value was refused."""
     sources = [MixSource(str(i), 0, [MixFile(f"{i}/0", "f", 0, held)]) for i, (held, _) in enumerate(corpora)]
     weights = {str(number): weight for number, (_, weight) in enumerate(corpora)}
 
@@ -115,13 +115,13 @@ def test_what_would_fit_fits(corpora: list[tuple[int, float]], allowed: float) -
 
     with pytest.raises(MixError) as caught:
         check(5000, MixConfig(weights=weights, max_epochs=allowed))
-    said = re.search(r"fit: ([0-9,]+) tokens in whole batches, or max_epochs of ([0-9.]+), or", str(caught.value))
-    assert said is not None
-    check(int(said[1].replace(",", "")) // 10, MixConfig(weights=weights, max_epochs=allowed))
-    check(5000, MixConfig(weights=weights, max_epochs=float(said[2])))
+    match = re.search(r"fit: ([0-9,]+) tokens in whole batches, or max_epochs of ([0-9.]+), or", str(caught.value))
+    assert match is not None
+    check(int(match[1].replace(",", "")) // 10, MixConfig(weights=weights, max_epochs=allowed))
+    check(5000, MixConfig(weights=weights, max_epochs=float(match[2])))
 
 
-def test_a_corpus_shorter_than_an_instance_is_refused(tmp_path: Path) -> None:
+def test_corpus_shorter_than_an_instance_is_refused(tmp_path: Path) -> None:
     held = {"wiki/0": token_artifact(tmp_path, "wiki/0", 9), "books/0": token_artifact(tmp_path, "books/0", 900)}
     with pytest.raises(MixError, match="corpus wiki has 0 tokens in whole instances of 10; leave it out"):
         mix_of(tmp_path, held, {"wiki": 1, "books": 1}, 100, 10)
@@ -140,7 +140,7 @@ def step_of(corpus: str, tokenizer: Step = TOKENIZER) -> Step:
     return Step("tokens", f"{corpus}-0", 1, {"shard": 0}, {"tokenizer": tokenizer})
 
 
-def test_what_does_not_fit_is_said_before_anything_runs() -> None:
+def test_mix_step_refuses_invalid_config() -> None:
     inputs = {"wiki/0": step_of("wiki"), "books/0": step_of("books")}
 
     def plan(weights: dict[str, float], inputs: dict[str, Step] = inputs, **more: object) -> Step:
@@ -159,7 +159,7 @@ def test_what_does_not_fit_is_said_before_anything_runs() -> None:
         plan({"wiki": 1, "books": 1}, {"wiki/0": step_of("wiki"), "books/0": step_of("books", other)})
 
 
-def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+def test_damaged_manifest_is_named(tmp_path: Path) -> None:
     (tmp_path / "mix.json").write_text('{"sequence_length": 10}')
-    with pytest.raises(MixError, match=r"mix\.json is no mix"):
+    with pytest.raises(MixError, match=r"mix\.json is not a mix"):
         Mix(tmp_path)

@@ -1,4 +1,4 @@
-"""Published token files: which ones a list names, and what becomes of them."""
+"""Published token files: which files a list names, and how they are imported."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ data:
 TEXT = "# comment\nwiki,preprocessed/wiki/{TOKENIZER}/part-0-00000.npy\npreprocessed/math/part-1.npy\n"
 
 
-def test_a_list_names_files_in_its_order_and_as_often_as_it_does(tmp_path: Path) -> None:
+def test_list_keeps_order_and_repetitions(tmp_path: Path) -> None:
     wiki = config(tmp_path, folder="preprocessed/wiki/", root="https://there/")
     one, zero = (f"https://there/preprocessed/wiki/part-{n}-00000.npy" for n in (1, 0))
     assert listed(YAML, wiki) == [one, zero, one]
@@ -56,13 +56,13 @@ def test_a_list_names_files_in_its_order_and_as_often_as_it_does(tmp_path: Path)
     ]
 
 
-def test_label_masks_of_a_list_are_not_taken_for_ids(tmp_path: Path) -> None:
+def test_label_mask_in_list_is_refused(tmp_path: Path) -> None:
     text = "paths: [preprocessed/tulu/input_ids.npy]\nlabel_mask_paths: [preprocessed/tulu/label_mask.npy]\n"
-    with pytest.raises(TokenFilesError, match=r"names preprocessed/tulu/label_mask\.npy; give such a source as paths"):
+    with pytest.raises(TokenFilesError, match=r"names a label mask, preprocessed/tulu/label_mask\.npy; give paths"):
         listed(text, config(tmp_path))
 
 
-def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
+def test_imported_shards_can_be_mixed(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(YAML)
     write_ids(tmp_path, "preprocessed/wiki/part-1-00000.npy", 1, 2, 3, EOS)
     write_ids(tmp_path, "preprocessed/wiki/part-0-00000.npy", 4, EOS, 5, 6, EOS, 7, 8)
@@ -89,7 +89,7 @@ def test_files_become_shards_that_a_mix_is_made_of(tmp_path: Path) -> None:
     assert seen == sorted([(1, 2), (3, EOS), (8, EOS), (4, EOS), (5, 6), (EOS, 7), (1, 2), (3, EOS)])
 
 
-def test_ids_of_a_large_vocabulary_are_four_bytes(tmp_path: Path) -> None:
+def test_large_vocabulary_has_four_byte_ids(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write_ids(tmp_path, "preprocessed/math/part-1.npy", 70_000, EOS, dtype="uint32")
     math = config(tmp_path, folder="preprocessed/math/")
@@ -97,21 +97,23 @@ def test_ids_of_a_large_vocabulary_are_four_bytes(tmp_path: Path) -> None:
     assert (about.dtype, about.tokens, about.documents) == ("uint32", 2, 1)
 
 
-def test_a_file_that_ends_within_an_id_is_named(tmp_path: Path) -> None:
+def test_file_ending_within_an_id_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write_ids(tmp_path, "preprocessed/math/part-1.npy", 1, 0, 2, dtype="uint8")
-    with pytest.raises(TokenFilesError, match=r"math/part-1\.npy ends within an id of uint16; it is cut"):
+    with pytest.raises(TokenFilesError, match=r"math/part-1\.npy ends within an id of uint16; it is truncated"):
         taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
 
-def test_an_id_beyond_the_tokenizer_is_named(tmp_path: Path) -> None:
+def test_id_beyond_tokenizer_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     write_ids(tmp_path, "preprocessed/math/part-1.npy", 1, 100)
-    with pytest.raises(TokenFilesError, match=r"math/part-1\.npy holds id 100, the tokenizer's end at 99; it was not"):
+    with pytest.raises(
+        TokenFilesError, match=r"math/part-1\.npy has id 100, the tokenizer's largest is 99; it was not"
+    ):
         taken(tmp_path, "math", config(tmp_path, folder="preprocessed/math/"), 0)
 
 
-def test_too_many_shards_and_a_wrong_folder_are_said(tmp_path: Path) -> None:
+def test_too_many_shards_or_empty_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text(TEXT)
     with pytest.raises(TokenFilesError, match=r"names 0 files in preprocessed/wikis/, too few for 1 shards"):
         taken(tmp_path, "a", config(tmp_path, folder="preprocessed/wikis/"), 0)
@@ -119,7 +121,7 @@ def test_too_many_shards_and_a_wrong_folder_are_said(tmp_path: Path) -> None:
         taken(tmp_path, "b", config(tmp_path, shards=3), 2)
 
 
-def test_what_decides_what_a_shard_holds_is_its_identity(tmp_path: Path) -> None:
+def test_shard_identity_includes_all_that_decides_its_content(tmp_path: Path) -> None:
     def step(name: str = "a", shard: int = 0, tokenizer: Step = TOKENIZER, **changes: object) -> str:
         return token_files_step(name, config(tmp_path, **changes), shard, tokenizer).id
 
@@ -132,7 +134,7 @@ def test_what_decides_what_a_shard_holds_is_its_identity(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_files_are_copied_or_stay_where_they_are(tmp_path: Path, in_place: bool) -> None:
+def test_files_are_copied_or_read_in_place(tmp_path: Path, in_place: bool) -> None:
     write_ids(tmp_path, "a.npy", 1, 2, 3, EOS)
     write_ids(tmp_path, "b.npy", 4, 5, 6, 7)
     config = TokenFilesConfig(paths=(f"{tmp_path}/a.npy", f"{tmp_path}/b.npy"), in_place=in_place, licence="x")
@@ -146,11 +148,11 @@ def test_files_are_copied_or_stay_where_they_are(tmp_path: Path, in_place: bool)
     assert sorted(loader.batch(0).tokens.tolist()) == [[1, 2, 3, EOS], [4, 5, 6, 7]]
     np.array([4, 5, 6], dtype="uint16").tofile(tmp_path / "b.npy")
     if in_place:
-        with pytest.raises(ValueError, match=r"b\.npy has 6 bytes; 4 tokens of uint16 are 8"):
+        with pytest.raises(ValueError, match=r"b\.npy has 6 bytes, 4 tokens of uint16 need 8"):
             read_token_files(made.path)
 
 
-def test_files_on_s3_and_behind_http_are_read_where_they_are(tmp_path: Path, web: str, bucket: str) -> None:
+def test_files_on_s3_and_http_are_read_in_place(tmp_path: Path, web: str, bucket: str) -> None:
     (tmp_path / "x.npy").write_bytes(STORED)
     batches = []
     for number, address in enumerate([str(tmp_path / "x.npy"), f"{web}/a/x.npy", f"{bucket}/x.npy"]):
@@ -165,46 +167,44 @@ def test_files_on_s3_and_behind_http_are_read_where_they_are(tmp_path: Path, web
     assert np.array_equal(batches[0], batches[1]) and np.array_equal(batches[0], batches[2])
 
 
-def test_a_server_without_ranges_is_told_before_a_run(
-    tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_server_without_ranges_is_refused_at_import(tmp_path: Path, web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_import, "_LOOK_BYTES", 128)
     config = TokenFilesConfig(paths=(f"{web}/plain/x.npy",), in_place=True, licence="x")
-    with pytest.raises(RangeError, match=r"plain/x\.npy: bytes 0 to 127 .* its server gives no ranges"):
+    with pytest.raises(RangeError, match=r"plain/x\.npy: bytes 0 to 127 .* its server does not support ranges"):
         taken(tmp_path, "x", config, 0, vocab_size=65_000)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize(
-    ("dtype", "vocab_size", "said"),
+    ("dtype", "vocab_size", "message"),
     [
-        ("int32", 50_280, r"every second id is 0: .* with 4 bytes each, not 2; write them as uint16, `ids\.astype"),
-        ("int64", 50_280, r"every second id is 0: .* with 8 bytes each, not 2; write them as uint16"),
-        ("int64", 100_278, r"every second id is 0: .* with 8 bytes each, not 4; write them as uint32"),
-        ("uint16", 100_278, r"holds id \d+, the tokenizer's end at 100277; it was not written as uint32"),
+        ("int32", 50_280, r"every second id is 0, so .* have 4 bytes each, not 2; write them as uint16, `ids\.astype"),
+        ("int64", 50_280, r"every second id is 0, so .* have 8 bytes each, not 2; write them as uint16"),
+        ("int64", 100_278, r"every second id is 0, so .* have 8 bytes each, not 4; write them as uint32"),
+        ("uint16", 100_278, r"has id \d+, the tokenizer's largest is 100277; it was not written as uint32"),
     ],
 )
 def test_ids_of_another_type_are_refused(
-    tmp_path: Path, dtype: str, vocab_size: int, said: str, in_place: bool
+    tmp_path: Path, dtype: str, vocab_size: int, message: str, in_place: bool
 ) -> None:
     ids = np.random.default_rng(0).integers(2, 1000, 4096)
     ids[9::10] = EOS
     ids.astype(dtype).tofile(tmp_path / "a.npy")
     config = TokenFilesConfig(paths=(str(tmp_path / "a.npy"),), in_place=in_place, licence="x")
-    with pytest.raises(TokenFilesError, match=rf"a\.npy:? {said}"):
+    with pytest.raises(TokenFilesError, match=rf"a\.npy:? {message}"):
         taken(tmp_path, "other", config, 0, vocab_size)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
 @pytest.mark.parametrize("file", ["a.npy", "mask.npy"])
-def test_files_that_are_not_bare_are_refused(tmp_path: Path, file: str, in_place: bool) -> None:
+def test_numpy_header_and_lfs_pointer_are_refused(tmp_path: Path, file: str, in_place: bool) -> None:
     np.arange(200, dtype="uint16").tofile(tmp_path / "a.npy")
     np.ones(200, dtype=bool).tofile(tmp_path / "mask.npy")
     paths = {"paths": [f"{tmp_path}/a.npy"], "label_mask_paths": [f"{tmp_path}/mask.npy"], "in_place": in_place}
     config = TokenFilesConfig.model_validate({**paths, "licence": "x"})
     taken(tmp_path, "bare", config, 0, 50_280)
     np.save(tmp_path / file, np.ones(200, dtype="uint16" if file == "a.npy" else bool))
-    with pytest.raises(TokenFilesError, match=rf"{file} begins with numpy's header, .* write it with `array\.tofile"):
+    with pytest.raises(TokenFilesError, match=rf"{file} begins with the header .* write them with `array\.tofile"):
         taken(tmp_path, "saved", config, 0, 50_280)
     (tmp_path / file).write_text(f"{LFS_POINTER}oid sha256:{'0' * 64}\nsize 400\n")
     with pytest.raises(LfsPointerError, match=rf"{file} is a Git LFS pointer, not the file itself; run `git lfs pull`"):
@@ -212,7 +212,7 @@ def test_files_that_are_not_bare_are_refused(tmp_path: Path, file: str, in_place
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({}, "has no files; give list_url, folder and root, or paths"),
         ({"list_url": "l", "folder": "f"}, "has folder, list_url; give list_url, folder and root"),
@@ -221,15 +221,17 @@ def test_files_that_are_not_bare_are_refused(tmp_path: Path, file: str, in_place
         ({"paths": ["p", "q"], "label_mask_paths": ["m"]}, "label_mask_paths has 1 files, paths 2; give one for each"),
     ],
 )
-def test_files_are_named_in_one_way(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_list_and_paths_exclude_each_other(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         TokenFilesConfig.model_validate({**fields, "licence": "x"})
 
 
 @pytest.mark.parametrize("changes", [{}, {"in_place": True}, {"sidecars": True}, {"label_mask_paths": ("mask.npy",)}])
-def test_what_is_not_there_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
+def test_missing_file_is_named(tmp_path: Path, changes: dict[str, object]) -> None:
     if "sidecars" in changes or "label_mask_paths" in changes:
         write_ids(tmp_path, "a.npy", 1, 2)
     config = TokenFilesConfig.model_validate({"paths": [f"{tmp_path}/a.npy"], "licence": "x", **changes})
-    with pytest.raises(TokenFilesError, match=r"tokens/a-00000: .*/a\.npy, or what should lie beside it, is not there"):
+    with pytest.raises(
+        TokenFilesError, match=r"tokens/a-00000: .*/a\.npy, its label mask or its sidecar does not exist"
+    ):
         taken(tmp_path, "a", config, 0)

@@ -11,7 +11,7 @@ from olmo_core.tokens import ranges
 from olmo_core.tokens.ranges import RangeError, Ranges
 
 
-def test_ranges_of_files_everywhere_come_in_the_order_asked(tmp_path: Path, web: str, bucket: str) -> None:
+def test_local_and_remote_ranges_keep_order(tmp_path: Path, web: str, bucket: str) -> None:
     (tmp_path / "x.npy").write_bytes(STORED[::-1])
     places = [f"{web}/a/x.npy", str(tmp_path / "x.npy"), f"{bucket}/x.npy", f"{web}/a/x.npy", str(tmp_path / "x.npy")]
     starts = [0, 0, 190, 77, 190]
@@ -20,7 +20,7 @@ def test_ranges_of_files_everywhere_come_in_the_order_asked(tmp_path: Path, web:
     assert [row.tobytes() for row in read] == expected
 
 
-def test_more_files_than_may_stay_open_are_read(tmp_path: Path) -> None:
+def test_more_files_than_descriptors_are_read(tmp_path: Path) -> None:
     places = []
     for number in range(6):
         (tmp_path / str(number)).write_bytes(bytes([number] * 4))
@@ -32,7 +32,7 @@ def test_more_files_than_may_stay_open_are_read(tmp_path: Path) -> None:
     assert len(reader._opened) == 2
 
 
-def test_a_file_that_may_not_stay_open_is_read_beside_those_that_may(tmp_path: Path, web: str) -> None:
+def test_files_beyond_descriptor_limit_mix_with_remote(tmp_path: Path, web: str) -> None:
     (tmp_path / "x.npy").write_bytes(STORED[::-1])
     reader = Ranges()
     for keep in (0, 1):
@@ -41,7 +41,7 @@ def test_a_file_that_may_not_stay_open_is_read_beside_those_that_may(tmp_path: P
         assert [row.tobytes() for row in read] == [STORED[5:8], STORED[::-1][6:9]]
 
 
-def test_threads_do_not_read_into_each_others_memory(tmp_path: Path) -> None:
+def test_threads_have_separate_memory(tmp_path: Path) -> None:
     (tmp_path / "x.npy").write_bytes(STORED)
     reader = Ranges()
     mine = reader.read([str(tmp_path / "x.npy")], [0], 10)
@@ -50,16 +50,16 @@ def test_threads_do_not_read_into_each_others_memory(tmp_path: Path) -> None:
     assert [mine.tobytes(), theirs.tobytes()] == [STORED[:10], STORED[100:110]]
 
 
-def test_what_cannot_be_read_names_file_and_range_at_once(
+def test_permanent_error_names_file_and_range_without_retry(
     tmp_path: Path, web: str, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranges, "PAUSE_SECONDS", "none is due")
     (tmp_path / "x.npy").write_bytes(STORED)
     for place, start, why in (
-        (str(tmp_path / "x.npy"), 195, r"bytes 195 to 204 cannot be read: it ends at byte 200; it is cut"),
+        (str(tmp_path / "x.npy"), 195, r"bytes 195 to 204 cannot be read: it ends at byte 200; it is truncated"),
         (str(tmp_path / "y.npy"), 0, r"y\.npy: bytes 0 to 9 cannot be read: No such file"),
         (f"{web}/a/x.npy", 195, r"x\.npy: bytes 195 to 204 cannot be read: 5 bytes came"),
-        (f"{web}/plain/x.npy", 20, "200 bytes came; it is cut, or its server gives no ranges"),
+        (f"{web}/plain/x.npy", 20, "200 bytes came; it is truncated, or its server does not support ranges"),
         (f"{web}/a/y.npy", 30, r"y\.npy: bytes 30 to 39 cannot be read: FileNotFoundError"),
         (f"{web}/closed/x.npy", 30, "bytes 30 to 39 cannot be read: ClientResponseError: 403"),
         (f"{bucket}/y.npy", 30, r"s3://tokens-\w+/y\.npy: bytes 30 to 39 cannot be read: FileNotFoundError"),
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_names_file_and_range_at_once(
             Ranges().read([place], [start], 10)
 
 
-def test_a_busy_server_is_asked_again(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_busy_range_server_is_retried(web: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(ranges.time, "sleep", pauses.append)
     places = [f"{web}/busy/x.npy", f"{web}/a/x.npy"]

@@ -1,4 +1,4 @@
-"""What is read in the background comes as if it were read when it is needed, from a store of any speed."""
+"""Batches read in the background equal those read on demand, from a store of any speed."""
 
 import threading
 from collections.abc import Callable
@@ -18,7 +18,7 @@ LENGTH = 10
 
 @pytest.fixture
 def data(tmp_path: Path) -> tuple[Callable[[], Loader], Path]:
-    """A loader over a remote file and one over the same file here, and the folder of the latter's mix."""
+    """Return a function that makes a loader of a remote file, and the folder of the mix of an equal local file."""
     held = {"wiki/0": token_artifact(tmp_path, "wiki/0", 605)}
     content = (held["wiki/0"].path / "part.npy").read_bytes()
     fsspec.filesystem("memory").pipe_file("/wiki.npy", content)
@@ -35,7 +35,7 @@ def data(tmp_path: Path) -> tuple[Callable[[], Loader], Path]:
     return lambda: made(there), here
 
 
-def test_batches_come_in_their_order_from_any_step_on(data: tuple[Callable[[], Loader], Path]) -> None:
+def test_batches_keep_order_from_any_step(data: tuple[Callable[[], Loader], Path]) -> None:
     remote, _ = data
     assert remote().remote
     for steps, rank, world in ((range(25), 0, 1), (range(13, 14), 0, 1), (range(7, 30), 1, 3), (range(5, 5), 0, 1)):
@@ -45,7 +45,7 @@ def test_batches_come_in_their_order_from_any_step_on(data: tuple[Callable[[], L
         assert len(read) == len(expected) and all(map(np.array_equal, read, expected))
 
 
-def test_a_remote_file_gives_what_a_local_one_does(data: tuple[Callable[[], Loader], Path], tmp_path: Path) -> None:
+def test_remote_and_local_batches_are_equal(data: tuple[Callable[[], Loader], Path], tmp_path: Path) -> None:
     remote, here = data
     folder = {"wiki/0": tmp_path / "wiki" / "0"}
     local = Loader(here, folder, seed=3, batch_size=6, sequence_length=LENGTH, vocab_size=60_000)
@@ -54,16 +54,14 @@ def test_a_remote_file_gives_what_a_local_one_does(data: tuple[Callable[[], Load
         assert np.array_equal(local.batch(step).tokens, remote().batch(step).tokens)
 
 
-def test_no_more_is_read_ahead_than_there_is_room_for(
-    data: tuple[Callable[[], Loader], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_ahead_is_bounded(data: tuple[Callable[[], Loader], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     loader, ahead = data[0](), threading.Event()
     asked: list[int] = []
     read = loader.batch
 
     def batch(step: int, *share: int) -> Batch:
         asked.append(step)
-        if step == 29:  # the first that is not taken
+        if step == 29:  # the first that is not consumed
             ahead.set()
         return read(step, *share)
 
@@ -75,7 +73,7 @@ def test_no_more_is_read_ahead_than_there_is_room_for(
         assert ahead.wait(60)
 
 
-def test_no_thread_is_left_where_a_run_ends_early(data: tuple[Callable[[], Loader], Path]) -> None:
+def test_early_exit_leaves_no_thread(data: tuple[Callable[[], Loader], Path]) -> None:
     with pytest.raises(RuntimeError, match="early"), read_ahead(data[0](), range(100)) as batches:
         next(batches)
         assert [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
@@ -83,9 +81,9 @@ def test_no_thread_is_left_where_a_run_ends_early(data: tuple[Callable[[], Loade
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("read-ahead")]
 
 
-def test_a_fault_is_raised_where_its_batch_would_come(data: tuple[Callable[[], Loader], Path]) -> None:
+def test_error_is_raised_at_its_batch(data: tuple[Callable[[], Loader], Path]) -> None:
     loader = data[0]()
-    fsspec.filesystem("memory").pipe_file("/wiki.npy", b"\0" * 2 * LENGTH * 58)  # The last instances are gone.
+    fsspec.filesystem("memory").pipe_file("/wiki.npy", b"\0" * 2 * LENGTH * 58)  # The last instances are missing.
     lost = [(loader.mix.locate(loader.order(6 * step, 6 * step + 6))[1] >= 58).any() for step in range(10)]
     with read_ahead(loader, range(10)) as batches:
         for _ in range(lost.index(True)):

@@ -1,4 +1,4 @@
-"""Sidecars of a token file: rows as OLMo-core reads them, and all else that is known of a document beside them."""
+"""Sidecars of a token file: rows as OLMo-core reads them, and the attributes of documents."""
 
 import csv
 import gzip
@@ -23,10 +23,8 @@ def written(folder: Path, documents: list[Document]) -> dict[str, bytes]:
 
 @settings(deadline=None)
 @given(st.lists(marked().map(clean), max_size=6))
-def test_rows_are_read_as_olmo_core_reads_them(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[Document]
-) -> None:
-    """`iter_document_indices` of OLMo-core parts each line at its commas and takes the first two."""
+def test_rows_parse_like_olmo_core(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> None:
+    """`iter_document_indices` of OLMo-core splits each line at its commas and uses the first two values."""
     folder = tmp_path_factory.mktemp("sidecar")
     written(folder, documents)
     with gzip.open(folder / "part-00003.csv.gz", "rt", encoding="utf-8") as lines:
@@ -42,22 +40,20 @@ def test_rows_are_read_as_olmo_core_reads_them(
 
 @settings(deadline=None)
 @given(st.lists(marked().map(clean), max_size=6))
-def test_metadata_and_spans_are_found_by_the_row(
-    tmp_path_factory: pytest.TempPathFactory, documents: list[Document]
-) -> None:
+def test_attributes_refer_to_rows(tmp_path_factory: pytest.TempPathFactory, documents: list[Document]) -> None:
     found = written(tmp_path_factory.mktemp("sidecar"), documents).get("part-00003.attributes.jsonl.gz", b"")
     assert msgspec.json.Decoder(Attributes).decode_lines(found) == [
         Attributes(row, each.metadata, each.spans) for row, each in enumerate(documents) if each.metadata or each.spans
     ]
 
 
-def test_documents_of_which_no_more_is_known_cost_nothing(tmp_path: Path) -> None:
+def test_plain_documents_write_no_attributes_file(tmp_path: Path) -> None:
     assert written(tmp_path, [Document("a", "x"), Document("b", "y", "group")]) == {
         "part-00003.csv.gz": b"0,10,a\n10,20,b\n"
     }
 
 
-def test_a_line_has_only_what_its_document_has(tmp_path: Path) -> None:
+def test_attribute_lines_omit_empty_fields(tmp_path: Path) -> None:
     documents = [
         Document("a", "x", metadata={"z": 1, "b": "c"}),
         Document("b", "y"),

@@ -26,7 +26,7 @@ def steps(shards: int = 1, shard: int = 0) -> Step:
     return tokens_step(corpus, shard, tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=400), {"wisdom": corpus}))
 
 
-def test_the_file_is_the_documents_with_an_eos_after_each(make: Make, results: dict[str, dict[str, object]]) -> None:
+def test_every_document_is_followed_by_eos(make: Make, results: dict[str, dict[str, object]]) -> None:
     step = steps(shards=2, shard=1)
     made = make(step)
     [about] = read_token_files(made.path)
@@ -34,7 +34,7 @@ def test_the_file_is_the_documents_with_an_eos_after_each(make: Make, results: d
     assert results[step.id]["tokens"] == about.tokens
     assert sorted(file.name for file in made.path.iterdir()) == ["part-00001.csv.gz", "part-00001.npy", "tokens.json"]
 
-    # Independently: one document at a time, through the plain library.
+    # Reference: one document at a time, directly with the library.
     tokenizer = Tokenizer.from_file(str(make(step.inputs["tokenizer"]).path / "tokenizer.json"))
     documents = list(read_kept(make(step.inputs["corpus"]).path, make(step.inputs["documents"]).path, 1))
     expected = [[*tokenizer.encode(document.text).ids, 0] for document in documents]
@@ -48,7 +48,7 @@ def test_the_file_is_the_documents_with_an_eos_after_each(make: Make, results: d
     assert [ids[start:end].tolist() for start, end, *_ in spans] == expected
 
 
-def test_a_text_that_spells_the_end_does_not_end_a_document(make: Make, tmp_path: Path) -> None:
+def test_eos_text_does_not_end_a_document(make: Make, tmp_path: Path) -> None:
     made = make(steps())
     step = made.step
     corpus, documents, out = (tmp_path / name for name in ("corpus", "documents", "out"))
@@ -72,7 +72,7 @@ def test_a_text_that_spells_the_end_does_not_end_a_document(make: Make, tmp_path
 
 
 @pytest.mark.parametrize(("vocab_size", "dtype"), [(65_536, "uint16"), (65_537, "uint32")])
-def test_the_width_of_an_id_follows_the_vocabulary(
+def test_id_width_follows_vocabulary(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, vocab_size: int, dtype: str
 ) -> None:
     made = make(steps())
@@ -89,7 +89,7 @@ def test_the_width_of_an_id_follows_the_vocabulary(
     assert ids[-1] == vocab_size - 1
 
 
-def test_the_bytes_do_not_depend_on_the_clock(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_token_file_bytes_ignore_clock(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make(steps())
     monkeypatch.setattr(time, "time", lambda: 5e8)
     out = tmp_path / "out"
@@ -99,7 +99,7 @@ def test_the_bytes_do_not_depend_on_the_clock(make: Make, tmp_path: Path, monkey
         assert (out / file.name).read_bytes() == file.read_bytes()
 
 
-def test_a_file_of_another_size_is_refused(make: Make) -> None:
+def test_token_file_of_another_size_is_refused(make: Make) -> None:
     made = make(steps())
     [about] = read_token_files(made.path)
     with (made.path / about.file).open("ab") as file:
@@ -111,7 +111,7 @@ def test_a_file_of_another_size_is_refused(make: Make) -> None:
         read_token_files(made.path)
 
 
-def test_a_shard_the_corpus_has_not_is_refused() -> None:
+def test_missing_shard_is_refused() -> None:
     with pytest.raises(ValueError, match="corpus wisdom has shards 0 to 1, not 2"):
         steps(shards=2, shard=2)
     assert steps(shards=2, shard=0).id != steps(shards=2, shard=1).id

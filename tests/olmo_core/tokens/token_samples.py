@@ -20,7 +20,7 @@ TOKENIZER = Step("tokenizer", "t", 1)
 def token_artifact(
     folder: Path, role: str, tokens: int, *, first: int = 0, dtype: str = "uint16", vocab_size: int = 60_000
 ) -> Artifact:
-    """A tokens artifact whose ids count up from `first`, so that each one says where it lies."""
+    """Make a tokens artifact whose ids count up from `first`, so that each id shows its position."""
     corpus, _, shard = role.rpartition("/")
     step = Step("tokens", f"{corpus}-{shard}", 1, {"shard": int(shard)}, {"tokenizer": TOKENIZER})
     path = folder / corpus / shard
@@ -34,7 +34,7 @@ def token_artifact(
 def mix_of(
     folder: Path, held: dict[str, Artifact], weights: dict[str, float], tokens: int, length: int, **more: Any
 ) -> tuple[Path, dict[str, Any]]:
-    """Make a mix of these token files; its folder and report. `more`: `seed`, and fields of MixConfig."""
+    """Make a mix of token files; return its folder and report. `more`: `seed`, and fields of MixConfig."""
     seed = more.pop("seed", 0)
     config = MixConfig(weights=weights, **more)
     step = mix_step("m", config, tokens, length, seed, {role: artifact.step for role, artifact in held.items()})
@@ -51,7 +51,7 @@ def write_ids(folder: Path, place: str, *ids: int, dtype: str = "uint16") -> Non
 
 
 def taken(folder: Path, name: str, config: TokenFilesConfig, shard: int, vocab_size: int = 100) -> Artifact:
-    """What `import_token_files` makes of published files, with a tokenizer whose end of text is `EOS`."""
+    """Import published files with a tokenizer whose end of text is `EOS`."""
     tokenizer, out = folder / "tokenizer", folder / "out" / f"{name}-{shard}"
     tokenizer.mkdir(parents=True, exist_ok=True)
     out.mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""What the tests of several ranks let each rank do: `python rank_work.py RANK WORLD FOLDER` prints its results as JSON.
+"""The work of one rank in `test_ranks`: `python rank_work.py RANK WORLD FOLDER` prints its results as JSON.
 
-The same functions run in the test's own process, where they are a world of one.
+The test process calls the same functions as a world of one.
 """
 
 import json
@@ -35,7 +35,7 @@ UNEVEN = ModelConfig.model_validate({**MODEL.model_dump(), "hidden_size": 51})  
 TIED = MODEL.model_copy(update={"tied_embeddings": True})
 
 
-LOOKS = 20_000  # some 50 ms: another rank needs a few to end too early
+LOOKS = 20_000  # about 50 ms; a rank that ends too early does so within a few
 
 
 def placement(**changes: Any) -> TrainPlacement:
@@ -43,7 +43,7 @@ def placement(**changes: Any) -> TrainPlacement:
 
 
 def step(trainer: Trainer, seed: int) -> list[float]:
-    """One step on this rank's share of a made-up batch; without canonical shards, some sequences are no targets."""
+    """Train one step on this rank's share of a batch; without canonical shards, some sequences have no targets."""
     rank, world = rank_and_world()
     batch = torch.randint(0, 64, (8, 16), generator=torch.Generator().manual_seed(seed))
     targets = torch.arange(8).remainder(3).ne(seed % 3).unsqueeze(1).expand(batch.shape)
@@ -55,7 +55,7 @@ def step(trainer: Trainer, seed: int) -> list[float]:
 
 
 def heldout(trainer: Trainer) -> dict[str, float]:
-    """Score some made-up text between two steps."""
+    """Score some made-up text between two steps and return the scores."""
     history = History(trainer.config, dict)
     history.add(4, 5e-3, StepValues({"loss": torch.ones(())}, torch.ones(())))
     texts = {f"heldout/{n}": Text([Tree.of([([0], [n, 5, 7])]), Tree.of([([1], [2] * 9)])], 31) for n in (3, 4)}
@@ -66,7 +66,7 @@ def heldout(trainer: Trainer) -> dict[str, float]:
 
 
 def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
-    """Train, save with as many ranks as there are, go on in another trainer."""
+    """Train, save with all ranks, and resume in another trainer."""
     rank, _ = rank_and_world()
     training = config(batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2))
     one, other = (Trainer(model, training.build_objective(), placement(**changes)).initialize() for _ in range(2))
@@ -90,7 +90,7 @@ def losses(folder: Path, model: ModelConfig, **changes: Any) -> dict[str, Any]:
 
 
 def read_back(folder: Path, **changes: Any) -> list[float]:
-    """Go on from a checkpoint that another number of ranks wrote."""
+    """Resume from a checkpoint that another number of ranks wrote, and train one step."""
     training = config(batch_size=8, precision="fp32", skip_step=SkipStepConfig(warmup=2))
     trainer = Trainer(UNEVEN, training.build_objective(), placement(**changes))
     resume(folder, trainer)
@@ -98,7 +98,7 @@ def read_back(folder: Path, **changes: Any) -> list[float]:
 
 
 def canonical() -> list[str]:
-    """Weights and losses, to the bit, of some steps with canonical shards."""
+    """Return the exact losses of some steps with canonical shards, and the sums of the weights."""
     trainer = Trainer(MODEL, config(batch_size=8, canonical_shards=4).build_objective(), placement()).initialize()
     seen = [value.hex() for seed in range(3) for value in step(trainer, seed)]
     return seen + [parameter.double().sum().item().hex() for parameter in trainer.model.parameters()]
@@ -109,7 +109,7 @@ def preemptible() -> LanguageModelling:
 
 
 def preempted(folder: Path) -> list[str]:
-    """A run whose rank 0 is asked to stop when it first tells numbers, and which is then started again."""
+    """Start a run, signal rank 0 when it first reports metrics, and resume the run; return the messages."""
     rank, _ = rank_and_world()
     store = Store(str(folder))
     made = run(store, preemptible()) if rank == 0 else None
@@ -120,14 +120,14 @@ def preempted(folder: Path) -> list[str]:
     def stop(_: int, values: Any) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
-    said = []
+    messages = []
     try:
         make_run(made, store, placement(), **({"metrics": stop} if rank == 0 else {}))
     except PreemptedError as error:
-        said.append(str(error))
+        messages.append(str(error))
     make_run(made, store, placement())
-    make_run(made, store, placement())  # is there already, which all ranks must see
-    return said
+    make_run(made, store, placement())  # the artifact exists now, which all ranks must notice
+    return messages
 
 
 def main(rank: int, world: int, folder: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def put(cache: Path, name: str, data: bytes) -> Path:
 
 @settings(max_examples=50)
 @given(share=st.floats(0, 0.999))
-def test_a_part_of_a_library_is_torn(share: float, library: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_truncated_library_is_not_whole(share: float, library: bytes, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("torn") / "kernel.so"
     path.write_bytes(library[: int(share * len(library))])
     assert not whole(path)
@@ -35,13 +35,13 @@ def test_a_part_of_a_library_is_torn(share: float, library: bytes, tmp_path_fact
     assert whole(path)
 
 
-def test_a_header_that_was_not_written_yet_is_torn(tmp_path: Path, library: bytes) -> None:
+def test_library_of_zeros_is_not_whole(tmp_path: Path, library: bytes) -> None:
     path = tmp_path / "kernel.so"
     path.write_bytes(b"\0" * len(library))
     assert not whole(path)
 
 
-def test_torn_libraries_are_removed_and_whole_ones_stay(tmp_path: Path, library: bytes) -> None:
+def test_only_torn_libraries_are_removed(tmp_path: Path, library: bytes) -> None:
     good = put(tmp_path, "cgood", library)
     torn, empty = put(tmp_path, "ctorn", library[:900]), put(tmp_path, "cnone", b"")
     assert remove_torn(tmp_path) == sorted([torn, empty])
@@ -50,7 +50,7 @@ def test_torn_libraries_are_removed_and_whole_ones_stay(tmp_path: Path, library:
     assert remove_torn(tmp_path) == []
 
 
-def test_a_library_that_is_being_compiled_is_left_alone(tmp_path: Path, library: bytes) -> None:
+def test_library_being_compiled_is_kept(tmp_path: Path, library: bytes) -> None:
     path = put(tmp_path, "cbusy", library[:900])
     with FileLock(str(tmp_path / "locks" / "cbusy.lock")):
         assert remove_torn(tmp_path) == []
@@ -58,5 +58,5 @@ def test_a_library_that_is_being_compiled_is_left_alone(tmp_path: Path, library:
     assert remove_torn(tmp_path) == [path]
 
 
-def test_no_cache_at_all_is_fine(tmp_path: Path) -> None:
+def test_missing_cache_is_accepted(tmp_path: Path) -> None:
     assert remove_torn(tmp_path / "nothing") == []

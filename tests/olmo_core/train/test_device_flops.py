@@ -15,7 +15,7 @@ from olmo_core.train import device_flops as peak
         ("AMD Instinct MI300X", 1307.4e12),
     ],
 )
-def test_peak_of_known_gpus(monkeypatch: pytest.MonkeyPatch, name: str, flops: float) -> None:
+def test_peak_flops_of_known_gpus(monkeypatch: pytest.MonkeyPatch, name: str, flops: float) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     peak.peak_flops.cache_clear()
     assert peak.peak_flops(torch.device("cuda", 0), torch.bfloat16) == flops

@@ -13,25 +13,25 @@ from olmo_core.train.trainer import Trainer
 CUDA = torch.device("cuda")
 
 
-def test_a_device_without_float8_is_refused_before_the_first_step() -> None:
+def test_device_without_float8_is_refused_before_first_step() -> None:
     with pytest.raises(ValueError, match=r"precision is float8, .* capability 8\.9, but cpu has none; give bf16$"):
         Trainer(MODEL, config(precision="float8").build_objective(), EAGER)
 
 
-def test_an_older_gpu_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_gpu_is_refused_with_its_capability(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
     with pytest.raises(ValueError, match=r"but cuda has 8\.0; give bf16$"):
         to_float8(Transformer(MODEL), CUDA)
 
 
-def test_a_shape_that_does_not_fit_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_layer_of_unfit_shape_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: CAPABILITY)
     uneven = MODEL.model_copy(update={"hidden_size": 40})
     with pytest.raises(ValueError, match=r"blocks\.0\.feed_forward\.w1 is 40 x 32; give a width and a hidden_size"):
         to_float8(Transformer(uneven), CUDA)
 
 
-def test_linear_layers_of_blocks_are_replaced_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_linear_layers_of_blocks_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: CAPABILITY)
     model = Transformer(MODEL)
     names = [name for name, _ in model.named_parameters()]
@@ -45,7 +45,7 @@ def test_linear_layers_of_blocks_are_replaced_and_nothing_else(monkeypatch: pyte
 @pytest.mark.skipif(
     not torch.cuda.is_available() or torch.cuda.get_device_capability() < CAPABILITY, reason="no GPU with float8"
 )
-def test_losses_stay_close_to_those_of_bf16() -> None:
+def test_float8_losses_stay_close_to_bf16() -> None:
     placement = TrainPlacement(device="cuda", compile=False)
     seen = {}
     for precision in ("bf16", "float8"):

@@ -1,4 +1,4 @@
-"""Which text is scored while a run trains; that the numbers are right, ranks and a real evaluation show."""
+"""Which text is scored during training. `test_ranks` and `test_train_main` check the scores themselves."""
 
 import gzip
 import json
@@ -32,23 +32,23 @@ def inputs(folder: Path, **sources: list[str]) -> dict[str, Any]:
     return {role: SimpleNamespace(path=path) for role, path in paths.items()}
 
 
-def test_every_document_is_cut_into_windows_and_bytes_are_those_of_the_text(tmp_path: Path) -> None:
+def test_documents_are_cut_into_windows_and_bytes_counted(tmp_path: Path) -> None:
     texts = read_texts(HeldoutConfig(every=1), inputs(tmp_path, x=["a b é", "b"], none=[]), length=2)
     assert list(texts) == ["heldout/x"]
     assert texts["heldout/x"].bytes == 7
     assert sorted(tree.tokens for tree in texts["heldout/x"].windows) == [[0], [0, 1], [2]]
 
 
-def test_no_more_is_scored_than_was_asked_for(tmp_path: Path) -> None:
+def test_scored_bytes_respect_limits(tmp_path: Path) -> None:
     asked = HeldoutConfig(every=1, source_bytes=9, document_bytes=4)
     text = read_texts(asked, inputs(tmp_path, x=["a b a b", "a b a", "a b b"]), length=8)["heldout/x"]
     assert text.bytes == 8
     assert [tree.tokens for tree in text.windows] == [[0, 1]] * 2
 
 
-def test_text_that_is_asked_for_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"no corpus has any; give corpora\.\*\.heldout a share$"):
+def test_missing_heldout_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"no corpus has any; set corpora\.\*\.heldout above 0$"):
         read_texts(HeldoutConfig(every=1), inputs(tmp_path, none=[""]), length=2)
     mix = mixed(Store(str(tmp_path / "store")))
-    with pytest.raises(ValueError, match="run: heldout asks for text that is set apart of a corpus"):
+    with pytest.raises(ValueError, match="run: heldout needs a corpus with held-out text, but there is none"):
         run_step("run", config(heldout={"every": 2}), MODEL, mix)

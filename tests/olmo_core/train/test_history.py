@@ -22,7 +22,7 @@ def values(loss: float, z_squared: float, grad_norm: float, skipped: float | Non
     return StepValues(sums, torch.tensor(grad_norm), flag)
 
 
-def test_rows_are_read_in_one_go() -> None:
+def test_rows_are_read_once_and_taken_once() -> None:
     one = history()
     one.add(1, 0.1, values(2.0, 8.0, 1.5))
     one.add(2, 0.2, values(1.0, 4.0, 2.5))
@@ -37,7 +37,7 @@ def test_rows_are_read_in_one_go() -> None:
     assert one.take() == []
 
 
-def test_a_run_that_goes_on_has_the_rows_from_before() -> None:
+def test_restored_rows_precede_new_ones() -> None:
     one = history()
     one.restore([{"step": 1}])
     one.add(2, 0.2, values(1.0, 4.0, 2.5))
@@ -45,14 +45,14 @@ def test_a_run_that_goes_on_has_the_rows_from_before() -> None:
     assert [row["step"] for row in one.take()] == [1, 2]
 
 
-def test_the_first_value_that_is_not_finite_stops_the_run() -> None:
+def test_non_finite_value_stops_the_run() -> None:
     one = history()
     one.add(3, 0.3, values(1.0, 1.0, float("nan")))
     with pytest.raises(TrainingDivergedError, match=r"step 3: loss 1\.0, gradient norm nan at learning rate 0\.3"):
         one.read()
 
 
-def test_a_skipped_step_may_say_anything_but_not_for_ever(tmp_path: Path) -> None:
+def test_skipped_steps_may_be_non_finite_until_patience_ends(tmp_path: Path) -> None:
     training = config(skip_step=SkipStepConfig(patience=3))
     one = history(training)
     for step, skipped in enumerate([1.0, 1.0, 0.0, 1.0, 1.0], 1):
@@ -62,7 +62,7 @@ def test_a_skipped_step_may_say_anything_but_not_for_ever(tmp_path: Path) -> Non
     write_history(tmp_path / "h", rows)
     assert read_history(tmp_path / "h") == rows
     one.add(6, 0.1, values(math.nan, 1.0, 1.0, 1.0))
-    with pytest.raises(TrainingDivergedError, match="step 6: the 3 steps up to it were skipped, its loss is nan"):
+    with pytest.raises(TrainingDivergedError, match="step 6: the last 3 steps were skipped, loss nan at"):
         one.read()
     resumed = history(training)
     resumed.restore(rows)

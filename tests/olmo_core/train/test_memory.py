@@ -24,12 +24,12 @@ def group(folder: Path, version: int, limit: str, used: int, cached: int) -> Non
         ("max", str(3 * GB), 3 * GB - 500_000_000),
         (str(3 * GB), str(2 * GB), 2 * GB - 500_000_000),
         ("9223372036854771712", "9223372036854771712", 8 * GB),
-        (None, str(2 * GB), 2 * GB - 500_000_000),  # inside a container, whose own group is the root
+        (None, str(2 * GB), 2 * GB - 500_000_000),  # inside a container that sees its own group as the root
         (None, None, 8 * GB),
         (str(400_000_000), "max", 1),
     ],
 )
-def test_a_limit_of_a_control_group_counts(
+def test_free_memory_respects_control_group_limits(
     version: int, inner: str | None, outer: str | None, free: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "groups" / ("memory" if version == 1 else ".")

@@ -1,4 +1,4 @@
-"""Placements of all kinds share device and threads; each room reads what it needs beside them."""
+"""Placements of all kinds share device and threads; each room adds the settings that it needs."""
 
 import pytest
 
@@ -10,10 +10,10 @@ from olmo_core.train.placement import TrainPlacement
 @pytest.mark.parametrize(
     "given", [Placement(device="cuda", threads=3), HubPlacement(device="cuda", threads=3, hub="x")]
 )
-def test_another_placement_keeps_its_device_and_threads_in_training(given: Placement) -> None:
+def test_plain_placement_keeps_device_and_threads_in_training(given: Placement) -> None:
     assert TrainPlacement.of(given) == TrainPlacement(device="cuda", threads=3)
 
 
-def test_a_placement_for_training_is_taken_as_it_is() -> None:
+def test_training_placement_is_used_unchanged() -> None:
     given = TrainPlacement(micro_batch=2, sharding="shard")
     assert TrainPlacement.of(given) is given and Placement.of(given) is given

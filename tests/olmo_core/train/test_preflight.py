@@ -13,7 +13,7 @@ HERE = TrainPlacement()
 
 
 @pytest.mark.parametrize(
-    ("training", "placement", "instances", "world", "said"),
+    ("training", "placement", "instances", "world", "message"),
     [
         (config(), HERE, 3, 1, "batch_size is 4, but the mix has only 3 instances of 16 tokens; give at most that"),
         (config(), HERE, 0, 1, "the mix has only 0 instances"),
@@ -42,19 +42,19 @@ HERE = TrainPlacement()
         (config(canonical_shards=2), TrainPlacement(sharding="shard"), 9, 2, "leave placement.sharding and"),
     ],
 )
-def test_a_batch_that_does_not_fit_is_told_with_what_would(
-    training: LanguageModelling, placement: TrainPlacement, instances: int, world: int, said: str
+def test_unfit_batch_error_names_what_would_fit(
+    training: LanguageModelling, placement: TrainPlacement, instances: int, world: int, message: str
 ) -> None:
-    with pytest.raises(ValueError, match=said):
+    with pytest.raises(ValueError, match=message):
         check_batch(training, placement, instances, world)
 
 
-def test_what_fits_passes() -> None:
+def test_fitting_run_passes() -> None:
     check_batch(config(canonical_shards=4), HERE, 4, 2)
     check_memory(MODEL, torch.device("cpu"), sharers=1)
 
 
-def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_larger_than_memory_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olmo_core.train.preflight.free_memory", lambda: 8_000_000_000)
     model = preset("olmo2-1b", vocab_size=100_278)
     with pytest.raises(ValueError, match=r"1,485M parameters takes 41\.6 GB .* cpu has 8\.0 GB free; share .* 6 work"):
@@ -63,7 +63,7 @@ def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("placement", "world", "said"),
+    ("placement", "world", "message"),
     [
         (
             HERE,
@@ -73,5 +73,5 @@ def test_a_model_too_large_is_refused_before_it_is_built(monkeypatch: pytest.Mon
         (TrainPlacement(micro_batch=1, recompute="blocks"), 1, "of 1 sequences of 16 tokens .* give more workers$"),
     ],
 )
-def test_what_takes_less_memory_is_told(placement: TrainPlacement, world: int, said: str) -> None:
-    assert re.search(said, more_memory(config(), placement, world))
+def test_memory_error_names_settings_that_take_less(placement: TrainPlacement, world: int, message: str) -> None:
+    assert re.search(message, more_memory(config(), placement, world))

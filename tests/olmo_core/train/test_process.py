@@ -12,7 +12,7 @@ from olmo_core.train.distributed.group import device_of
 from olmo_core.train.distributed.process import can_compile, training_process
 
 
-def test_settings_hold_inside_and_are_put_back() -> None:
+def test_settings_apply_inside_and_are_restored() -> None:
     before = torch.get_num_threads()
     with pytest.raises(KeyError), training_process(Placement(threads=3)):
         assert torch.get_num_threads() == 3
@@ -22,7 +22,7 @@ def test_settings_hold_inside_and_are_put_back() -> None:
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-def test_compiled_forward_pass_keeps_no_copy_of_a_weight_and_no_gated_product() -> None:
+def test_compiled_forward_keeps_no_weight_copy_or_gated_product() -> None:
     config = preset("micro")
     layer, x = FeedForward(config), torch.randn(1, 256, config.d_model, requires_grad=True)
     given = {each.untyped_storage().data_ptr() for each in (x, *layer.parameters())}
@@ -42,7 +42,7 @@ def test_compiled_forward_pass_keeps_no_copy_of_a_weight_and_no_gated_product() 
     assert weight not in kept
 
 
-def test_without_a_compiler_training_is_eager_and_says_why(
+def test_missing_compiler_is_logged_and_disables_compilation(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(process, "compiler_trouble", lambda: "no compiler; install one")
@@ -56,6 +56,6 @@ def test_without_a_compiler_training_is_eager_and_says_why(
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_refused() -> None:
+def test_missing_gpu_is_refused() -> None:
     with pytest.raises(ValueError, match=r"placement\.device is cuda, but this process sees no GPU"):
         device_of(Placement(device="cuda"))

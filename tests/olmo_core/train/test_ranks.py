@@ -1,4 +1,4 @@
-"""Several ranks against one process: losses, checkpoints, bits in strict mode, stopping together."""
+"""Several ranks compared with one process: losses, checkpoints, bits in strict mode, stopping together."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def two(folder: Path) -> Results:
 
 @pytest.fixture(scope="module")
 def four(folder: Path, two: Results) -> Results:
-    """Runs after the two, whose checkpoint it reads."""
+    """Results of four ranks; requires `two`, because they read its checkpoint."""
     return on_ranks(4, folder)
 
 
@@ -53,7 +53,7 @@ def alone(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("way", "count"), [("replicate", 2), ("shard", 2), ("hybrid", 4)])
-def test_ranks_see_the_losses_of_one(alone: dict[str, Any], request: Any, way: str, count: int) -> None:
+def test_losses_match_single_process(alone: dict[str, Any], request: Any, way: str, count: int) -> None:
     results = [each[way] for each in request.getfixturevalue({2: "two", 4: "four"}[count])]
     assert all(each == results[0] for each in results)
     for ours, theirs in zip([*results[0]["seen"], results[0]["on"]], [*alone["seen"], alone["on"]], strict=True):
@@ -63,13 +63,13 @@ def test_ranks_see_the_losses_of_one(alone: dict[str, Any], request: Any, way: s
     assert alone["heldout"].keys() == {"heldout/3/bits_per_byte", "heldout/4/bits_per_byte"}
 
 
-def test_tied_weights_are_sharded_too(two: Results, folder: Path) -> None:
+def test_sharded_tied_weights_match_single_process(two: Results, folder: Path) -> None:
     theirs = rank_work.losses(folder / "tied-alone", rank_work.TIED)
     for ours, expected in zip(two[0]["tied"]["seen"], theirs["seen"], strict=True):
         assert ours == pytest.approx(expected, rel=1e-5)
 
 
-def test_a_checkpoint_fits_any_number_of_ranks(two: Results, four: Results, folder: Path) -> None:
+def test_checkpoint_loads_on_any_number_of_ranks(two: Results, four: Results, folder: Path) -> None:
     written = two[0]["shard"]["on"]
     assert four[0]["read_back"] == pytest.approx(written, rel=1e-5)
     assert rank_work.read_back(folder / "shard" / "kept") == pytest.approx(written, rel=1e-5)
@@ -81,14 +81,14 @@ def test_a_checkpoint_fits_any_number_of_ranks(two: Results, four: Results, fold
         }
 
 
-def test_canonical_shards_give_the_same_bits_for_one_two_and_four_ranks(two: Results, four: Results) -> None:
+def test_canonical_shards_give_same_bits_on_any_number_of_ranks(two: Results, four: Results) -> None:
     alone = rank_work.canonical()
     assert all(each["canonical"] == alone for each in (*two, *four))
 
 
-def test_all_ranks_stop_at_the_same_step_and_go_on(two: Results, folder: Path) -> None:
-    told = "run/run is saved at step 12"
-    assert [each["preempted"] for each in two] == [[told], [told]]
+def test_all_ranks_stop_at_same_step_and_resume(two: Results, folder: Path) -> None:
+    message = "run/run is saved at step 12"
+    assert [each["preempted"] for each in two] == [[message], [message]]
     store = Store(str(folder / "preempted"))
     artifact = store.find(run(store, rank_work.preemptible()))
     assert artifact is not None

@@ -1,4 +1,4 @@
-"""Which steps are skipped, against the rule written plainly, and that nothing of them is left."""
+"""Skipped steps: the verdicts against a plain implementation of the rule, and that a skipped step has no effect."""
 
 import math
 import statistics
@@ -19,7 +19,7 @@ VALUES = st.one_of(st.floats(0.5, 2.0, width=32), st.sampled_from([50.0, math.in
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.tuples(VALUES, VALUES), max_size=40), st.integers(2, 9), st.integers(2, 12))
-def test_verdicts_are_those_of_the_rule(seen: list[tuple[float, float]], window: int, warmup: int) -> None:
+def test_verdicts_match_plain_rule(seen: list[tuple[float, float]], window: int, warmup: int) -> None:
     skip_step = SkipStep(SkipStepConfig(window=window, warmup=warmup, deviations=3.0), CPU)
     accepted: list[tuple[float, float]] = []
     for loss, norm in seen:
@@ -28,7 +28,7 @@ def test_verdicts_are_those_of_the_rule(seen: list[tuple[float, float]], window:
             for value, past in zip((loss, norm), zip(*accepted[-window:], strict=True), strict=True):
                 bound = statistics.fmean(past) + 3.0 * statistics.stdev(past)
                 if math.isclose(value, bound, rel_tol=1e-4):
-                    return  # too near to the bound for fp32
+                    return  # too close to the bound for fp32
                 expected |= value > bound
         assert skip_step.skips(torch.tensor(loss), torch.tensor(norm)).item() == expected
         if not expected:
@@ -36,7 +36,7 @@ def test_verdicts_are_those_of_the_rule(seen: list[tuple[float, float]], window:
     assert skip_step.accepted.item() == len(accepted)
 
 
-def test_a_skipped_spike_does_not_widen_the_window() -> None:
+def test_skipped_spike_stays_out_of_window() -> None:
     skip_step = SkipStep(SkipStepConfig(window=16, warmup=4), CPU)
     for n in range(8):
         skip_step.skips(torch.tensor(2.0 + n % 2 / 10), torch.tensor(1.0))
@@ -56,7 +56,7 @@ def state(trainer: Trainer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("poison", [math.nan, math.inf, 1e4])
-def test_nothing_of_a_skipped_step_reaches_weights_or_moments(poison: float) -> None:
+def test_skipped_step_changes_neither_weights_nor_moments(poison: float) -> None:
     trainer = Trainer(MODEL, config(skip_step=SkipStepConfig(warmup=4)).build_objective(), EAGER).initialize()
     for seed in range(6):
         assert trainer.update({"tokens": batch(seed)}, 1e-3).skipped == 0
@@ -70,7 +70,7 @@ def test_nothing_of_a_skipped_step_reaches_weights_or_moments(poison: float) -> 
     assert any(not torch.equal(was, now) for was, now in zip(before, state(trainer), strict=True))
 
 
-def test_a_run_that_skips_nothing_is_the_run_without_it() -> None:
+def test_run_without_outliers_is_unchanged_by_skip_step() -> None:
     plain, guarded = (
         Trainer(MODEL, config(skip_step=skip_step).build_objective(), EAGER).initialize()
         for skip_step in (None, SkipStepConfig())

@@ -27,13 +27,13 @@ def config(**changes: object) -> LanguageModelling:
     # OLMo 2: 50B tokens at 4.19M a step end at step 11921 (7B), 100B at 8.39M at 11921 (32B).
     [(50 * 10**9, 1024, 11921), (100 * 10**9, 2048, 11921), (11921 * 1024 * 4096, 1024, 11921)],
 )
-def test_steps_are_whole_batches_rounded_up(tokens: int, batch_size: int, steps: int) -> None:
+def test_steps_round_up_to_whole_batches(tokens: int, batch_size: int, steps: int) -> None:
     schedule = ScheduleConfig(kind="linear", peak=6e-5)
     assert config(tokens=tokens, batch_size=batch_size, sequence_length=4096, schedule=schedule).steps == steps
 
 
 @given(st.integers(640, 10**6), st.integers(1, 400))
-def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: int) -> None:
+def test_checkpoint_steps_are_regular_and_include_the_last(tokens: int, every: int) -> None:
     training = config(tokens=tokens, checkpoint_every=every)
     steps = saved_after(training)
     assert steps[-1] == training.steps
@@ -42,7 +42,7 @@ def test_checkpoints_are_known_ahead_and_end_with_the_run(tokens: int, every: in
     assert len(steps) == -(-training.steps // every)
 
 
-def test_seed_and_schedule_bear_identity_and_the_name_does_not() -> None:
+def test_seed_and_schedule_bear_identity_but_name_does_not() -> None:
     model = preset("micro")
     first = run_step("a", config(), model, MIX)
     assert run_step("b", config(), model, MIX).id == first.id
@@ -53,8 +53,8 @@ def test_seed_and_schedule_bear_identity_and_the_name_does_not() -> None:
     assert first.inputs.keys() == {"mix", "made/00000"}
 
 
-def test_what_a_run_does_not_use_is_no_part_of_its_identity() -> None:
-    """The ids of runs made before a capability was there stay as they were."""
+def test_unused_settings_are_not_part_of_identity() -> None:
+    """The ids of runs made before a capability existed do not change."""
     fields = run_step("a", config(), preset("micro"), MIX).fields
     assert set(fields) == {
         *("objective", "batch_size", "sequence_length", "precision", "z_loss", "max_grad_norm"),
@@ -65,7 +65,7 @@ def test_what_a_run_does_not_use_is_no_part_of_its_identity() -> None:
     assert in_steps.fields["schedule"]["unit"] == "steps"
 
 
-def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
+def test_rate_is_inherited_only_from_checkpoint() -> None:
     model, training = preset("micro"), config(schedule=INHERIT)
     start = checkpoint_step(run_step("a", config(), model, MIX), 30)
     assert run_step("b", training, model, MIX, start).inputs["start"] is start
@@ -75,7 +75,7 @@ def test_a_rate_is_inherited_from_a_checkpoint_only() -> None:
         run_step("b", training, model, MIX, Step("soup", "s", 1))
 
 
-def test_a_rate_of_zero_cannot_be_inherited() -> None:
+def test_rate_of_zero_cannot_be_inherited() -> None:
     model, training = preset("micro"), config(schedule=INHERIT)
     first = run_step("a", config(), model, MIX)
     ended = run_step("b", training, model, MIX, checkpoint_step(first, 30))
@@ -86,7 +86,7 @@ def test_a_rate_of_zero_cannot_be_inherited() -> None:
     assert run_step("c", training, model, MIX, checkpoint_step(ended, 90))
 
 
-def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:
+def test_unfit_sequence_lengths_are_refused_when_planning() -> None:
     with pytest.raises(ValueError, match="sequence_length 64 is longer than the model's context_length 32"):
         run_step("a", config(), preset("micro", context_length=32), MIX)
     with pytest.raises(ValueError, match="sequence_length is 32, but mix/m has instances of 64"):
@@ -112,11 +112,11 @@ def test_lengths_that_do_not_fit_are_refused_before_the_run() -> None:
         ({"tokens": 0}, "tokens"),
     ],
 )
-def test_what_cannot_be_is_refused_by_name(changes: dict[str, object], message: str) -> None:
+def test_invalid_setting_is_refused_by_name(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         config(**{"tokens": 64_640, **changes})
 
 
-def test_planning_a_run_needs_no_torch() -> None:
+def test_planning_a_run_does_not_import_torch() -> None:
     code = "import sys, olmo_core.train.step; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""The guides to training: their recipes make plans, their profile loads, their commands run or name what exists."""
+"""The training guides: their recipes can be planned, their profile loads, their commands run or name what exists."""
 
 import shlex
 from pathlib import Path
@@ -22,7 +22,7 @@ from olmo_core.train.history import read_history
 
 
 def texts(page: str, language: str) -> list[str]:
-    """The blocks of a guide in one language, in order."""
+    """Return the blocks of a guide in one language, in order."""
     return [block.text for block in blocks(f"docs/{page}.md") if block.language == language]
 
 
@@ -36,24 +36,24 @@ def plan_of(recipe: str, folder: Path) -> Plan:
     return lay_out(load_recipe(str(folder / "mine.yaml")))
 
 
-def test_the_recipe_of_the_guide_to_training_uses_what_it_explains(tmp_path: Path) -> None:
+def test_training_guide_recipe_uses_explained_fields(tmp_path: Path) -> None:
     fields = plan_of(TRAINING, tmp_path).runs["stage1"][0].step.fields
     assert fields.keys() >= {"skip_step", "ngram_filter", "document_attention", "canonical_shards"}
 
 
-def test_the_profile_of_the_guide_loads(tmp_path: Path) -> None:
+def test_guide_profile_loads(tmp_path: Path) -> None:
     (tmp_path / "where.yaml").write_text(PROFILE)
     assert load_profile(str(tmp_path / "where.yaml")).training.single.placement.recovery_every == 200
 
 
-def test_token_files_of_the_guide_are_listed_or_read_in_place(tmp_path: Path) -> None:
+def test_guide_token_files_are_listed_or_read_in_place(tmp_path: Path) -> None:
     assert len([role for role in plan_of(LISTED, tmp_path).tokens if role.startswith("starcoder/")]) == 20
     fields = plan_of(IN_PLACE, tmp_path).tokens["dolmino-50b/00000"].fields
     assert fields.items() >= {"in_place": True, "sidecars": True}.items()
 
 
 @pytest.mark.parametrize("line", [line for line in TRAIN_COMMANDS.splitlines() if "olmo_core.train" in line])
-def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
+def test_guide_commands_name_existing_stages_and_seeds(line: str) -> None:
     words = shlex.split(line, comments=True)
     recipe, *options = words[words.index("olmo_core.train") + 1 :]
     stage = options[options.index("--stage") + 1]
@@ -62,7 +62,7 @@ def test_the_commands_of_the_guide_name_what_there_is(line: str) -> None:
         assert int(options[options.index("--seed") + 1]) in [run.seed for run in runs]
 
 
-def test_the_guide_tunes_a_model_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fine_tuning_guide_trains_model_from_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     Path("tune.yaml").write_text(TUNING)
@@ -90,7 +90,7 @@ def test_the_guide_tunes_a_model_from_a_folder(tmp_path: Path, monkeypatch: pyte
     (history,) = (tmp_path / "artifacts" / "run").rglob("history.jsonl")
     assert [row["targets"] for row in read_history(history)] == pytest.approx([16 / 63] * 8)
 
-    # The same run as one whose recipe says it.
+    # A recipe with this `start` plans the same run.
     start = f"{{path: {tmp_path / 'base'}, sha256: {folder_digest(Path('base'))}}}"
-    said = lay_out(load_recipe("tune.yaml", [f"--stages.tune.start={start}"])).runs["tune"][0].step
-    assert store.find(said) is not None
+    planned = lay_out(load_recipe("tune.yaml", [f"--stages.tune.start={start}"])).runs["tune"][0].step
+    assert store.find(planned) is not None

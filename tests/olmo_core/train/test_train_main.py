@@ -1,6 +1,6 @@
-"""The entry without a release around it: plain and under torchrun, against the library called directly.
+"""The command `python -m olmo_core.train`, plain and under torchrun, compared with direct calls of the library.
 
-In strict mode, so that the bits are the same for two processes as for one.
+Runs use strict mode, so that two processes give the same bits as one.
 """
 
 import os
@@ -40,7 +40,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="module")
 def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home in which everything up to stage 1 is made, the run by the library."""
+    """Return a home in which the library has made everything up to the run of stage 1."""
     home = tmp_path_factory.mktemp("made")
     store = Store(str(home / "artifacts"))
     for step in plan.runs["stage1"][0].step.closure():
@@ -49,7 +49,7 @@ def made(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def without_run(made: Path, home: Path, plan: Plan) -> Store:
-    """A home with all that the run needs."""
+    """Return the store of a new home that has all inputs of the run, but not the run."""
     store, target = Store(str(made / "artifacts")), home / "artifacts"
     for step in list(plan.runs["stage1"][0].step.closure())[:-1]:
         (target / step.folder).parent.mkdir(parents=True, exist_ok=True)
@@ -63,23 +63,23 @@ def words(home: Path) -> list[str]:
     return ["micro", "--stage", "stage1", "--profile", str(profile), *OVERRIDES]
 
 
-def test_a_plain_process_makes_what_the_library_makes(
+def test_plain_process_makes_same_artifacts_as_library(
     plan: Plan, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, library = plan.runs["stage1"][0], Store(str(made / "artifacts"))
     store = without_run(made, tmp_path, plan)
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     assert main(words(tmp_path)) == 0
-    told = capsys.readouterr()
-    assert told.out == f"run/stage1: complete in {store.root}/{run.step.folder}\n"
-    assert "stage1: 65,536 of 65,536 tokens, loss " in told.err
+    printed = capsys.readouterr()
+    assert printed.out == f"run/stage1: complete in {store.root}/{run.step.folder}\n"
+    assert "stage1: 65,536 of 65,536 tokens, loss " in printed.err
     for step in (run.step, *run.checkpoints.values()):
         ours, theirs = store.peek(step), library.peek(step)
         assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
 @pytest.mark.parametrize(
-    ("pressed", "number", "code", "said"),
+    ("pressed", "number", "code", "message"),
     [
         ({512: 1}, signal.SIGINT, 130, "run/stage1 is saved at step 2"),
         ({512: 1}, signal.SIGTERM, 143, "run/stage1 is saved at step 2"),
@@ -88,11 +88,11 @@ def test_a_plain_process_makes_what_the_library_makes(
     ],
     ids=["once", "SIGTERM", "twice", "before-the-first-step"],
 )
-def test_a_process_that_is_asked_to_stop_ends_as_one_and_goes_on(
+def test_signalled_process_exits_with_its_code_and_resumes(
     pressed: dict[int, int],
     number: signal.Signals,
     code: int,
-    said: str,
+    message: str,
     plan: Plan,
     made: Path,
     tmp_path: Path,
@@ -112,7 +112,7 @@ def test_a_process_that_is_asked_to_stop_ends_as_one_and_goes_on(
         assert main(words(tmp_path)) == code
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
     [line] = capsys.readouterr().err.splitlines()
-    assert line == f"interrupted: {said}; run the same command to go on"
+    assert line == f"interrupted: {message}; run the same command to go on"
     assert not list(store.base.glob("*/*/attempt-*/new-*")) and store.peek(plan.runs["stage1"][0].step) is None
     assert main(words(tmp_path)) == 0
     step = plan.runs["stage1"][0].step
@@ -120,9 +120,7 @@ def test_a_process_that_is_asked_to_stop_ends_as_one_and_goes_on(
     assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
-def test_torchrun_is_asked_to_stop_goes_on_and_makes_the_bits_of_one_process(
-    plan: Plan, made: Path, tmp_path: Path
-) -> None:
+def test_signalled_torchrun_resumes_with_bits_of_one_process(plan: Plan, made: Path, tmp_path: Path) -> None:
     run = plan.runs["stage1"][0]
     store, library = without_run(made, tmp_path, plan), Store(str(made / "artifacts"))
     launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "-m", "olmo_core.train"]
@@ -159,7 +157,7 @@ def test_torchrun_is_asked_to_stop_goes_on_and_makes_the_bits_of_one_process(
         assert ours is not None and theirs is not None and ours.digest == theirs.digest
 
 
-def test_a_folder_of_the_user_called_infra_is_not_taken_for_ours(tmp_path: Path) -> None:
+def test_user_folder_named_infra_is_not_imported(tmp_path: Path) -> None:
     (tmp_path / "infra").mkdir()
     for name in ("__init__", "profile"):
         (tmp_path / "infra" / f"{name}.py").touch()
@@ -168,7 +166,7 @@ def test_a_folder_of_the_user_called_infra_is_not_taken_for_ours(tmp_path: Path)
     assert found.stderr.startswith("error: profile 'labtop': not known; did you mean 'laptop'?"), found.stderr
 
 
-def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, made: Path) -> None:
+def test_heldout_scores_in_training_match_evaluation(plan: Plan, made: Path) -> None:
     run, store = plan.runs["stage1"][0], Store(str(made / "artifacts"))
     rows = {row["step"]: row for row in read_history(store.base / run.step.folder / "attempt-1" / "history.jsonl")}
     sources = [f"heldout/{name}/bits_per_byte" for name in ("narrative", "wisdom")]
@@ -183,7 +181,7 @@ def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, 
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         (["micro", "--stage", "stage3"], "--stage stage3: recipe micro has stage1, stage2"),
         (["micro", "--stage", "stage2", "--seed", "7"], "--seed 7: stage stage2 has the seeds 42, 42069"),
@@ -199,16 +197,16 @@ def test_held_out_text_is_scored_while_training_as_it_is_afterwards(plan: Plan, 
         (["micro", "--stage", "stage1"], "run/stage1 needs mix/pretrain"),
     ],
 )
-def test_what_is_wrong_is_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], said: str
+def test_error_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], given: list[str], message: str
 ) -> None:
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     assert main(given) == 1
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: ") and said in line
+    assert line.startswith("error: ") and message in line
 
 
-def test_weights_from_elsewhere_come_from_the_hub_of_the_profile(
+def test_load_path_uses_hub_of_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def asked(place: str, hub: str | None) -> NoReturn:

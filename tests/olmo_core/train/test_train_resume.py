@@ -1,4 +1,4 @@
-"""Runs that were stopped, killed, crashed or damaged go on, and end in the same bits."""
+"""Runs that were stopped, killed, crashed or damaged resume and end with the same bits."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ class InterruptedRunError(Exception):
 
 
 def interrupted(at: int, train: Callable[..., object]) -> list[int]:
-    """Stop a run when it tells the metrics of a step; return the steps it told of."""
+    """Stop a run when it reports the metrics of step `at`; return the steps it reported."""
     seen: list[int] = []
 
     def watch(now: int, _: Any) -> None:
@@ -38,12 +38,12 @@ def interrupted(at: int, train: Callable[..., object]) -> list[int]:
 
 
 @pytest.mark.parametrize("at", [1, 5, 9, 11, 12])
-def test_a_run_that_was_stopped_goes_on_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path, at: int) -> None:
+def test_interrupted_run_resumes_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path, at: int) -> None:
     store, step = Store(str(tmp_path)), whole[1]
     interrupted(at, partial(train_here, str(tmp_path)))
     begun: list[int] = []
     train_here(str(tmp_path), metrics=lambda now, _: begun.append(now))
-    # A stop loses at most what came after the last checkpoint.
+    # Only the steps after the last checkpoint are lost.
     assert begun[0] == 1 + max([n for n in STEPS if n < at], default=0)
     assert everything(store, step) == everything(*whole)
 
@@ -73,7 +73,7 @@ def python(code: str, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-def test_a_run_killed_at_once_goes_on_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path) -> None:
+def test_killed_run_resumes_bit_for_bit(whole: tuple[Store, Step], tmp_path: Path) -> None:
     assert python(KILLED, str(tmp_path)).wait(timeout=120) == -signal.SIGKILL
     begun: list[int] = []
     train_here(str(tmp_path), metrics=lambda now, _: begun.append(now))
@@ -81,7 +81,7 @@ def test_a_run_killed_at_once_goes_on_bit_for_bit(whole: tuple[Store, Step], tmp
     assert everything(Store(str(tmp_path)), whole[1]) == everything(*whole)
 
 
-def test_a_lost_checkpoint_in_the_middle_is_made_again(whole: tuple[Store, Step], tmp_path: Path) -> None:
+def test_lost_checkpoint_is_remade(whole: tuple[Store, Step], tmp_path: Path) -> None:
     step = train_here(str(tmp_path)).artifact.step
     store = Store(str(tmp_path))
     expected = everything(store, step)
@@ -95,7 +95,7 @@ def test_a_lost_checkpoint_in_the_middle_is_made_again(whole: tuple[Store, Step]
     assert everything(store, step) == expected == everything(*whole)
 
 
-def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_preempted_run_saves_and_resumes_bit_for_bit(tmp_path: Path) -> None:
     training = config(tokens=30 * 64, checkpoint_every=30)
     uninterrupted, store = Store(str(tmp_path / "a")), Store(str(tmp_path / "b"))
     step = run(uninterrupted, training)
@@ -103,7 +103,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Pat
     before = signal.getsignal(signal.SIGTERM)
 
     def ask(now: int, _: Any) -> None:
-        if now in (10, 21):  # numbers are read every ten steps
+        if now in (10, 21):  # metrics are read every ten steps
             os.kill(os.getpid(), signal.SIGTERM)
 
     for done in (11, 22):
@@ -118,7 +118,7 @@ def test_a_run_that_is_asked_to_stop_saves_and_goes_on_bit_for_bit(tmp_path: Pat
     assert not list(store.base.glob("recovery/*/attempt-*"))
 
 
-def test_a_crash_loses_what_came_after_the_last_recovery(tmp_path: Path) -> None:
+def test_crashed_run_resumes_from_last_intact_recovery(tmp_path: Path) -> None:
     training, often = config(tokens=40 * 64, checkpoint_every=20), EAGER.model_copy(update={"recovery_every": 6})
     uninterrupted, store = Store(str(tmp_path / "a")), Store(str(tmp_path / "b"))
     step = run(uninterrupted, training)
@@ -127,11 +127,11 @@ def test_a_crash_loses_what_came_after_the_last_recovery(tmp_path: Path) -> None
     def crash(at: int) -> list[int]:
         return interrupted(at, partial(make, run(store, training), store, often))
 
-    assert crash(at=20)[0] == 1  # after recoveries at 6, 12 and 18, of which two are left
+    assert crash(at=20)[0] == 1  # after recovery checkpoints at 6, 12 and 18, of which the last two are kept
     assert len(list(store.base.glob("recovery/*/record.json"))) == 2
     damaged = next(store.base.glob("recovery/run-0-*/attempt-*/optimizer.safetensors"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    assert crash(at=36)[0] == 13  # the one at 18 is damaged, the one at 12 is not
+    assert crash(at=36)[0] == 13  # the one at 18 is damaged, the one at 12 is intact
     assert crash(at=39)[0] == 31
     begun: list[int] = []
     make(run(store, training), store, often, metrics=lambda now, _: begun.append(now))
@@ -141,10 +141,10 @@ def test_a_crash_loses_what_came_after_the_last_recovery(tmp_path: Path) -> None
     assert not list(store.base.glob("recovery/*/record.json"))
 
 
-def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole: tuple[Store, Step], tmp_path: Path) -> None:
+def test_damaged_checkpoint_is_reported_and_previous_one_used(whole: tuple[Store, Step], tmp_path: Path) -> None:
     step = train_here(str(tmp_path)).artifact.step
-    said: list[str] = []
-    store = Store(str(tmp_path), warn=said.append)
+    warnings: list[str] = []
+    store = Store(str(tmp_path), warn=warnings.append)
     expected = everything(store, step)
     last = store.find(checkpoint_step(step, 10))
     finished = store.peek(step)
@@ -155,7 +155,7 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_it_used(whole: tuple[S
     data[-5] ^= 1
     weights.write_bytes(data)
     begun: list[int] = []
-    make(step, Store(str(tmp_path), warn=said.append), EAGER, metrics=lambda now, _: begun.append(now))
+    make(step, Store(str(tmp_path), warn=warnings.append), EAGER, metrics=lambda now, _: begun.append(now))
     assert begun[0] == 6
-    assert any("model.safetensors" in line and "run-step10" in line for line in said)
+    assert any("model.safetensors" in line and "run-step10" in line for line in warnings)
     assert everything(store, step) == expected == everything(*whole)

@@ -1,4 +1,4 @@
-"""Whole runs through the artifact store: what they leave and say, stage 2, what ends them."""
+"""Whole runs through the artifact store: artifacts and metrics, stage 2, divergence and lack of memory."""
 
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,8 @@ from olmo_core.train.step import checkpoint_step, run_step
 from olmo_core.train.trainer import Trainer
 
 
-def test_token_files_in_a_store_elsewhere_make_the_same_bits(whole: tuple[Store, Step], tmp_path: Path) -> None:
-    """In place behind fsspec, read ahead by threads; stopped and gone on with."""
+def test_remote_token_files_give_same_bits(whole: tuple[Store, Step], tmp_path: Path) -> None:
+    """The files are read in place through fsspec, by read-ahead threads; the run is stopped once and resumed."""
     store, first = whole
     here = store.find(mixed(store).inputs["made/00000"])
     assert here is not None
@@ -57,7 +57,7 @@ def test_token_files_in_a_store_elsewhere_make_the_same_bits(whole: tuple[Store,
     assert everything(there, step) == everything(store, first)
 
 
-def test_a_run_learns_and_leaves_its_history_and_checkpoints(whole: tuple[Store, Step]) -> None:
+def test_run_learns_and_writes_history_and_checkpoints(whole: tuple[Store, Step]) -> None:
     store, step = whole
     artifact = store.find(step)
     assert artifact is not None
@@ -86,7 +86,7 @@ def anneal(store: Store, start: Step, seed: int) -> Step:
     return step
 
 
-def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[Store, Step]) -> None:
+def test_stage_two_keeps_weights_and_moments_and_inherits_rate(whole: tuple[Store, Step]) -> None:
     store, first = whole
     start = checkpoint_step(first, 10)
     started = store.find(start)
@@ -100,7 +100,7 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
     assert rows[-1]["lr"] == 0.0
     assert read_state(end.path).updates == 16
 
-    # The same by hand: the checkpoint's weights and moments, the new mix from its first batch on.
+    # The same by hand: the checkpoint's weights and moments, and the new mix from its first batch.
     by_hand = Trainer(MODEL, config().build_objective(), EAGER).initialize()
     start_from(started.path, by_hand)
     mix = step.inputs["mix"]
@@ -120,7 +120,7 @@ def test_stage_two_keeps_weights_and_moments_and_inherits_the_rate(whole: tuple[
         assert torch.allclose(tensor, stored[name], atol=1e-6), name
 
 
-def test_ingredients_differ_by_seed_only_in_their_order(whole: tuple[Store, Step]) -> None:
+def test_ingredients_differ_only_in_data_order(whole: tuple[Store, Step]) -> None:
     store, first = whole
     start = checkpoint_step(first, 10)
     one, other = anneal(store, start, seed=42), anneal(store, start, seed=43)
@@ -136,7 +136,7 @@ def test_ingredients_differ_by_seed_only_in_their_order(whole: tuple[Store, Step
     ]
 
 
-def test_a_diverging_run_stops_without_a_checkpoint(tmp_path: Path) -> None:
+def test_diverging_run_stops_without_checkpoint(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     training = config(schedule=ScheduleConfig(kind="constant", peak=1e38))
     step = run(store, training)
@@ -145,7 +145,7 @@ def test_a_diverging_run_stops_without_a_checkpoint(tmp_path: Path) -> None:
     assert store.find(checkpoint_step(step, 5)) is None
 
 
-def test_too_little_memory_is_told_with_what_takes_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_error_names_settings_that_take_less(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
@@ -156,7 +156,7 @@ def test_too_little_memory_is_told_with_what_takes_less(tmp_path: Path, monkeypa
         train_here(str(tmp_path))
 
 
-def test_live_numbers_say_speed_and_both_utilizations(tmp_path: Path) -> None:
+def test_live_numbers_include_speed_and_both_utilizations(tmp_path: Path) -> None:
     rows: dict[int, dict[str, float]] = {}
     progress: list[tuple[float, float, str]] = []
     train_here(

@@ -1,4 +1,4 @@
-"""The training step against plain torch: eager, fp32, cross-entropy over full logits, stock AdamW."""
+"""The training step compared with plain torch: eager, fp32, cross-entropy over full logits, stock AdamW."""
 
 import pytest
 import torch
@@ -32,8 +32,8 @@ OLMO1 = ModelConfig.model_validate(
 
 
 @pytest.mark.parametrize("shape", [MODEL, OLMO1], ids=["olmo2", "olmo1"])
-def test_steps_equal_a_plain_implementation(shape: ModelConfig) -> None:
-    # A large eps, for with a small one Adam turns the rounding error of a gradient near zero into a whole step.
+def test_steps_match_plain_implementation(shape: ModelConfig) -> None:
+    # A large eps: with a small one, Adam turns the rounding error of a gradient near zero into a whole step.
     adamw = OptimizerConfig(weight_decay=0.3, eps=1e-3)
     training = config(precision="fp32", z_loss=1e-3, max_grad_norm=0.5, optimizer=adamw)
     trainer, sums = trained(training, shape=shape)
@@ -83,7 +83,7 @@ def test_bf16_stays_near_fp32_and_keeps_fp32_weights() -> None:
     assert {p.dtype for p in trainer.model.parameters()} == {torch.float32}
 
 
-def test_compiled_steps_equal_eager_ones() -> None:
+def test_compiled_steps_match_eager_steps() -> None:
     training = config(precision="fp32")
     _, expected = trained(training)
     trainer = Trainer(MODEL, training.build_objective(), TrainPlacement(threads=1, compile=True)).initialize()
@@ -102,8 +102,8 @@ def test_first_weights_follow_the_seed() -> None:
     )
 
 
-def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
-    """Two of four sequences left out: the same as a batch of the other two."""
+def test_non_targets_affect_neither_loss_norm_nor_weights() -> None:
+    """A batch with targets in two of four sequences equals a batch of these two."""
     some = Trainer(MODEL, config(precision="fp32").build_objective(), EAGER).initialize()
     two = Trainer(MODEL, config(precision="fp32", batch_size=2).build_objective(), EAGER).initialize()
     for batch in batches(3):
@@ -119,8 +119,8 @@ def test_what_is_no_target_has_no_part_in_loss_norm_and_weights() -> None:
 
 
 @pytest.mark.parametrize("micro_batch", [None, 1])
-def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | None) -> None:
-    """Label masks: cross-entropy of transformers' kind over the unmasked next tokens alone, however a batch is cut."""
+def test_loss_is_mean_over_targets(micro_batch: int | None) -> None:
+    """With label masks, the loss is the cross-entropy over unmasked next tokens only, whatever the micro-batch."""
     placement = TrainPlacement(threads=1, compile=False, micro_batch=micro_batch)
     trainer = Trainer(MODEL, config(precision="fp32").build_objective(), placement).initialize()
     (tokens,) = batches(1)
@@ -137,7 +137,7 @@ def test_loss_is_the_mean_over_the_tokens_that_are_targets(micro_batch: int | No
 
 
 @pytest.mark.parametrize("recompute", ["feed_forward", "blocks"])
-def test_what_is_computed_again_changes_nothing(recompute: str) -> None:
+def test_recomputation_changes_nothing(recompute: str) -> None:
     placement = TrainPlacement.model_validate({"threads": 1, "compile": False, "recompute": recompute})
     again, once = (Trainer(MODEL, config().build_objective(), each).initialize() for each in (placement, EAGER))
     calls: list[int] = []

@@ -1,4 +1,4 @@
-"""A small world to train in: a store, token files of a made-up language, a mix. Subprocesses of the tests import it."""
+"""A small world to train in: a store, token files of a made-up language, a mix. Test subprocesses import it too."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from olmo_core.train.step_values import StepValues
 MODEL = ModelConfig(d_model=32, n_layers=2, n_heads=2, n_kv_heads=2, hidden_size=48, vocab_size=64, context_length=32)
 EAGER = TrainPlacement(threads=1, compile=False)
 LENGTH = 16
-STEPS = (5, 10, 12)  # at which a run of `config` leaves checkpoints
+STEPS = (5, 10, 12)  # the steps at which a run of `config` saves checkpoints
 
 
 def write_nothing(job: Job) -> dict[str, Any]:
@@ -32,7 +32,7 @@ def write_nothing(job: Job) -> dict[str, Any]:
 
 
 def write_tokens(job: Job) -> dict[str, Any]:
-    """A language in which the next token nearly follows from the last one."""
+    """Write tokens of a language in which each token is one of two that the previous one allows."""
     random = np.random.default_rng(job.fields["seed"])
     ids = np.zeros(job.fields["tokens"], dtype=np.uint16)
     for i in range(1, len(ids)):
@@ -44,14 +44,14 @@ def write_tokens(job: Job) -> dict[str, Any]:
 
 
 def name_tokens(job: Job) -> dict[str, Any]:
-    """The language of seed 1 where `made.npy` lies in memory, as a remote store."""
+    """Refer to the tokens of seed 1 in `made.npy` in an in-memory file system, which acts as a remote store."""
     about = TokenFile("memory://made.npy", "uint16", 4096, 1, 64, 0)
     (job.out / TOKENS_FILE).write_bytes(msgspec.json.encode([about]))
     return {}
 
 
 def mixed(store: Store, tokens: int = 4096, seed: int = 1) -> Step:
-    """The step of a mix of one source, made."""
+    """Make a mix of one source and return its step."""
     tokenizer = Step("tokenizer", "none", 1, work=write_nothing)
     fields = {"tokens": tokens, "seed": seed}
     source = Step("tokens", "made-up", 1, fields, {"tokenizer": tokenizer}, write_tokens)
@@ -78,7 +78,7 @@ def run(store: Store, training: LanguageModelling | None = None, start: Step | N
 
 
 def stacked(values: StepValues) -> torch.Tensor:
-    """The values that a training step reports, in one tensor."""
+    """Return the values that a training step reports in one tensor."""
     return torch.stack(list(values.present().values()))
 
 
@@ -88,7 +88,7 @@ def train_here(folder: str, **options: Any) -> Made:
 
 
 def contents(store: Store, steps: list[Step]) -> dict[str, bytes]:
-    """Label/file -> bytes of every file of some artifacts."""
+    """Return label/file -> bytes for every file of some artifacts."""
     found: dict[str, bytes] = {}
     for step in steps:
         artifact = store.find(step)
@@ -100,5 +100,5 @@ def contents(store: Store, steps: list[Step]) -> dict[str, bytes]:
 
 
 def everything(store: Store, step: Step) -> dict[str, bytes]:
-    """The contents of a run of `config` and its checkpoints."""
+    """Return the contents of a run of `config` and its checkpoints."""
     return contents(store, [step, *(checkpoint_step(step, at) for at in STEPS)])

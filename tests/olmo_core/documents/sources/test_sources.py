@@ -1,4 +1,4 @@
-"""Each reader on a small archive of the form it reads."""
+"""Each reader, on a small archive of its format."""
 
 import bz2
 from pathlib import Path
@@ -23,7 +23,7 @@ DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.10/">
 </mediawiki>"""
 
 
-def test_wikipedia_gives_articles_and_neither_redirects_nor_talk(tmp_path: Path) -> None:
+def test_wikipedia_skips_redirects_and_talk_pages(tmp_path: Path) -> None:
     source = WikipediaSource(reader="wikipedia", package="p", member="*/pages.xml.bz2")
     path = write_tar(tmp_path / "p.tar.gz", {"p/pages.xml.bz2": bz2.compress(DUMP.encode())})
     assert list(source.documents(path)) == [
@@ -32,10 +32,10 @@ def test_wikipedia_gives_articles_and_neither_redirects_nor_talk(tmp_path: Path)
 
 
 @pytest.mark.parametrize("content", [b"plain", bz2.compress(b"<mediawiki><page>"), bz2.compress(b"x" * 99)[:-9]])
-def test_a_broken_dump_is_named(tmp_path: Path, content: bytes) -> None:
+def test_broken_dump_is_named(tmp_path: Path, content: bytes) -> None:
     source = WikipediaSource(reader="wikipedia", package="p", member="*/pages.xml.bz2")
     path = write_tar(tmp_path / "p.tar.gz", {"p/pages.xml.bz2": content})
-    with pytest.raises(ArchiveError, match=r"p/pages\.xml\.bz2 is no bzip2 XML dump"):
+    with pytest.raises(ArchiveError, match=r"p/pages\.xml\.bz2 is not a bzip2 XML dump"):
         list(source.documents(path))
 
 
@@ -79,7 +79,7 @@ Last.
 """
 
 
-def test_restructured_text_keeps_what_the_built_page_shows() -> None:
+def test_restructured_text_matches_built_page() -> None:
     assert plain_text(PAGE).split("\n") == [
         "Title",
         "",
@@ -101,12 +101,12 @@ def test_restructured_text_keeps_what_the_built_page_shows() -> None:
     ]
 
 
-def test_restructured_pages_are_documents_by_path(tmp_path: Path) -> None:
+def test_restructured_pages_have_their_path_as_id(tmp_path: Path) -> None:
     source = RestructuredSource(reader="restructured", package="p", members=("*/docs/*.txt",))
     path = write_tar(tmp_path / "p.tar.gz", {"p/docs/b.txt": b"B", "p/docs/a.txt": b"A", "p/code.txt": b"no"})
     assert [(d.id, d.text) for d in source.documents(path)] == [("p/docs/b.txt", "B"), ("p/docs/a.txt", "A")]
     broken = write_tar(tmp_path / "q.tar.gz", {"p/docs/b.txt": b"\xff\xfe"})
-    with pytest.raises(ValueError, match=r"p/docs/b\.txt is no UTF-8"):
+    with pytest.raises(ValueError, match=r"p/docs/b\.txt is not UTF-8"):
         list(source.documents(broken))
 
 
@@ -133,7 +133,7 @@ raise SystemExit("this module must never run")
 '''
 
 
-def test_the_bible_is_cut_into_chapters_without_being_imported(tmp_path: Path) -> None:
+def test_bible_is_split_into_chapters_without_import(tmp_path: Path) -> None:
     source = PythonBibleSource(reader="pythonbible", package="p", member="*/bible.py")
     path = write_tar(tmp_path / "p.tar.gz", {"p/bible.py": BIBLE.encode(), "q/bible.py": b"x = 1"})
     with pytest.raises(ArchiveError, match=r"q/bible\.py has no text with a table of verses"):
@@ -150,7 +150,7 @@ def test_the_bible_is_cut_into_chapters_without_being_imported(tmp_path: Path) -
 SHOTS = "Question: Old?\nAnswer: yes\n\n"
 
 
-def test_an_item_is_its_last_question_with_the_right_answer(tmp_path: Path) -> None:
+def test_item_is_last_question_with_right_answer(tmp_path: Path) -> None:
     query = "Question: New?\nAnswer:"
     rows = [
         request(0, 0, 1, SHOTS + query, "wrong", query=query),
@@ -166,14 +166,14 @@ def test_an_item_is_its_last_question_with_the_right_answer(tmp_path: Path) -> N
     ]
 
 
-def test_an_item_without_a_query_is_what_follows_the_last_example(tmp_path: Path) -> None:
+def test_item_without_query_follows_last_example(tmp_path: Path) -> None:
     rows = [request(3, 1, 1, "An old sentence.\n\nIan ate because Ian", "was hungry.", option1="Ian", option2="Bo")]
     path = olmo_wheel(tmp_path / "o.whl", winogrande=rows)
     (item,) = OlmoTasksSource(reader="olmo-tasks", package="o", tasks=("winogrande",)).documents(path)
     assert (item.text, item.group) == ("Ian ate because Ian was hungry.", "Ian\nBo")
 
 
-def test_siblings_share_a_group(tmp_path: Path) -> None:
+def test_related_items_share_a_group(tmp_path: Path) -> None:
     passage = "Title -- About it."
     both = [f"{passage}\nQuestion: {q}?\nAnswer:" for q in "ab"]
     boolq = [request(i, 0, 0, SHOTS + query, "yes", query=query) for i, query in enumerate(both)]
@@ -187,7 +187,7 @@ def test_siblings_share_a_group(tmp_path: Path) -> None:
     assert [(d.text, d.group) for d in passages.documents(path)] == [(passage, "Title")] * 2
 
 
-def test_a_request_of_another_form_is_named(tmp_path: Path) -> None:
+def test_malformed_request_is_named(tmp_path: Path) -> None:
     good = request(0, 0, 0, "Question: A?\nAnswer:", "x", query="Question: A?\nAnswer:")
     other = good | {"doc": {"query": "Question: B?"}}
     source = OlmoTasksSource(reader="olmo-tasks", package="o", tasks=("csqa",))
@@ -199,7 +199,7 @@ def test_a_request_of_another_form_is_named(tmp_path: Path) -> None:
         list(source.documents(olmo_wheel(tmp_path / "q.whl", arc_easy=[good])))
 
 
-def test_the_shipped_text_is_pinned_and_whole() -> None:
+def test_shipped_text_is_pinned_and_complete() -> None:
     source = ShippedSource(reader="shipped", file="micro.jsonl.gz", sha256=SHIPPED_SHA256, books=("ruth", "genesis"))
     documents = list(source.documents())
     # Genesis has 50 chapters, Ruth 4.
@@ -211,5 +211,5 @@ def test_the_shipped_text_is_pinned_and_whole() -> None:
     )
     with pytest.raises(ValueError, match="the recipe pins " + "0" * 64):
         list(source.model_copy(update={"sha256": "0" * 64}).documents())
-    with pytest.raises(ValueError, match=r"no book \['jonah'\]"):
+    with pytest.raises(ValueError, match=r"no books \['jonah'\]"):
         list(source.model_copy(update={"books": ("ruth", "jonah")}).documents())

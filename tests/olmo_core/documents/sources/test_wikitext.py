@@ -29,11 +29,11 @@ from olmo_core.documents.sources.wikitext import plain_text
         ("stray ]] and }} and {{ and [[ end", "stray and and and end"),
     ],
 )
-def test_markup_becomes_what_a_reader_sees(markup: str, text: str) -> None:
+def test_markup_becomes_visible_text(markup: str, text: str) -> None:
     assert plain_text(markup) == text
 
 
-def test_headings_stand_alone_and_closing_sections_go_with_what_is_below_them() -> None:
+def test_closing_sections_are_dropped_with_subsections() -> None:
     article = (
         "Lead.\n==History==\nOld.\n===Early===\nOlder.\n==See also==\n* [[X]]\n===Deep===\nhidden\n==Legacy==\nNew."
     )
@@ -45,7 +45,7 @@ def test_headings_stand_alone_and_closing_sections_go_with_what_is_below_them() 
 @example("[''[")
 @example("[()[")
 @given(st.text(alphabet="ab {}[]()|'=\n<>*$&;:ref/", max_size=80))
-def test_any_markup_ends_without_markers(markup: str) -> None:
+def test_no_markers_remain(markup: str) -> None:
     text = plain_text(markup)
     for marker in ("{{", "}}", "[[", "]]"):
         assert marker not in text

@@ -23,7 +23,7 @@ TRAINING = LanguageModelling.model_validate(
 )
 
 
-def test_utilization_is_flops_over_the_peak(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_utilization_is_flops_over_peak(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olmo_core.train.callbacks.throughput.peak_flops", lambda *_: 1e9)
     clock = iter([10.0, 12.0])
     monkeypatch.setattr("olmo_core.train.callbacks.throughput.time.perf_counter", lambda: next(clock))
@@ -40,16 +40,16 @@ def test_utilization_is_flops_over_the_peak(monkeypatch: pytest.MonkeyPatch) -> 
     )
 
 
-def test_memory_grows_with_what_is_held() -> None:
+def test_memory_grows_with_held_tensors() -> None:
     memory = Memory(CPU)
     before = memory.numbers(1)["memory_bytes"]
     held = torch.ones(2**26)
     assert (
         memory.numbers(1)["memory_bytes"] - before > 0.5 * held.nbytes
-    )  # some of it may have been the process's before
+    )  # some of it may have been in the process before
 
 
-def test_garbage_is_collected_at_set_steps_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_is_collected_only_at_set_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     collected: list[tuple[int, ...]] = []
     monkeypatch.setattr(garbage.gc, "collect", lambda *generation: collected.append(generation))
     with pytest.raises(KeyError), GarbageCollection() as collection:
@@ -61,7 +61,7 @@ def test_garbage_is_collected_at_set_steps_only(monkeypatch: pytest.MonkeyPatch)
     assert collected == [(), (1,), (1,)]
 
 
-def test_a_trace_holds_the_operators_of_three_steps(tmp_path: Path) -> None:
+def test_trace_holds_operators_of_three_steps(tmp_path: Path) -> None:
     layer = nn.Linear(4, 4)
     with Profiler(tmp_path / "deep", rank=1) as profiler:
         for step in range(1, 16):

@@ -8,7 +8,7 @@ import torch
 from olmo_core.train.checkpoint.host_copy import HostCopy, _copy, _shares
 
 
-def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
+def test_copy_reuses_memory_and_ignores_later_changes() -> None:
     state = {"a": torch.randn(7, 3), "none": torch.zeros(0, 3), "count": torch.tensor([2**40])}
     copies = HostCopy(state)
     copies.touch()
@@ -22,7 +22,7 @@ def test_a_copy_keeps_its_memory_and_not_what_comes_later() -> None:
     assert not second["a"].any()
 
 
-def test_tensors_that_have_moved_are_copied_from_where_they_are() -> None:
+def test_moved_tensors_are_copied_from_new_address() -> None:
     copies = HostCopy({"a": torch.zeros(100)})
     for value in range(3):
         moved = torch.full((100,), float(value))
@@ -30,8 +30,8 @@ def test_tensors_that_have_moved_are_copied_from_where_they_are() -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
-def test_touching_memory_starts_no_threads_of_openmp() -> None:
-    """A second team of threads makes those of the training step sleep between kernels."""
+def test_touching_memory_starts_no_openmp_threads() -> None:
+    """A second team of OpenMP threads makes those of the training step sleep between kernels."""
     copies = HostCopy({"a": torch.zeros(2**20)})
 
     def started() -> set[str]:
@@ -60,5 +60,5 @@ def test_any_number_of_threads_copies_everything(threads: int) -> None:
     assert all((target == source).all() for target, source in pairs)
 
 
-def test_nothing_to_copy_is_no_share() -> None:
+def test_nothing_to_copy_gives_empty_shares() -> None:
     assert _shares([], 2) == [[], []]

@@ -14,7 +14,7 @@ def target(at: int) -> Step:
     return Step("checkpoint", f"run-step{at}", 1)
 
 
-def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path) -> None:
+def test_checkpoint_holds_state_at_time_of_save(tmp_path: Path) -> None:
     one = Trainer(MODEL, config().build_objective(), EAGER).initialize()
     before = {name: tensor.clone() for name, tensor in one.model.state_dict().items()}
     folders: list[Path] = []
@@ -29,7 +29,7 @@ def test_what_is_saved_is_the_state_at_the_call(tmp_path: Path) -> None:
         assert torch.equal(tensor, before[name]), name
 
 
-def test_a_failed_commit_stops_the_run(tmp_path: Path) -> None:
+def test_failed_commit_stops_the_run(tmp_path: Path) -> None:
     def refuse(step: Step, _: Path) -> None:
         raise RuntimeError(f"no room for {step.name}")
 

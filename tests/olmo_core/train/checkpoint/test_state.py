@@ -33,7 +33,7 @@ def saved(trainer: Trainer, folder: Path, at: int = 2) -> Path:
     return found[0]
 
 
-def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_restored_run_continues_bit_for_bit(tmp_path: Path) -> None:
     original = trainer()
     step(original, 1), step(original, 2)
     folder = saved(original, tmp_path)
@@ -49,7 +49,7 @@ def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert torch.equal(load_model(folder).head.weight, load_file(folder / "model.safetensors")["head.weight"])
 
 
-def test_another_stage_keeps_the_moments_and_judges_anew(tmp_path: Path) -> None:
+def test_next_stage_keeps_moments_and_resets_skip_window(tmp_path: Path) -> None:
     original = trainer()
     step(original, 1), step(original, 2)
     following = trainer(seed=9)
@@ -60,32 +60,32 @@ def test_another_stage_keeps_the_moments_and_judges_anew(tmp_path: Path) -> None
     assert following.skip_step is not None and following.skip_step.accepted == 0
 
 
-def test_a_soup_gives_weights_and_fresh_moments(tmp_path: Path) -> None:
+def test_start_from_soup_has_its_weights_and_fresh_moments(tmp_path: Path) -> None:
     one = trainer()
     save_model(tmp_path, MODEL, one.model.state_dict())
     other = trainer(seed=9)
     start_from(tmp_path, other)
     assert torch.equal(other.model.head.weight, one.model.head.weight)
     assert not any(state["exp_avg"].any() for state in other.optimizer.state.values())
-    with pytest.raises(ValueError, match=r"holds no state\.json; only the checkpoint of a run"):
+    with pytest.raises(ValueError, match=r"has no state\.json; only the checkpoint of a run"):
         read_state(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"n_layers": 3}, "n_layers is 2 and 3$"),
         ({"rows": 100}, r"padded_vocab_size is 128 and 100; give the recipe model\.rows 128$"),
     ],
 )
-def test_a_checkpoint_of_another_shape_is_refused_by_field(tmp_path: Path, changes: dict[str, int], said: str) -> None:
+def test_checkpoint_of_other_shape_is_refused_by_field(tmp_path: Path, changes: dict[str, int], message: str) -> None:
     folder = saved(trainer(), tmp_path)
     other = Trainer(MODEL.model_copy(update=changes), config().build_objective(), EAGER)
-    with pytest.raises(ValueError, match=f"of another model than the run: {said}"):
+    with pytest.raises(ValueError, match=f"is not of the run's model: {message}"):
         start_from(folder, other)
 
 
-def test_a_field_that_a_stage_changes_may_differ(tmp_path: Path) -> None:
+def test_field_changed_by_stage_may_differ(tmp_path: Path) -> None:
     original = trainer()
     folder, longer = saved(original, tmp_path), MODEL.model_copy(update={"rope_theta": 8e6})
     with pytest.raises(ValueError, match=r"rope_theta is 500000\.0 and 8000000\.0"):
@@ -96,7 +96,7 @@ def test_a_field_that_a_stage_changes_may_differ(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("lost", "shape"), [("exp_avg.norm.weight", r"\(32,\)"), ("skip_step.window", r"\(2, 128\)")])
-def test_a_missing_tensor_is_named(tmp_path: Path, lost: str, shape: str) -> None:
+def test_missing_tensor_in_checkpoint_is_named(tmp_path: Path, lost: str, shape: str) -> None:
     folder = saved(trainer(), tmp_path)
     tensors = load_file(folder / "optimizer.safetensors")
     del tensors[lost]

@@ -27,7 +27,7 @@ def cut(tensor: torch.Tensor, ranks: int, rank: int) -> slice:
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 9), st.integers(0, 2**20), st.randoms())
-def test_any_number_of_ranks_writes_the_bytes_of_the_format_s_own_writer(
+def test_any_number_of_ranks_writes_bytes_of_safetensors_library(
     tmp_path_factory: pytest.TempPathFactory, ranks: int, seed: int, order: "st.random.Random"
 ) -> None:
     folder, whole = tmp_path_factory.mktemp("files"), tensors(seed)
@@ -49,22 +49,22 @@ def test_any_number_of_ranks_writes_the_bytes_of_the_format_s_own_writer(
                 assert torch.equal(rows[name].values, whole[name][part])
 
 
-def test_what_a_file_lacks_or_has_too_much_is_named(tmp_path: Path) -> None:
+def test_missing_and_unknown_tensors_are_named(tmp_path: Path) -> None:
     whole = tensors(0)
     path = tmp_path / "x.safetensors"
     save_file(whole, path)
     held = {name: Rows(0, torch.zeros_like(tensor)) for name, tensor in whole.items()}
     fewer = {name: tensor for name, tensor in whole.items() if name != "count"}
-    with pytest.raises(ValueError, match=r"x\.safetensors: tensor count has shape \(1,\), the model asks for None"):
+    with pytest.raises(ValueError, match=r"x\.safetensors: tensor count has shape \(1,\), but the model needs None"):
         read_rows(path, fewer, held)
     read_rows(path, fewer, {name: held[name] for name in fewer}, ignore="cou")
     assert all(torch.equal(held[name].values, whole[name]) for name in fewer)
-    with pytest.raises(ValueError, match=r"tensor a has shape \(5,\), the model asks for \(6,\)"):
+    with pytest.raises(ValueError, match=r"tensor a has shape \(5,\), but the model needs \(6,\)"):
         read_rows(path, {**whole, "a": torch.zeros(6)}, held)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_values_of_another_type_are_converted(tmp_path: Path, dtype: torch.dtype) -> None:
+def test_values_of_other_dtype_are_converted(tmp_path: Path, dtype: torch.dtype) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.tensor([1.5, -2.0], dtype=dtype)}, path)
     into = torch.zeros(2)
@@ -72,7 +72,7 @@ def test_values_of_another_type_are_converted(tmp_path: Path, dtype: torch.dtype
     assert into.tolist() == [1.5, -2.0]
 
 
-def test_memory_that_is_not_in_one_piece_is_refused(tmp_path: Path) -> None:
+def test_non_contiguous_memory_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save_file({"a": torch.ones(2, 1)}, path)
     apart = torch.zeros(2, 2)[:, :1]
@@ -80,7 +80,7 @@ def test_memory_that_is_not_in_one_piece_is_refused(tmp_path: Path) -> None:
         read_rows(path, {"a": apart}, {"a": Rows(0, apart)})
 
 
-def test_large_tensors_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_tensors_are_read_in_chunks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("olmo_core.train.checkpoint.tensor_file.CHUNK_VALUES", 4)
     whole = {name: each for name, each in tensors(1).items() if each.dtype == torch.float32}
     path = tmp_path / "x.safetensors"
@@ -90,7 +90,7 @@ def test_large_tensors_are_read_in_stretches(tmp_path: Path, monkeypatch: pytest
     assert all(torch.equal(rows[name].values, each[1:]) for name, each in whole.items())
 
 
-def test_a_read_may_give_less_than_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_reads_are_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = tensors(1)
     path = tmp_path / "x.safetensors"
     save_file(whole, path)

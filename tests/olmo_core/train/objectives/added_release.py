@@ -1,4 +1,4 @@
-"""Make and publish the first revision of a recipe, where an objective was added: `added_release.py RECIPE FOLDER`."""
+"""Make and publish the first revision of a recipe with an added objective: `added_release.py RECIPE FOLDER`."""
 
 import json
 import sys
@@ -20,7 +20,7 @@ def main(recipe: str, folder: Path) -> None:
     store, placement = Store(folder / "artifacts"), TrainPlacement(threads=1, compile=False)
     first, run = plan.revisions[0], plan.runs["stage1"][0]
     for step in first.step.closure():
-        if step.kind != "checkpoint":  # its run has committed it
+        if step.kind != "checkpoint":  # checkpoints are committed by their run
             make(step, store, placement)
     revision, history = store.find(first.step), store.find(run.step)
     assert revision is not None and history is not None

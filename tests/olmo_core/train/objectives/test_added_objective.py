@@ -1,4 +1,4 @@
-"""An objective is added by one file and one row: the guide's own goes into a copy of the library, up to a revision."""
+"""One file and one row add an objective: the guide's example, added to a copy of the library, trains and publishes."""
 
 import json
 import math
@@ -23,7 +23,7 @@ SCRIPT = Path(__file__).with_name("added_release.py")
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of the library with the guide's file and its row, and the guide's recipe."""
+    """Return a copy of the library with the guide's file, row and recipe."""
     tree = tmp_path_factory.mktemp("tree")
     shutil.copytree(ROOT / "olmo_core", tree / "olmo_core", ignore=shutil.ignore_patterns("__pycache__"))
     file, row = (block.text for block in blocks("docs/write-an-objective.md") if block.language == "python")
@@ -51,26 +51,26 @@ def made(tree: Path) -> dict[str, Any]:
     return dict(json.loads(run(tree, str(SCRIPT), "added.yaml", str(tree / "out"))))
 
 
-def test_its_stage_reaches_a_published_revision(made: dict[str, Any]) -> None:
+def test_added_objective_reaches_published_revision(made: dict[str, Any]) -> None:
     assert made["published"] == ["stage1-step32-tokens17K"]
     (trained,) = [step["fields"] for step in made["steps"] if step["kind"] == "run"]
     assert (trained["objective"], trained["every"]) == ("denoising", 8)
     assert "z_loss" not in trained
 
 
-def test_its_columns_are_those_of_the_history(made: dict[str, Any]) -> None:
+def test_added_objective_defines_history_columns(made: dict[str, Any]) -> None:
     first, *_, last = made["history"]
     assert set(last) == {"step", "tokens", "lr", "grad_norm", "loss", "bits"}
     assert last["bits"] == pytest.approx(last["loss"] / math.log(2))
-    assert first["loss"] == pytest.approx(math.log(1024), rel=0.05)  # every token of the vocabulary is as likely
+    assert first["loss"] == pytest.approx(math.log(1024), rel=0.05)  # all tokens of the vocabulary are equally likely
     assert last["loss"] < first["loss"]
 
 
-def test_other_stages_keep_the_default(made: dict[str, Any]) -> None:
+def test_other_stages_keep_default_objective(made: dict[str, Any]) -> None:
     assert made["objectives"] == {"stage1": "denoising", "stage2": "language-modelling"}
 
 
-def test_a_field_of_another_objective_is_refused(tree: Path) -> None:
+def test_field_of_other_objective_is_refused(tree: Path) -> None:
     code = (
         "from olmo_core.recipe.recipe import load_recipe\n"
         "try:\n    load_recipe('added.yaml', ['--stages.stage1.z_loss=0'])\n"
@@ -84,7 +84,7 @@ def test_a_field_of_another_objective_is_refused(tree: Path) -> None:
     assert heavy == "False"
 
 
-def test_only_its_own_folder_names_an_objective() -> None:
+def test_only_objectives_folder_names_an_objective() -> None:
     own = ROOT / "olmo_core" / "train" / "objectives"
     sources = [path for path in SOURCES if own not in path.parents]
     named = [f"{path}: {name}" for path in sources for name in OBJECTIVES if mentions(path.read_text(), name)]

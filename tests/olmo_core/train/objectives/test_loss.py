@@ -11,7 +11,7 @@ from olmo_core.train.objectives.loss import IGNORED, head_loss, shifted_labels, 
 def reference(
     states: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, targets: int, z_loss: float
 ) -> torch.Tensor:
-    """Plainly, over all logits at once, differentiated by autograd."""
+    """Return the loss computed plainly, over all logits at once, for autograd to differentiate."""
     logits = states @ weight.t()
     cross_entropy = F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum") / targets
     squared = (logits.logsumexp(-1).square() * (labels != IGNORED)).sum() / targets
@@ -20,7 +20,7 @@ def reference(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 41), st.sampled_from([0.0, 1e-4, 0.3]), st.integers(0, 2**31))
-def test_loss_and_gradients_equal_autograd_over_full_logits(
+def test_loss_and_gradients_match_autograd_over_full_logits(
     rows: int, slice_rows: int, z_loss: float, seed: int
 ) -> None:
     generator = torch.Generator().manual_seed(seed)
@@ -42,7 +42,7 @@ def test_loss_and_gradients_equal_autograd_over_full_logits(
     assert torch.allclose(weight.grad, wanted[1], rtol=1e-4, atol=1e-6)
 
 
-def test_no_slice_holds_more_logits_than_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slices_respect_logit_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "SLICE_LOGITS", {"cpu": 7 * 24})
     seen: list[int] = []
 
@@ -54,5 +54,5 @@ def test_no_slice_holds_more_logits_than_allowed(monkeypatch: pytest.MonkeyPatch
     assert seen == [7, 7, 6]
 
 
-def test_the_last_position_has_no_target() -> None:
+def test_last_position_has_no_target() -> None:
     assert shifted_labels(torch.tensor([[3, 4, 5], [6, 7, 8]])).tolist() == [[4, 5, IGNORED], [7, 8, IGNORED]]

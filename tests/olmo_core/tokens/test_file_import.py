@@ -1,4 +1,4 @@
-"""What lies beside published token files: label masks, and sidecars that say where documents end."""
+"""Import of label masks, and of sidecars that mark where documents end."""
 
 import gzip
 from pathlib import Path
@@ -21,7 +21,7 @@ def sidecar(path: Path, *rows: str) -> None:
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_label_masks_say_what_is_to_be_predicted(tmp_path: Path, in_place: bool) -> None:
+def test_label_masks_become_targets(tmp_path: Path, in_place: bool) -> None:
     write_ids(tmp_path, "a.npy", *range(8))
     write_ids(tmp_path, "b.npy", *range(10, 18))
     write_ids(tmp_path, "plain.npy", *range(20, 24))
@@ -36,13 +36,15 @@ def test_label_masks_say_what_is_to_be_predicted(tmp_path: Path, in_place: bool)
     loader = Loader(folder, folders, seed=1, batch_size=5, sequence_length=4, vocab_size=100)
     batch = loader.batch(0)
     assert loader.masked and batch.targets is not None
-    said = {int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)}
+    found = {
+        int(row[0]): targets.astype(int).tolist() for row, targets in zip(batch.tokens, batch.targets, strict=True)
+    }
     every = [1, 1, 1, 1]
-    assert said == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
+    assert found == {0: [0, 0, 1, 1], 4: [0, 1, 0, 1], 10: every, 14: every, 20: every}
 
 
-def test_sidecars_say_where_documents_end(tmp_path: Path) -> None:
-    """One document is cut without EOS, one holds an EOS within."""
+def test_sidecars_define_document_ends(tmp_path: Path) -> None:
+    """One document ends without EOS, one contains an EOS."""
     write_ids(tmp_path, "a.npy", 1, 2, 3, 4, EOS, 6, EOS, 8)
     sidecar(
         tmp_path / "a.csv.gz", "0,3,id-1,there.jsonl.gz,1", '3,7,"id,2",there.jsonl.gz,2', "7,8,id-3,there.jsonl.gz,3"
@@ -61,33 +63,35 @@ def test_sidecars_say_where_documents_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "message"),
     [
         (
             ["0,3", "3,7"],
-            r"a\.csv\.gz ends its last document at token 7, the token file has 8; they are",
+            r"a\.csv\.gz ends at token 7, the token file has 8 tokens; the two",
         ),
-        ([], "ends its last document at token 0, the token file has 8"),
-        (["0,3", "4,8"], r"a\.csv\.gz, row 2: a document from token 4 to 8; the one before ends at 3"),
-        (["start,end", "0,8"], r"a\.csv\.gz, row 1: 'start,end' is no `start,end,...`"),
+        ([], "ends at token 0, the token file has 8"),
+        (["0,3", "4,8"], r"a\.csv\.gz, row 2: a document from token 4 to 8, the previous one ends at 3"),
+        (["start,end", "0,8"], r"a\.csv\.gz, row 1: 'start,end' is not `start,end,...`"),
     ],
 )
-def test_a_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], said: str) -> None:
+def test_sidecar_of_another_file_is_refused(tmp_path: Path, rows: list[str], message: str) -> None:
     write_ids(tmp_path, "a.npy", *range(8))
     sidecar(tmp_path / "a.csv.gz", *rows)
-    with pytest.raises(TokenFilesError, match=said):
+    with pytest.raises(TokenFilesError, match=message):
         taken(tmp_path, "a", config(tmp_path, "a.npy", sidecars=True), 0)
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-def test_a_mask_of_another_form_is_refused(tmp_path: Path, in_place: bool) -> None:
+def test_malformed_label_mask_is_refused(tmp_path: Path, in_place: bool) -> None:
     write_ids(tmp_path, "a.npy", *range(8))
     masked = config(tmp_path, "a.npy", label_mask_paths=[str(tmp_path / "m.npy")], in_place=in_place)
     write_ids(tmp_path, "m.npy", *[1] * 7, dtype="bool")
-    with pytest.raises(TokenFilesError, match=r"m\.npy has 7 bytes, its token file 8 tokens; a label mask has a byte"):
+    with pytest.raises(
+        TokenFilesError, match=r"m\.npy has 7 bytes, its token file 8 tokens; a label mask has one byte"
+    ):
         taken(tmp_path, "short", masked, 0)
     write_ids(tmp_path, "m.npy", *[1] * 7, 7, dtype="uint8")
-    with pytest.raises(ValueError, match=r"m\.npy holds the byte 7; a label mask has 0 or 1 for each token"):
+    with pytest.raises(ValueError, match=r"m\.npy has the byte 7; a label mask has 0 or 1 for each token"):
         made = taken(tmp_path, "bytes", masked, 0)
         folder, _ = mix_of(tmp_path, {"bytes/00000": made}, {"bytes": 1}, 8, 4)
         Loader(folder, {"bytes/00000": made.path}, seed=1, batch_size=2, sequence_length=4, vocab_size=100).batch(0)

@@ -1,0 +1,1 @@
+"""The doctor: whether everything a profile names is there and lets us in."""
