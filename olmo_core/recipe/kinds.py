@@ -50,7 +50,7 @@ class Kind:
         box: title under which graphs draw it; `{name}` is the step's.
         seconds: to make one on the reference machine (see `machine`), beside what grows with bytes and FLOPs.
         holds: what others take it for: a model, a data set or neither.
-        scores: whether it runs a model over one group of what models are evaluated on.
+        scores: whether it scores one group with a model: a task, or all held-out text.
         bytes: on disk, of one of the recipe `tiny`; for what grows neither with the model nor with the tokens.
         weights: bytes on disk of a kind that holds weights.
     """

@@ -42,7 +42,7 @@ def series_of(release: ReleaseView, model: Step) -> str:
 
 
 def models(release: ReleaseView) -> Iterator[tuple[Step, dict[str, Any]]]:
-    """Yield every model that was evaluated on some group, with what came out so far."""
+    """Yield every model that has a result, with all its results as one."""
     for model in [*release.plan.checkpoints(), *release.plan.soups.values()]:
         found = [release.record(step) for step in release.plan.results_of(model).values()]
         if records := [record for record in found if record is not None]:
