@@ -75,7 +75,7 @@ def test_a_model_that_was_dropped_is_loaded_again(model_folder: Path, loaded: li
 
 def test_a_model_that_cannot_be_loaded_leaves_nothing_held(model_folder: Path, tmp_path: Path) -> None:
     first = model_of(artifact(model_folder, "a"), "cpu", "fp32")
-    with pytest.raises(ValueError, match=r"holds no model\.json"):
+    with pytest.raises(ValueError, match=r"has no model\.json"):
         model_of(artifact(tmp_path, "b"), "cpu", "fp32")
     again = model_of(artifact(model_folder, "a"), "cpu", "fp32")
     assert again is not first
