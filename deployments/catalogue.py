@@ -101,6 +101,6 @@ def _of_repository(
     found = _deployment("nightly-evals", what, recipe, given, profile)
     found.name = series(recipe.name, repository)
     found.description = (
-        f"{_summary(nightly)} Evaluates {repository} on the suite and the held-out text of {recipe.name}."
+        f"{_summary(nightly)} Evaluates {repository} on the tasks and the held-out text of {recipe.name}."
     )
     return found

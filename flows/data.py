@@ -1,4 +1,4 @@
-"""Flow `data`: packages, corpora, tokenizer, token files, mixes and the evaluation suite."""
+"""Flow `data`: packages, corpora, tokenizer, token files, mixes and the items of every task."""
 
 from prefect import flow
 

@@ -5,67 +5,69 @@ from collections.abc import Sequence
 from flows.forms import deployment_name
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import MissingInputError
-from olmo_core.artifact.store import Store
+from olmo_core.artifact.snapshot import Snapshot
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.plan import Plan
 
 
-def check_inputs(plan: Plan, store: Store, parts: Sequence[str]) -> None:
+def check_inputs(plan: Plan, held: Snapshot, parts: Sequence[str]) -> None:
     """Look for everything these parts read and do not make themselves.
 
     Raises:
         MissingInputError: names for every other part the first thing of it that is not in the store, and how to run it.
     """
     made = {step.id: step for part in parts for step in made_by(plan, part)}
-    check_sources(plan, store, f"{', '.join(parts)} of {plan.recipe.name}", list(made.values()))
+    check_sources(plan, held, f"{', '.join(parts)} of {plan.recipe.name}", list(made.values()))
 
 
-def check_sources(plan: Plan, store: Store, what: str, made: Sequence[Step]) -> None:
+def check_sources(plan: Plan, held: Snapshot, what: str, made: Sequence[Step]) -> None:
     """Look for everything that is read by those of `made` that are not there yet; errors as of `check_inputs`.
 
     Args:
         plan: has all of them.
-        store: where they lie.
+        held: what the store holds.
         what: who makes them, for the message.
         made: steps that are about to be made.
     """
     own = {step.id for step in made}
     missing: dict[str, Step] = {}
     for step in made:
-        if store.peek(step) is None:
+        if held.peek(step) is None:
             for source in step.inputs.values():
-                if source.id not in own and store.peek(source) is None:
-                    part = next(part for part in plan.parts if source in plan.steps_of(part))
-                    missing.setdefault(part, source)
+                if source.id not in own and held.peek(source) is None:
+                    missing.setdefault(plan.part_of(source), source)
     if missing:
         name, first = plan.recipe.name, [part for part in plan.parts if part in missing]
         labels = ", ".join(missing[part].label for part in first)
         commands = " and ".join(f"`olmo run {name} --only {part}`" for part in first)
         deployments = ", ".join(f"{deployment_name(plan.recipe, part)}/{name}" for part in first)
         raise MissingInputError(
-            f"{what} needs {labels}, not in {store.root}; run first {commands}, or the deployments {deployments}"
+            f"{what} needs {labels}, not in {held.root}; run first {commands}, or the deployments {deployments}"
         )
 
 
 def made_by(plan: Plan, part: str) -> list[Step]:
     """Return what the flow of a part makes, inputs first: what it adds to the store, and what that is judged by."""
-    judges = {"soup": [plan.results[step.id] for step in plan.candidates()], "evaluate": [plan.suite]}
+    judges = {
+        "soup": [plan.result(step, HELDOUT) for step in plan.candidates()],
+        "evaluate": list(plan.tasks.values()),
+    }
     made = {step.id for step in [*plan.steps_of(part), *judges.get(part, [])]}
     return [step for step in plan.steps if step.id in made]
 
 
-def missing_results(plan: Plan, store: Store) -> list[Step]:
-    """Return the evaluations that are not there: of models in the store, or of all a Hub repository has."""
-    results = {result.id: result for _, result in plan.evaluated()}
-    return [step for step in results.values() if store.peek(step) is None and _within_reach(plan, store, step)]
+def missing_results(plan: Plan, held: Snapshot) -> list[Step]:
+    """Return the missing results of the models in the store, or of every revision of the plan's Hub repository."""
+    missing: dict[str, Step] = {}
+    for results in plan.evaluated().values():
+        empty = [step for step in results.values() if step.id not in missing and held.peek(step) is None]
+        if empty and (plan.repository is not None or held.peek(empty[0].inputs["model"]) is not None):
+            missing |= {step.id: step for step in empty}
+    return list(missing.values())
 
 
 def to_make(plan: Plan, missing: list[Step]) -> list[Step]:
-    """Return what fills the cells, inputs first: the suite, models and tokenizers of a repository, the evaluations."""
-    if not missing:
-        return []
-    roles = ("model", "tokenizer") if plan.repository is not None else ()
-    return [plan.suite, *(step.inputs[role] for step in missing for role in roles), *missing]
-
-
-def _within_reach(plan: Plan, store: Store, result: Step) -> bool:
-    return plan.repository is not None or store.peek(result.inputs["model"]) is not None
+    """Return missing results after their tasks and, for a Hub repository, after their models and tokenizers."""
+    roles = ("task", "model", "tokenizer") if plan.repository is not None else ("task",)
+    sources = [step.inputs[role] for role in roles for step in missing if role in step.inputs]
+    return list({step.id: step for step in [*sources, *missing]}.values())

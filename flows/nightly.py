@@ -20,6 +20,7 @@ from flows.opening import Opening, bytes_to_write, check_room, open_session, pre
 from flows.repository import models_bytes, repository_plan
 from infra.profile import load_profile
 from olmo_core.artifact.identity import Step
+from olmo_core.evaluate.step import joined
 from olmo_core.report.tables import Row, evaluation_rows
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
 from tasks.session import Session
@@ -49,10 +50,10 @@ def nightly(
     opening = prepare(read_plan(recipe, overrides), load_profile(profile), ())
     if repository is not None:
         opening = _of_repository(opening, repository, revisions)
-    plan, store = opening.plan, opening.store
-    missing = missing_results(plan, store)
+    plan, held = opening.plan, opening.held
+    missing = missing_results(plan, held)
     due = to_make(plan, missing)
-    check_sources(plan, store, f"nightly-evals by {recipe}", due)
+    check_sources(plan, held, f"nightly-evals by {recipe}", due)
     _check_room(opening, due)
     with open_session(opening) as session, heeding(session):
         failed = None
@@ -75,10 +76,10 @@ def _of_repository(opening: Opening, repository: str, pattern: str) -> Opening:
 
 def _check_room(opening: Opening, due: list[Step]) -> None:
     """Look whether what is due fits onto the disk; the Hub knows how large the models are that are fetched."""
-    plan, store, profile = opening.plan, opening.store, opening.profile
+    plan, held, profile = opening.plan, opening.held, opening.profile
     fetched = [step for step in due if step.kind == "pretrained"]
     made = [step for step in due if step.kind != "pretrained"]
-    check_room(profile, bytes_to_write(plan, store, made, profile) + models_bytes(fetched, profile.hub.endpoint))
+    check_room(profile, bytes_to_write(plan, held, made, profile) + models_bytes(fetched, profile.hub.endpoint))
 
 
 def show(session: Session, missing: int) -> None:
@@ -87,7 +88,7 @@ def show(session: Session, missing: int) -> None:
     name = series(plan.recipe.name, plan.repository)
     rows, trend = evaluation_rows(plan, store), read_trend(plan, store)
     of = plan.repository or plan.recipe.name
-    show_table(f"{name}-evaluation", rows, f"{of}: {missing} were missing, {len(rows)} are there")
+    show_table(f"{name}-evaluation", rows, f"{of}: {missing} results were missing, {len(rows)} models have some")
     changes = trend_rows(trend)
     show_table(f"{name}-trend", changes, "Bits per byte against the checkpoint before, with 95 % intervals")
     show_picture(f"{name}-trend-picture", trend_picture(trend), "Bits per byte of each run over its tokens")
@@ -115,6 +116,6 @@ def tell_regressions(recipe: str, trend: list[Row]) -> None:
 
 
 def _result(session: Session, revision: str) -> dict[str, Any]:
-    record = session.store.peek(session.plan.published[revision])
-    assert record is not None, "its scores were read from it"
-    return record.result
+    """Return what is known of a revision, whichever of its results are there."""
+    records = [session.store.peek(step) for step in session.plan.published[revision].values()]
+    return joined(record.result for record in records if record is not None)

@@ -19,6 +19,7 @@ from infra.services.errors import ServiceError
 from infra.services.group import await_services, connected
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import stale_inputs
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 from olmo_core.hub.target import PublishError
 from olmo_core.recipe.estimate import estimate
@@ -53,9 +54,14 @@ class Opening:
         return [step for part in self.parts for step in self.plan.steps_of(part)]
 
     @cached_property
+    def held(self) -> Snapshot:
+        """What the store holds before anything runs."""
+        return self.store.snapshot()
+
+    @cached_property
     def todo(self) -> list[Step]:
         """Those of `steps` that have to be made."""
-        return [step for step in self.steps if _has_to_be_made(step, self.store)]
+        return [step for step in self.steps if _has_to_be_made(step, self.held)]
 
     def check(self) -> str:
         """Look at everything that the parts need; return where revisions go, '' where no part publishes any.
@@ -65,9 +71,9 @@ class Opening:
             ConfigError: the workers of the profile cannot train a stage.
             ServiceError: the disk is too small, or revisions cannot be published where they are to go.
         """
-        check_inputs(self.plan, self.store, self.parts)
+        check_inputs(self.plan, self.held, self.parts)
         check_fit(self.plan, self.profile, self.todo, cores())
-        check_room(self.profile, bytes_to_write(self.plan, self.store, self.todo, self.profile))
+        check_room(self.profile, bytes_to_write(self.plan, self.held, self.todo, self.profile))
         return check_target(self.plan, self.profile) if "publish" in self.parts else ""
 
 
@@ -128,23 +134,25 @@ def check_target(plan: Plan, profile: Profile) -> str:
     Raises:
         ServiceError: a model of others is in the way there, or the Hub does not answer.
     """
-    from httpx2 import HTTPError
-
     try:
         return target_of(profile, plan.recipe).state()
-    except (HTTPError, OSError, PublishError) as error:
+    except Exception as error:
+        from httpx2 import HTTPError  # which only a Hub needs
+
+        if not isinstance(error, HTTPError | OSError | PublishError):
+            raise
         raise ServiceError(f"hub: {str(error).strip().partition(chr(10))[0]}") from error
 
 
-def bytes_to_write(plan: Plan, store: Store, steps: Iterable[Step], profile: Profile) -> int:
+def bytes_to_write(plan: Plan, held: Snapshot, steps: Iterable[Step], profile: Profile) -> int:
     """Return about how many bytes those of the steps will take that are not in the store."""
-    todo = [step for step in steps if store.peek(step) is None]
-    return estimate(plan, todo, store.records() if todo else (), profile).bytes
+    todo = [step for step in steps if held.peek(step) is None]
+    return estimate(plan, todo, held.records() if todo else (), profile).bytes
 
 
-def _has_to_be_made(step: Step, store: Store) -> bool:
-    record = store.peek(step)
-    return record is None or bool(stale_inputs(record, step, store.peek))
+def _has_to_be_made(step: Step, held: Snapshot) -> bool:
+    record = held.peek(step)
+    return record is None or bool(stale_inputs(record, step, held.peek))
 
 
 def _refuse(finding: Finding) -> None:

@@ -9,10 +9,9 @@ from prefect.states import Completed
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact
 from olmo_core.hub.names import MAIN
-from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publication import Publication, find_publication
 from olmo_core.hub.revision import native_step
-from olmo_core.hub.target import RevisionFiles
+from olmo_core.hub.target import PauseError, RevisionFiles
 from tasks.session import Session, current
 from tasks.steps import TASK, raise_failures, submitted, unless_ended
 

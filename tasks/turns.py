@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 
 POLL_SECONDS = 0.5  # between looks into the store; other processes make steps too
@@ -45,10 +46,11 @@ class Turns:
         left = list(steps)
         while left:
             waiting: set[str] = set()
+            held = self._store.snapshot()
             for step in left:
                 if self._ended.is_set():
                     return
-                if any(self._awaited(source, own, waiting) for source in step.inputs.values()):
+                if any(self._awaited(source, own, waiting, held) for source in step.inputs.values()):
                     waiting.add(step.id)
                 else:
                     yield step
@@ -70,8 +72,8 @@ class Turns:
         with self._changed:
             self._changed.notify_all()
 
-    def _awaited(self, source: Step, own: set[str], waiting: set[str]) -> bool:
+    def _awaited(self, source: Step, own: set[str], waiting: set[str], held: Snapshot) -> bool:
         """Whether an input has not been submitted here, or is expected of another flow and not there yet."""
         if source.id in own:
             return source.id in waiting
-        return source.id in self._expected and self._store.peek(source) is None
+        return source.id in self._expected and held.peek(source) is None

@@ -29,7 +29,7 @@ def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, c
     """
     plan, loaded = read_plan(recipe, overrides), load_profile(profile)
     opening = Opening(plan, loaded, open_store(loaded), plan.parts)
-    found = verdicts(plan, opening.store, strict_code)
+    found = verdicts(plan, opening.held, strict_code)
     check_fit(plan, loaded, [step for step in plan.steps if not found[step.id].hit], cores())
     return survey_plan(opening, found, console)
 
@@ -46,7 +46,7 @@ def survey_plan(opening: Opening, found: Mapping[str, Why], console: Console, go
     plan, profile = opening.plan, opening.profile
     todo = any(not each.hit for each in found.values())
     machine = machine_of(plan, profile, console) if todo else None
-    came = summary(plan, found, list(opening.store.records()) if todo else [], profile, machine, opening.parts)
+    came = summary(plan, found, list(opening.held.records()) if todo else [], profile, machine, opening.parts)
     return {
         "recipe": plan.recipe.name,
         "release": plan.id,

@@ -50,7 +50,7 @@ def run_release(
     store = opening.store
     with _prefect(opening.profile) as server:
         goal = opening.check()
-        print_plan(console, survey_plan(opening, verdicts(plan, store), console, goal))
+        print_plan(console, survey_plan(opening, verdicts(plan, opening.held), console, goal))
         with _naming_full_disk(opening.profile), open_session(opening, idle=not opening.todo) as session:
             if opening.todo:
                 session.start_workers()
@@ -125,13 +125,14 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
     rows = evaluation_rows(plan, store)
     reused = len(set(session.reused) - set(session.made))  # a flow also reuses what another flow has just made
     if as_json:
+        held = store.snapshot()
         print_json(
             {
                 "release": plan.id,
                 "made": sorted(session.made),
                 "reused": reused,
                 "seconds": round(seconds, 1),
-                "digests": {step.label: record.digest for step in plan.steps if (record := store.peek(step))},
+                "digests": {step.label: record.digest for step in plan.steps if (record := held.peek(step))},
                 "decision": found,
                 "evaluation": rows,
                 "stages": stage_rows(plan, store),

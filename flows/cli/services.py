@@ -58,8 +58,9 @@ def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None
 def examined(recipe: str, profile: str) -> list[Finding]:
     """Return the findings of `olmo doctor`, which include disk space for the missing artifacts of a recipe."""
     plan, loaded = read_plan(recipe, []), load_profile(profile)
-    # A remote store takes no disk space here, and its contents are only known once it answers.
-    needed = 0 if "://" in loaded.store_root else bytes_to_write(plan, open_store(loaded), plan.steps, loaded)
+    needed = 0  # a remote store takes no disk space here, and its contents are only known once it answers
+    if "://" not in loaded.store_root:
+        needed = bytes_to_write(plan, open_store(loaded).snapshot(), plan.steps, loaded)
     return [_machine(plan.recipe, loaded), *examine(loaded, needed)]
 
 

@@ -12,12 +12,14 @@ import re
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeGuard
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact
 from olmo_core.artifact.lease import TTL, Entry, LeaseLog, this_process
 from olmo_core.artifact.objects import LocalObjects, open_objects
 from olmo_core.artifact.record import DamagedRecordError, Record
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.verify import Verifier
 
 log = logging.getLogger(__name__)
@@ -77,16 +79,25 @@ class Store:
 
     def peek(self, step: Step) -> Record | None:
         """Return the record of a complete artifact whose files have the right sizes; change and hash nothing."""
-        for folder in self._folders(step):
-            record = self._written(folder) or self._logged(folder)
-            if record is not None and record.id == step.id and not self.verifier.sizes(record):
-                return record
-        return None
+        records = map(self.record, self._folders(step))
+        return next((record for record in records if self.holds(record, step)), None)
+
+    def snapshot(self) -> Snapshot:
+        """Return a view of what the store holds now, for looking at many steps."""
+        return Snapshot(self)
+
+    def record(self, folder: str) -> Record | None:
+        """Return the record of a folder below the root without checking its files, None where it has none."""
+        return self._written(folder) or self._logged(folder)
+
+    def holds(self, record: Record | None, step: Step) -> TypeGuard[Record]:
+        """Return whether a record is one of this step whose files have the right sizes."""
+        return record is not None and record.id == step.id and not self.verifier.sizes(record)
 
     def problem(self, step: Step) -> str:
         """Return why an artifact that was complete once cannot be used, '' if it never was or looks intact."""
         folder = self.folder(step)
-        record = self._written(folder) or self._logged(folder)
+        record = self.record(folder)
         if record is not None:
             return self.verifier.sizes(record)
         _, last = LeaseLog(self.objects, folder).last()
@@ -119,8 +130,7 @@ class Store:
         """Yield the records of all artifacts (of one kind), ordered by path, without checking their files."""
         for each in self.objects.names("") if kind is None else [kind]:
             for name in self.objects.names(each):
-                record = self._written(f"{each}/{name}") or self._logged(f"{each}/{name}")
-                if record is not None:
+                if (record := self.record(f"{each}/{name}")) is not None:
                     yield record
 
     def set_aside(self, record: Record, reason: str) -> None:
@@ -142,7 +152,7 @@ class Store:
 
     def discard(self, step: Step) -> None:
         """Remove an artifact and its files; only for what no other step reads, such as a checkpoint for recovery."""
-        record = self._written(step.folder) or self._logged(step.folder)
+        record = self.record(step.folder)
         if record is None or record.id != step.id:
             return
         number, _ = LeaseLog(self.objects, record.folder).last()

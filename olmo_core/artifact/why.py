@@ -9,6 +9,7 @@ from typing import Any
 from olmo_core.artifact.identity import Step, canonical
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.record import Record
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.source import environment, source_of
 from olmo_core.artifact.store import Store
 
@@ -46,26 +47,25 @@ class Why:
 
 def why(step: Step, store: Store, strict_code: bool = False) -> Why:
     """Return whether `make` would reuse the step's artifact and why (not); check sizes but not digests."""
-    return Explainer(store, strict_code).why(step)
+    return Explainer(store.snapshot(), strict_code).why(step)
 
 
 class Explainer:
-    """Answers `why` for many steps of one plan. Reads every record once and changes nothing."""
+    """Answers `why` for many steps of one plan. Changes nothing."""
 
-    def __init__(self, store: Store, strict_code: bool = False) -> None:
-        self.store = store
+    def __init__(self, held: Snapshot, strict_code: bool = False) -> None:
         self.strict_code = strict_code
-        self._peeked: dict[str, Record | None] = {}
+        self._held = held
         self._kinds: dict[str, _Kind] = {}
         self._traced: dict[tuple[str, str], dict[tuple[str, str], Difference]] = {}
         self._source = cache(source_of)
 
     def why(self, step: Step) -> Why:
         """See the function `why`."""
-        record = self._peek(step)
+        record = self._held.peek(step)
         if record is not None:
             return self._present(record, step)
-        if problem := self.store.problem(step):
+        if problem := self._held.problem(step):
             return Why(False, f"it was complete once, but {problem}")
         nearest = self._of_kind(step.kind).nearest(step)
         if nearest is None:
@@ -76,7 +76,7 @@ class Explainer:
 
     def _present(self, record: Record, step: Step) -> Why:
         changed = record.source.changed(self._source(step.work)) if step.work else []
-        if roles := stale_inputs(record, step, self._peek):
+        if roles := stale_inputs(record, step, self._held.peek):
             return Why(False, f"its input {', '.join(roles)} was made again with other content", code_changed=changed)
         if changed:
             reason = f"complete; code changed since in {', '.join(changed)}"
@@ -89,11 +89,6 @@ class Explainer:
         if ARITHMETIC not in record.source.modules or made in ("", here):
             return ""
         return f"; computed with {made}, this machine would use {here}: other bits, losses within 1e-3"
-
-    def _peek(self, step: Step) -> Record | None:
-        if step.id not in self._peeked:
-            self._peeked[step.id] = self.store.peek(step)
-        return self._peeked[step.id]
 
     def _causes(self, record: Record, step: Step) -> dict[tuple[str, str], Difference]:
         """Return the differences by step and path; an input that differs is traced to the step that caused it."""
@@ -118,7 +113,7 @@ class Explainer:
 
     def _of_kind(self, kind: str) -> "_Kind":
         if kind not in self._kinds:
-            self._kinds[kind] = _Kind(self.store.records(kind))
+            self._kinds[kind] = _Kind(self._held.records(kind))
         return self._kinds[kind]
 
 

@@ -1,1 +1,1 @@
-"""Held-out text and tasks: suites, the scorer, statistics, the table of results."""
+"""Held-out text and tasks: the scorer, statistics, the table of results."""

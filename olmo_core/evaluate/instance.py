@@ -1,6 +1,6 @@
-"""One item of a task, and the file of them that a suite is: `requests.jsonl.gz`, one JSON object a line.
+"""One item of a task, and the file of all its items: `requests.jsonl.gz`, one JSON object a line.
 
-Where items come from is left to `archive` and `suite`; what a model makes of them to `scorer`.
+`task` and `task_archive` know where items come from, `scorer` what a model makes of them.
 """
 
 import gzip
@@ -52,7 +52,7 @@ def write_instances(path: Path, instances: Iterable[Instance]) -> None:
 
 
 def read_instances(path: Path) -> Iterator[Instance]:
-    """Yield the instances of a suite's file in their order."""
+    """Yield the instances of a task's file in their order."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             fields = json.loads(line)

@@ -1,7 +1,7 @@
-"""Work of step `result`: score held-out text and task items with one model, write the table and what it sums up to.
+"""Work of step `result`: score held-out text or the items of a task with one model, write the table and its metrics.
 
 `documents.jsonl.gz` holds the raw numbers (see `table`), `results.json` the metrics (see `metrics`) with what was left
-out. Declaring the step is left to `step`, scoring to `scorer`.
+out. `step` declares the step, `scorer` computes the numbers.
 """
 
 import json
@@ -9,19 +9,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from tokenizers import Tokenizer
 
 from olmo_core.artifact.job import Job
 from olmo_core.documents.corpus import read_heldout
 from olmo_core.evaluate.instance import Instance, read_instances
 from olmo_core.evaluate.metrics import summary
+from olmo_core.evaluate.model_cache import model_of
 from olmo_core.evaluate.perplexity import Selection, bits, select, windows
 from olmo_core.evaluate.scorer import Request, Tree, score
 from olmo_core.evaluate.step import DOCUMENTS_FILE, RESULTS_FILE, EvaluationConfig
-from olmo_core.evaluate.suite import REQUESTS_FILE, SUITE_FILE
 from olmo_core.evaluate.table import ChoiceScore, HeldoutRow, Row, TaskRow, rounded, write_table
-from olmo_core.model.load import load_model
+from olmo_core.evaluate.task import REQUESTS_FILE, TASK_FILE
 from olmo_core.model.transformer import Transformer
 from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE
 
@@ -62,24 +61,13 @@ class Evaluation:
         self._job.progress(self._done, self._total, "tokens")
 
 
-def evaluate(job: Job) -> dict[str, Any]:
-    """Write `documents.jsonl.gz` and `results.json`; return the latter.
+def score_heldout(job: Job) -> dict[str, Any]:
+    """Write the table of all held-out documents and `results.json`; return the latter.
 
     Raises:
         ValueError: model and tokenizer do not belong together, or an input file is not what it should be.
     """
     config = EvaluationConfig.model_validate(job.fields)
-    encode = Encoder(job.inputs["tokenizer"].path)
-    model = load_model(job.inputs["model"].path, device=job.placement.device)
-    if encode.vocab_size != model.config.vocab_size:
-        raise ValueError(
-            f"the tokenizer has {encode.vocab_size} tokens, the model {job.inputs['model'].step.label} "
-            f"{model.config.vocab_size}; evaluate it with the tokenizer it was trained with"
-        )
-    if config.precision == "bf16":
-        model = model.to(torch.bfloat16)
-    evaluation = Evaluation(job, model, encode)
-
     selections = {
         role.removeprefix("heldout/"): select(
             read_heldout(job.inputs[role].path), config.heldout_bytes, config.document_bytes
@@ -87,19 +75,40 @@ def evaluate(job: Job) -> dict[str, Any]:
         for role in sorted(job.inputs)
         if role.startswith("heldout/")
     }
-    instances = list(read_instances(job.inputs["suite"].path / REQUESTS_FILE))
-    rows: list[Row] = [*heldout_rows(evaluation, selections), *task_rows(evaluation, instances)]
-    write_table(job.out / DOCUMENTS_FILE, rows)
-
+    rows = heldout_rows(_evaluation(job), selections)
     results = summary(rows)
     for source, selection in selections.items():
         results["heldout"].setdefault(source, {"documents": 0})["left_out"] = {
             "documents": selection.left_out_documents,
             "bytes": selection.left_out_bytes,
         }
-    for task, facts in json.loads((job.inputs["suite"].path / SUITE_FILE).read_bytes()).items():
-        entry = results["tasks"].setdefault(task, {"documents": 0})
-        entry |= {"primary": facts["primary"], "too_long": facts["documents"] - entry["documents"]}
+    return _written(job, rows, results)
+
+
+def score_task(job: Job) -> dict[str, Any]:
+    """Write the table of a task's items and `results.json`; return the latter. Errors as of `score_heldout`."""
+    task = job.inputs["task"].path
+    facts = json.loads((task / TASK_FILE).read_bytes())
+    rows = task_rows(_evaluation(job), list(read_instances(task / REQUESTS_FILE)))
+    results = summary(rows)
+    entry = results["tasks"].setdefault(facts["task"], {"documents": 0})
+    entry |= {"primary": facts["primary"], "too_long": facts["documents"] - entry["documents"]}
+    return _written(job, rows, results)
+
+
+def _evaluation(job: Job) -> Evaluation:
+    encode = Encoder(job.inputs["tokenizer"].path)
+    model = model_of(job.inputs["model"], job.placement.device, job.fields["precision"])
+    if encode.vocab_size != model.config.vocab_size:
+        raise ValueError(
+            f"the tokenizer has {encode.vocab_size} tokens, the model {job.inputs['model'].step.label} "
+            f"{model.config.vocab_size}; evaluate it with the tokenizer it was trained with"
+        )
+    return Evaluation(job, model, encode)
+
+
+def _written(job: Job, rows: Sequence[Row], results: dict[str, Any]) -> dict[str, Any]:
+    write_table(job.out / DOCUMENTS_FILE, rows)
     (job.out / RESULTS_FILE).write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     return results
 

@@ -1,6 +1,6 @@
-"""Step `result`: the evaluation of one checkpoint or soup. Declared here without torch; the work is in `result`."""
+"""Step `result`: one model on one group, a task or all held-out text. Declared here without torch; see `result`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -8,10 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.job import Job
+from olmo_core.evaluate.task import HELDOUT
 
-RESULT_VERSION = 3
+RESULT_VERSION = 4
 DOCUMENTS_FILE = "documents.jsonl.gz"
 RESULTS_FILE = "results.json"
+PARTS = ("heldout", "tasks")  # of `results.json`: by corpus, by task
 
 
 class EvaluationConfig(BaseModel):
@@ -31,22 +33,42 @@ class EvaluationConfig(BaseModel):
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
 
 
-def result_step(
-    config: EvaluationConfig,
-    model: Step,
-    tokenizer: Step,
-    suite: Step,
-    heldout: Mapping[str, Step],
-    name: str | None = None,
-) -> Step:
-    """Return the step that evaluates `model` on a suite and on the held-out documents of corpora (name -> step)."""
-    inputs = {"model": model, "tokenizer": tokenizer, "suite": suite}
-    inputs |= {f"heldout/{source}": corpus for source, corpus in heldout.items()}
+def heldout_result_step(config: EvaluationConfig, model: Step, tokenizer: Step, corpora: Mapping[str, Step]) -> Step:
+    """Return the step that scores the held-out documents of corpora (name -> step) with `model`."""
+    inputs = {"model": model, "tokenizer": tokenizer}
+    inputs |= {f"heldout/{name}": corpus for name, corpus in corpora.items()}
     fields = config.model_dump(mode="json")
-    return Step("result", name or model.name, RESULT_VERSION, fields, inputs, _evaluate)
+    return Step("result", f"{model.name}-{HELDOUT}", RESULT_VERSION, fields, inputs, _score_heldout)
 
 
-def _evaluate(job: Job) -> dict[str, Any]:
+def task_result_step(config: EvaluationConfig, model: Step, tokenizer: Step, task: Step) -> Step:
+    """Return the step that scores the items of a task with `model`; of `config` only the precision matters."""
+    fields = config.model_dump(mode="json", include={"precision"})
+    inputs = {"model": model, "tokenizer": tokenizer, "task": task}
+    return Step("result", f"{model.name}-{task.name}", RESULT_VERSION, fields, inputs, _score_task)
+
+
+def group_of(inputs: Mapping[str, Any]) -> str:
+    """Return the group of a result from its inputs by role: those of a step, or those of its record."""
+    return str(inputs["task"].name) if "task" in inputs else HELDOUT
+
+
+def joined(results: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the results of one model on several groups as one: `heldout` by corpus, `tasks` by task."""
+    whole: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
+    for result in results:
+        for part in PARTS:
+            whole[part].update(result[part])
+    return whole
+
+
+def _score_heldout(job: Job) -> dict[str, Any]:
     with swift_imports():
-        from olmo_core.evaluate.result import evaluate
-    return evaluate(job)
+        from olmo_core.evaluate.result import score_heldout
+    return score_heldout(job)
+
+
+def _score_task(job: Job) -> dict[str, Any]:
+    with swift_imports():
+        from olmo_core.evaluate.result import score_task
+    return score_task(job)

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from olmo_core.evaluate.step import joined
 from olmo_core.hub.identifiers import check_language, check_licence
 from olmo_core.hub.lineage import Lineage, step_of, steps_of
 from olmo_core.hub.names import MAIN, REPOSITORY
@@ -63,8 +64,9 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
     environment.filters |= {"cell": _cell, "count": _count, "short": _short, "share": _share, "plusminus": _plus_minus}
     model = step_of(lineage, lineage["model"])
     revision = step_of(lineage, lineage["id"])
-    result_id = revision["inputs"].get(f"result/{candidate}")
     decision_id = revision["inputs"].get("decision")
+    own = f"result/{candidate}/" if decision_id else "result/"  # main has the results of every candidate
+    results = [step_of(lineage, source) for role, source in revision["inputs"].items() if role.startswith(own)]
     shape = _shape(lineage, model)
     return environment.get_template(TEMPLATE).render(
         metadata=yaml.safe_dump(_metadata(config, shape), sort_keys=False, allow_unicode=True).strip(),
@@ -78,7 +80,7 @@ def render(config: CardConfig, candidate: str, lineage: Lineage) -> str:
         runs=[_run(lineage, run) for run in steps_of(lineage, "run")],
         mixes=[{"name": mix["name"], **mix["result"]} for mix in steps_of(lineage, "mix")],
         sources=[*(_source(lineage, corpus) for corpus in steps_of(lineage, "corpus")), *_token_files(lineage)],
-        result=step_of(lineage, result_id)["result"] if result_id else None,
+        result=joined(step["result"] for step in results) if results else None,
         decision=step_of(lineage, decision_id)["result"] if decision_id else None,
         revisions=revision["fields"]["revisions"],
     )

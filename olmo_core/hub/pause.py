@@ -15,7 +15,7 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 from huggingface_hub.utils._http import default_client_factory, parse_ratelimit_headers
 
-from olmo_core.hub.target import PublishError
+from olmo_core.hub.target import PauseError, PublishError
 
 ATTEMPTS = 6  # Of one request; with doubling waits, about a minute in all.
 LONGEST_WAIT = 60.0  # Seconds; the caller waits out longer pauses.
@@ -25,18 +25,6 @@ NO_RESPONSE = (TransportError, ConnectionError, TimeoutError, LocalEntryNotFound
 # hf_xet raises a ConnectionError that has the status in its text only.
 _XET_STATUS = re.compile(r"HTTP status \w+ error \((\d{3})")
 _raises: ContextVar[bool] = ContextVar("raises", default=False)
-
-
-class PauseError(PublishError):
-    """The Hub accepts no requests for `seconds`; finished work is kept, and another call continues it."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
-
-    def __str__(self) -> str:
-        """Return a message with the duration and the remedy."""
-        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: published revisions are kept"
 
 
 def requested_pause(response: Response) -> float:

@@ -18,23 +18,22 @@ from olmo_core.hub.card import CardConfig, render
 from olmo_core.hub.lineage import LINEAGE_FILE, encode, lineage
 from olmo_core.hub.names import MAIN, check_name, in_order
 
-REVISION_VERSION = 2
+REVISION_VERSION = 3
 CARD_FILE = "README.md"
 LIST_FILE = "revisions.txt"
 
 
-def revision_step(name: str, card: CardConfig, export: Step, result: Step | None = None) -> Step:
+def revision_step(name: str, card: CardConfig, export: Step, results: Mapping[str, Step]) -> Step:
     """The step whose artifact is the revision `name`: the files of `export`, README.md and lineage.json.
 
     Args:
         name: as computed by `names`.
         card: what the model card says about the release.
         export: the model in Hugging Face form.
-        result: its evaluation, for the card.
+        results: its results by group, for the card.
     """
     inputs = {f"export/{export.name}": export}
-    if result is not None:
-        inputs[f"result/{export.name}"] = result
+    inputs |= {f"result/{group}": step for group, step in results.items()}
     fields = {"revision": check_name(name), "card": card.model_dump(mode="json"), "revisions": []}
     return Step("revision", name, REVISION_VERSION, fields, inputs, make_revision)
 
@@ -43,7 +42,7 @@ def main_step(
     card: CardConfig,
     decision: Step,
     exports: Mapping[str, Step],
-    results: Mapping[str, Step],
+    results: Mapping[str, Mapping[str, Step]],
     revisions: Sequence[str],
 ) -> Step:
     """The step whose artifact is the revision `main`: that of the candidate the decision names.
@@ -52,7 +51,7 @@ def main_step(
         card: what the model card says about the release.
         decision: says which candidate.
         exports: candidate -> its export, for every candidate of the decision.
-        results: candidate -> its evaluation.
+        results: candidate -> its results by group.
         revisions: names of all other revisions, listed in the card and in revisions.txt.
 
     Raises:
@@ -70,7 +69,7 @@ def main_step(
     }
     inputs = {"decision": decision}
     inputs |= {f"export/{candidate}": step for candidate, step in exports.items()}
-    inputs |= {f"result/{candidate}": step for candidate, step in results.items()}
+    inputs |= {f"result/{name}/{group}": step for name, own in results.items() for group, step in own.items()}
     return Step("revision", MAIN, REVISION_VERSION, fields, inputs, make_revision)
 
 

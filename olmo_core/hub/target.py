@@ -16,6 +16,18 @@ class PublishError(RuntimeError):
     """A revision could not be published; its name is unchanged."""
 
 
+class PauseError(PublishError):
+    """The target accepts no requests for `seconds`; finished work is kept, and another call continues it."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(seconds)
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        """Return a message with the duration and the remedy."""
+        return f"the Hub asks for a pause of {self.seconds:.0f} s; run it again then: published revisions are kept"
+
+
 @dataclass(frozen=True)
 class RevisionFiles:
     """The files of a revision.

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import Record
+from olmo_core.evaluate.step import group_of
 from olmo_core.recipe.compute import Budget, Compute, Workers
 from olmo_core.recipe.kinds import BACKGROUND_PARTS, Lane, Weights, kind_called
 from olmo_core.recipe.machine import Machine
@@ -224,11 +225,11 @@ class _Prediction:
         seconds *= _pace(self.machine)
         if kind.scores:
             rate = self._scoring_rate()
-            return None if rate is None else seconds + scoring_flops(self.plan.recipe) / rate
+            return None if rate is None else seconds + self._scoring_flops[group_of(step.inputs)] / rate
         return seconds
 
     def _scoring_rate(self) -> float | None:
-        """FLOP/s of one evaluation."""
+        """FLOP/s of a result."""
         placement, speed = self.compute.placement, self.compute.speed.flops_per_second
         if placement.device == "cuda":
             return speed
@@ -236,6 +237,10 @@ class _Prediction:
             return None if speed is None else SCORING_SHARE * speed
         rate = self.machine.rate(self.plan.recipe.evaluation.scoring.precision, placement.threads)
         return None if rate is None else SCORING_SHARE * rate
+
+    @cached_property
+    def _scoring_flops(self) -> dict[str, float]:
+        return scoring_flops(self.plan.recipe)
 
     def _fetched(self, step: Step) -> float:
         """Bytes of published token files."""

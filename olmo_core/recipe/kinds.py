@@ -50,7 +50,7 @@ class Kind:
         box: title under which graphs draw it; `{name}` is the step's.
         seconds: to make one on the reference machine (see `machine`), beside what grows with bytes and FLOPs.
         holds: what others take it for: a model, a data set or neither.
-        scores: whether it runs a model over everything that models are evaluated on.
+        scores: whether it scores one group with a model: a task, or all held-out text.
         bytes: on disk, of one of the recipe `tiny`; for what grows neither with the model nor with the tokens.
         weights: bytes on disk of a kind that holds weights.
     """
@@ -78,14 +78,14 @@ _TABLE = (
     Kind("tokenizer", "data", Lane.TASK, "tokenizer", 1.5),
     Kind("tokens", "data", Lane.TASK, "token files", 3.0, bytes=4e6),
     Kind("mix", "data", Lane.TASK, "mix {name}", 1.0, "dataset"),
-    Kind("suite", "data", Lane.TASK, "evaluations", 3.0, "dataset"),
+    Kind("task", "data", Lane.TASK, "evaluations", 0.75, "dataset", bytes=0.25e6),
     Kind("pretrained", "data", Lane.TASK, "pretrained", 10.0, "model", weights=lambda of: of.stored),
     Kind("run", STAGE, Lane.TRAINING, "{name}"),
     Kind("checkpoint", STAGE, Lane.PARENT, "{name}", 0.0, "model", weights=lambda of: of.stored * (1 + MOMENTS)),
     Kind("recovery", STAGE, Lane.PARENT, "{name}", weights=lambda of: of.stored * (1 + MOMENTS)),
     Kind("soup", "soup", Lane.TASK, "{name}", 2.0, "model", weights=lambda of: of.stored),
     Kind("decision", "soup", Lane.FLOW, "decision", 1.0),
-    Kind("result", "evaluate", Lane.BACKGROUND, "evaluations", 2.0, scores=True),
+    Kind("result", "evaluate", Lane.BACKGROUND, "evaluations", 0.4, scores=True, bytes=0.2e6),
     Kind("export", "publish", Lane.BACKGROUND, "exports", 1.5, weights=lambda of: of.exported),
     Kind("revision", "publish", Lane.BACKGROUND, "revisions", 1.0, weights=lambda of: of.copied),
 )

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from olmo_core.artifact.identity import Step
 from olmo_core.documents.corpus import corpus_step, shards_of
 from olmo_core.documents.package import package_step
-from olmo_core.evaluate.step import result_step
-from olmo_core.evaluate.suite import suite_step
+from olmo_core.evaluate.step import heldout_result_step, task_result_step
+from olmo_core.evaluate.task import HELDOUT, task_step
 from olmo_core.hub.export import export_step
 from olmo_core.hub.names import MAIN, in_order, revision_name
 from olmo_core.hub.pretrained import PretrainedConfig, pretrained_step, pretrained_tokenizer_step
@@ -58,20 +58,19 @@ def lay_out_repository(recipe: Recipe, repo: str, revisions: Mapping[str, str]) 
     """Return the plan of a release that evaluates, as it evaluates its own models, what a Hub repository shows.
 
     Args:
-        recipe: whose suite and held-out text are asked.
+        recipe: has the tasks and the held-out text.
         repo: `organisation/name`.
         revisions: name -> commit, which bears the identity. Two names of one commit share its steps.
     """
     plan = lay_out(recipe)
     plan.repository = repo
-    results: dict[str, Step] = {}
+    results: dict[str, dict[str, Step]] = {}
     for name in in_order(revisions):
         commit = revisions[name]
         if commit not in results:
             config, label = PretrainedConfig(repo=repo, revision=commit), f"{repo.partition('/')[2]}-{name}"
             model, tokenizer = pretrained_step(config, label), pretrained_tokenizer_step(config, label)
-            scoring = recipe.evaluation.scoring
-            results[commit] = result_step(scoring, model, tokenizer, plan.suite, _heldout(plan))
+            results[commit] = _results(plan, model, tokenizer)
         plan.published[name] = results[commit]
     return plan
 
@@ -169,17 +168,24 @@ def _resolve(plan: Plan, text: str) -> list[Step]:
 
 def _lay_out_evaluation(plan: Plan) -> None:
     evaluation = plan.recipe.evaluation
-    plan.suite = suite_step(evaluation.suite, plan.packages[evaluation.package] if evaluation.package else None)
-    heldout = _heldout(plan)
+    package = plan.packages[evaluation.package] if evaluation.package else None
+    plan.tasks = {task.group: task_step(task, evaluation.suite.seed, package) for task in evaluation.suite.tasks}
     for model in [*plan.pretrained(), *plan.checkpoints(), *plan.soups.values()]:
-        plan.results[model.id] = result_step(evaluation.scoring, model, plan.tokenizer, plan.suite, heldout)
+        plan.results[model.id] = _results(plan, model, plan.tokenizer)
     candidates: dict[str, Step] = {}
     for each in plan.recipe.release.candidates:
         for step in _resolve(plan, each):
             ingredients = list(step.inputs.values()) if step.kind == "soup" else []
             candidates |= {source.name: source for source in [step, *ingredients]}
-    results = {name: plan.results[step.id] for name, step in candidates.items()}
+    results = {name: plan.result(step, HELDOUT) for name, step in candidates.items()}
     plan.decision = decision_step(plan.recipe.release.decision, candidates, results)
+
+
+def _results(plan: Plan, model: Step, tokenizer: Step) -> dict[str, Step]:
+    """Return the results of a model by group: held-out text, then the tasks of the suite."""
+    scoring = plan.recipe.evaluation.scoring
+    results = {HELDOUT: heldout_result_step(scoring, model, tokenizer, _heldout(plan))}
+    return results | {group: task_result_step(scoring, model, tokenizer, task) for group, task in plan.tasks.items()}
 
 
 def _heldout(plan: Plan) -> dict[str, Step]:
@@ -197,7 +203,7 @@ def _lay_out_revisions(plan: Plan) -> None:
             for at, model in run.checkpoints.items():
                 tokens = at * run.config.batch_tokens
                 shown = revision_name(rule, name, at, tokens, run.group.tokens, run.ingredient)
-                step = revision_step(shown, release.card, plan.exports[model.id], plan.results[model.id])
+                step = revision_step(shown, release.card, plan.exports[model.id], plan.results_of(model))
                 plan.revisions.append(Revision(shown, step))
     names = [revision.name for revision in plan.revisions]
     if MAIN in names:
@@ -207,6 +213,6 @@ def _lay_out_revisions(plan: Plan) -> None:
         raise ValueError(f"two checkpoints would be called {twice[0]}; give stages.*.names another rounding or unit")
     candidates = {step.name: step for step in plan.candidates()}
     exports = {name: plan.exports[step.id] for name, step in candidates.items()}
-    results = {name: plan.results[step.id] for name, step in candidates.items()}
+    results = {name: plan.results_of(step) for name, step in candidates.items()}
     main = main_step(release.card, plan.decision, exports, results, names)
     plan.revisions.append(Revision(MAIN, main))

@@ -51,7 +51,10 @@ class UnknownStepError(KeyError):
 class Plan:
     """All steps of a release. Built by `layout`.
 
-    `published` has evaluations of what a Hub repository shows already, by the names of its revisions.
+    Attributes:
+        tasks: the tasks of the suite, by group.
+        results: id of a model -> group -> its result there; a group is held-out text (`HELDOUT`) or a task.
+        published: results by group of what a Hub repository shows already, by the names of its revisions.
     """
 
     recipe: Recipe
@@ -62,13 +65,13 @@ class Plan:
     mixes: dict[tuple[str, int, int], Step] = field(default_factory=dict)
     runs: dict[str, list[Run]] = field(default_factory=dict)
     soups: dict[str, Step] = field(default_factory=dict)
-    results: dict[str, Step] = field(default_factory=dict)
+    tasks: dict[str, Step] = field(default_factory=dict)
+    results: dict[str, dict[str, Step]] = field(default_factory=dict)
     exports: dict[str, Step] = field(default_factory=dict)
     revisions: list[Revision] = field(default_factory=list)
     repository: str | None = None
-    published: dict[str, Step] = field(default_factory=dict)
+    published: dict[str, dict[str, Step]] = field(default_factory=dict)
     tokenizer: Step = field(init=False)
-    suite: Step = field(init=False)
     decision: Step = field(init=False)
 
     @cached_property
@@ -82,8 +85,9 @@ class Plan:
     @cached_property
     def steps(self) -> list[Step]:
         """Every step once, inputs before what is made from them."""
-        ends = [self.decision, *(each.step for each in self.revisions), *self.results.values()]
-        return list(closure([*ends, *self.published.values()]))
+        ends = [self.decision, *(each.step for each in self.revisions)]
+        results = [step for own in (*self.results.values(), *self.published.values()) for step in own.values()]
+        return list(closure([*ends, *results]))
 
     @cached_property
     def _by_label(self) -> dict[str, Step]:
@@ -111,17 +115,30 @@ class Plan:
         """The parts of a release in the order they follow from each other; each has a flow of its own."""
         return ["data", *self.runs, "soup", "evaluate", "publish"]
 
+    def part_of(self, step: Step) -> str:
+        """Return the part that adds a step to the store."""
+        part = kind_called(step.kind).part
+        return self.run_of(step).stage if part == STAGE else part
+
     def steps_of(self, part: str) -> list[Step]:
         """Return the steps that a part adds to the store, inputs first."""
         if part in self.runs:
             return [each for run in self.runs[part] for each in (run.step, *run.checkpoints.values())]
         return [step for step in self.steps if kind_called(step.kind).part == part]
 
-    def evaluated(self) -> list[tuple[str, Step]]:
-        """Return every model that people compare, by name, with its evaluation: of the repository, if it has one."""
+    def result(self, model: Step, group: str) -> Step:
+        """Return the result of a model on one group."""
+        return self.results[model.id][group]
+
+    def results_of(self, model: Step) -> dict[str, Step]:
+        """Return the results of a model by group."""
+        return self.results[model.id]
+
+    def evaluated(self) -> dict[str, dict[str, Step]]:
+        """Return name -> group -> result of every model that people compare: those of the repository, if it has one."""
         if self.repository is not None:
-            return list(self.published.items())
-        return [(step.name, self.results[step.id]) for step in [*self.checkpoints(), *self.soups.values()]]
+            return self.published
+        return {step.name: self.results_of(step) for step in [*self.checkpoints(), *self.soups.values()]}
 
     def checkpoints(self) -> list[Step]:
         """Every checkpoint of every run, in the order of stages, ingredients and steps."""
@@ -143,8 +160,7 @@ class Plan:
 
     def judged_on(self, run: Run) -> list[str]:
         """Return the corpora of a run's mix whose held-out text its checkpoints are scored on."""
-        scored = self.results[run.end.id].inputs
-        return sorted(name for name in self.recipe.mixes[run.group.mix].weights if f"heldout/{name}" in scored)
+        return sorted(self.recipe.mixes[run.group.mix].weights.keys() & set(self.recipe.scored))
 
     def workers(self, step: Step, compute: Compute) -> Workers:
         """Return the workers of a `run` step."""

@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 from olmo_core.documents.corpus import CorpusConfig
 from olmo_core.documents.package import PackageConfig
 from olmo_core.evaluate.step import EvaluationConfig
-from olmo_core.evaluate.suite import SuiteConfig
+from olmo_core.evaluate.task import SuiteConfig
 from olmo_core.hub.card import CardConfig
 from olmo_core.model.config import ModelConfig, preset
 from olmo_core.recipe.overrides import ConfigError, apply_overrides, faults, find_yaml, merge, read_yaml, validate

@@ -2,6 +2,7 @@
 
 import re
 
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.recipe import Recipe
 
 # A question with four answers is about this many tokens, each solved one before it about as many more (arc_easy,
@@ -11,15 +12,16 @@ HELDOUT_BYTES = 1_000_000  # of a source where all is scored
 TOKEN_TEXT = 4  # bytes of text that make a token
 
 
-def scoring_flops(recipe: Recipe) -> float:
-    """Return the floating point operations of one evaluation: a forward pass over all that is scored."""
-    shape, evaluation = recipe.shape, recipe.evaluation
+def scoring_flops(recipe: Recipe) -> dict[str, float]:
+    """Return, by group, the floating point operations of one result: a forward pass over all that is scored."""
+    evaluation = recipe.evaluation
     sources = evaluation.heldout or tuple(recipe.corpora)
-    tokens = len(sources) * (evaluation.scoring.heldout_bytes or HELDOUT_BYTES) / TOKEN_TEXT
+    tokens = {HELDOUT: len(sources) * (evaluation.scoring.heldout_bytes or HELDOUT_BYTES) / TOKEN_TEXT}
     for task in evaluation.suite.tasks:
         shots = re.search(r"(\d+)shot", task.form)
-        tokens += (task.limit or ITEMS) * (ITEM_TOKENS + SHOT_TOKENS * (int(shots[1]) if shots else 0))
-    return tokens * shape.flops_per_token(ITEM_TOKENS) / 3
+        tokens[task.group] = (task.limit or ITEMS) * (ITEM_TOKENS + SHOT_TOKENS * (int(shots[1]) if shots else 0))
+    forward = recipe.shape.flops_per_token(ITEM_TOKENS) / 3
+    return {group: count * forward for group, count in tokens.items()}
 
 
 def token_file_bytes(recipe: Recipe, corpus: str) -> float:

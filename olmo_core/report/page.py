@@ -5,7 +5,7 @@ looks in `page.css.j2`; this file brings values into tables.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +67,7 @@ def render(plan: Plan, store: Store, compute: Compute, machine: Machine | None =
         heldout=heldout_figures(release, drawn),
         tasks=task_figures(release, drawn),
         model_legend=_legend(drawn, drawn),
-        unevaluated=some(step.name for step in _models(plan) if release.record(plan.results[step.id]) is None),
+        unevaluated=some(_unevaluated(release)),
         revisions=_revisions(release),
         mixes=_mixes(release),
         sources=sources_table(release),
@@ -120,6 +120,15 @@ def sources_table(release: ReleaseView) -> Table:
         rows.append((f"{name}, as token files", files.licence, NONE, NONE, NONE))
     columns = ("corpus", "licence of the text", "documents", "bytes", "held out")
     return Table("Corpora; held-out documents are in no mix", columns, rows, 2)
+
+
+def _unevaluated(release: ReleaseView) -> Iterator[str]:
+    """Yield the models that lack results, with the groups where they have others."""
+    for model in _models(release.plan):
+        results = release.plan.results_of(model)
+        missing = [group for group, step in results.items() if release.record(step) is None]
+        if missing:
+            yield model.name if len(missing) == len(results) else f"{model.name} on {', '.join(missing)}"
 
 
 def _models(plan: Plan) -> list[Any]:

@@ -49,11 +49,13 @@ def reasons(found: Iterable[tuple[str, Step, Why]]) -> list[Reason]:
 
 def _texts(step: Step, verdict: Why) -> dict[str, list[str]]:
     """Return reason -> the steps where what changed began."""
+    if verdict.differences and verdict.nearest.rpartition("-")[0] != step.label:
+        return {NO_RECORD: []}
     if verdict.differences:
         found: dict[str, list[str]] = {}
         for each in verdict.differences:
             found.setdefault(_difference(each), []).append(each.step)
-        if verdict.nearest.rpartition("-")[0] != step.label or len(found) >= MANY:
+        if len(found) >= MANY:
             return {NO_RECORD: []}
         if len(found) <= NAMED:
             return found

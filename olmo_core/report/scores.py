@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from olmo_core.artifact.identity import Step
+from olmo_core.evaluate.step import joined
 from olmo_core.report.figure import MUTED, SOUP_LOOK, Figure, Look, Table, canvas, to_svg, token_axis
 from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import thinned
@@ -41,11 +42,11 @@ def series_of(release: ReleaseView, model: Step) -> str:
 
 
 def models(release: ReleaseView) -> Iterator[tuple[Step, dict[str, Any]]]:
-    """Yield every model that was evaluated, with what came out."""
+    """Yield every model that has a result, with all its results as one."""
     for model in [*release.plan.checkpoints(), *release.plan.soups.values()]:
-        record = release.record(release.plan.results[model.id])
-        if record is not None:
-            yield model, record.result
+        found = [release.record(step) for step in release.plan.results_of(model).values()]
+        if records := [record for record in found if record is not None]:
+            yield model, joined(record.result for record in records)
 
 
 def heldout_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:

@@ -3,28 +3,28 @@
 How they are shown (terminal, Prefect, a page) is left to whoever asks.
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 from olmo_core.artifact.why import Explainer, Why
-from olmo_core.evaluate.step import RESULTS_FILE
+from olmo_core.evaluate.step import joined
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.plan import Plan
-from olmo_core.soup.decision import DECISION_FILE
 
 Row = dict[str, Any]
 
 
 def plan_rows(plan: Plan, store: Store, strict_code: bool = False) -> list[Row]:
     """Return what would happen to every step: `reuse` or `run`, and why."""
-    return verdict_rows(plan, verdicts(plan, store, strict_code))
+    return verdict_rows(plan, verdicts(plan, store.snapshot(), strict_code))
 
 
-def verdicts(plan: Plan, store: Store, strict_code: bool = False) -> dict[str, Why]:
+def verdicts(plan: Plan, held: Snapshot, strict_code: bool = False) -> dict[str, Why]:
     """Return, by the ids of all steps, whether each would be reused, and why."""
-    explainer = Explainer(store, strict_code)
+    explainer = Explainer(held, strict_code)
     return {step.id: explainer.why(step) for step in plan.steps}
 
 
@@ -51,12 +51,13 @@ def mix_rows(plan: Plan, store: Store) -> list[Row]:
 
 def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
     """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers, where there are any."""
-    rows = []
-    for name, step in plan.evaluated():
-        results = read_json(store, step, RESULTS_FILE)
-        if results is None:
+    rows, held = [], store.snapshot()
+    for name, steps in plan.evaluated().items():
+        records = [record for step in steps.values() if (record := held.peek(step)) is not None]
+        if not records:
             continue
         row: Row = {"model": name}
+        results = joined(record.result for record in records)
         for source, found in sorted(results["heldout"].items()):
             if found["documents"]:
                 row[source] = found["bits_per_byte"]
@@ -109,19 +110,13 @@ def stage_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) -> float | None:
-    results = read_json(store, plan.results[model.id], RESULTS_FILE)
-    rows = [results["heldout"][corpus] for corpus in corpora] if results is not None else []
+    record = store.peek(plan.result(model, HELDOUT))
+    rows = [record.result["heldout"][corpus] for corpus in corpora] if record is not None else []
     scores = [row["bits_per_byte"] for row in rows if row["documents"]]
     return float(sum(scores) / len(scores)) if scores else None
 
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
     """Return the decision what `main` is, if it has been made."""
-    found: dict[str, Any] | None = read_json(store, plan.decision, DECISION_FILE)
-    return found
-
-
-def read_json(store: Store, step: Step, file: str) -> Any:
-    """Return a JSON file of a step's artifact, None where the artifact is not complete."""
-    found = store.find(step) if store.peek(step) is not None else None
-    return json.loads((found.path / file).read_bytes()) if found is not None else None
+    record = store.peek(plan.decision)
+    return record.result if record is not None else None

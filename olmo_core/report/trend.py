@@ -13,10 +13,12 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.statistics import paired_interval
 from olmo_core.evaluate.step import DOCUMENTS_FILE
 from olmo_core.evaluate.table import HeldoutRow, read_table
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.hub.names import place
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.figure import token_axis
@@ -45,7 +47,8 @@ Trend = dict[str, list[Point]]  # run -> its checkpoints in order
 
 def read_trend(plan: Plan, store: Store) -> Trend:
     """Return the evaluated checkpoints of every run, of the plan's repository if it has one."""
-    return _of_repository(plan.published, store) if plan.repository is not None else _of_runs(plan, store)
+    held = store.snapshot()
+    return _of_repository(plan.published, store, held) if plan.repository is not None else _of_runs(plan, store, held)
 
 
 def trend_rows(trend: Trend) -> list[Row]:
@@ -74,24 +77,25 @@ def trend_picture(trend: Trend) -> bytes:
     return picture.getvalue()
 
 
-def _of_runs(plan: Plan, store: Store) -> Trend:
+def _of_runs(plan: Plan, store: Store, held: Snapshot) -> Trend:
     trend: Trend = {}
     for run in (run for runs in plan.runs.values() for run in runs):
         corpora = plan.judged_on(run)
         trend[run.step.name] = [
             Point(step.name, at, at * run.config.batch_tokens, scores)
             for at, step in run.checkpoints.items()
-            if (scores := _scores(store, plan.results[step.id], corpora))
+            if (scores := _scores(store, held, plan.result(step, HELDOUT), corpora))
         ]
     return trend
 
 
-def _of_repository(published: Mapping[str, Step], store: Store) -> Trend:
+def _of_repository(published: Mapping[str, Mapping[str, Step]], store: Store, held: Snapshot) -> Trend:
     """Names tell which revisions are of one run; its tokens are as exact as they are."""
     trend: Trend = {}
-    for name, result in published.items():
-        there, corpora = place(name), [each.partition("/")[2] for each in result.inputs if each.startswith("heldout/")]
-        if there is not None and (scores := _scores(store, result, corpora)):
+    for name, results in published.items():
+        there, result = place(name), results[HELDOUT]
+        corpora = [each.partition("/")[2] for each in result.inputs if each.startswith("heldout/")]
+        if there is not None and (scores := _scores(store, held, result, corpora)):
             trend.setdefault(there.run or "run", []).append(Point(name, there.step, there.tokens, scores))
     return {run: sorted(points, key=lambda point: point.step) for run, points in trend.items()}
 
@@ -118,9 +122,9 @@ def _row(earlier: Point, later: Point) -> Row:
     }
 
 
-def _scores(store: Store, result: Step, corpora: Sequence[str]) -> Scores:
+def _scores(store: Store, held: Snapshot, result: Step, corpora: Sequence[str]) -> Scores:
     """Return bits and bytes of every held-out document of these corpora, nothing where the result is not there."""
-    found = store.find(result) if store.peek(result) is not None else None
+    found = store.find(result) if held.peek(result) is not None else None
     if found is None:
         return {}
     scores: Scores = {}

@@ -71,11 +71,12 @@ def read_release(plan: Plan, store: Store) -> ReleaseView:
     """Return what the store knows of a release."""
     records: dict[str, Record] = {}
     problems: dict[str, str] = {}
+    held = store.snapshot()
     for step in plan.steps:
-        record = store.peek(step)
+        record = held.peek(step)
         if record is None:
-            problem = store.problem(step)
-        elif roles := stale_inputs(record, step, store.peek):
+            problem = held.problem(step)
+        elif roles := stale_inputs(record, step, held.peek):
             problem = f"its input {', '.join(roles)} was made again with other content"
         else:
             records[step.id] = record

@@ -16,6 +16,7 @@ from olmo_core.artifact.job import Placement
 from olmo_core.artifact.make import MissingInputError, make
 from olmo_core.artifact.record import Record
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.model_cache import drop_model
 from olmo_core.hub.publication import Publication, publish
 from olmo_core.hub.target import RevisionFiles, Target
 from olmo_core.recipe.kinds import Lane, kind_called
@@ -134,7 +135,8 @@ class Pool:
 
 
 def _publish_artifact(revision: Step, native: Step, store: Store, target: Target) -> Publication:
-    """Publish the artifact of a revision from this process."""
+    """Publish the artifact of a revision from this process, whose memory two copies of the weights take."""
+    drop_model()
     shown, model = store.find(revision), store.find(native)
     if shown is None or model is None:
         missing = revision if shown is None else native

@@ -15,6 +15,7 @@ from infra.profile import Profile, load_profile
 from infra.services.errors import ServiceError
 from olmo_core.artifact.attempt import begin
 from olmo_core.artifact.identity import Step
+from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 
@@ -37,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_release_is_prepared_before_its_store_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that Prefect's server can start meanwhile."""
     seen: list[Step] = []
-    monkeypatch.setattr(Store, "peek", lambda _, step: seen.append(step))
+    monkeypatch.setattr(Snapshot, "peek", lambda _, step: seen.append(step))
     plan = plan_of()
     opening = prepare(plan, load_profile("laptop"), plan.parts)
     assert seen == []

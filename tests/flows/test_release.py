@@ -107,9 +107,10 @@ def test_plan_and_why_after_a_changed_seed(home: Path, release: dict[str, Any]) 
     checkpoint = f"{run}-step32"
     assert others == {
         f"run/{run}",
-        *(f"{kind}/{checkpoint}" for kind in ("checkpoint", "result", "export")),
+        *(f"{kind}/{checkpoint}" for kind in ("checkpoint", "export")),
+        *(f"result/{model}-{group}" for model in (checkpoint, "soup") for group in ("heldout", "kinds", "opposites")),
         f"revision/{run}-step32-tokens17K",
-        *(f"{kind}/soup" for kind in ("soup", "result", "export")),
+        *(f"{kind}/soup" for kind in ("soup", "export")),
         "decision/main",
         "revision/main",
     }

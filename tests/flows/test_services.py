@@ -21,6 +21,7 @@ from services_home import wait
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.hub.placement import HubPlacement
 from olmo_core.recipe.layout import lay_out_repository
 from olmo_core.recipe.recipe import load_recipe
@@ -110,7 +111,8 @@ def test_concurrent_nightly_runs_make_each_result_once(
     S3FileSystem.clear_instance_cache()  # an instance of another test file would use that file's server
     repo, store = "olmo-release/micro", Store("s3://olmo/artifacts", scratch=tmp_path)
     shown = {name: at for name, at in site.hub.repos[repo].branches.items() if name.startswith("stage1-")}
-    first, second = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
+    one, other_one = lay_out_repository(load_recipe("micro"), repo, shown).published.values()
+    first, second = one[HELDOUT], other_one[HELDOUT]
     for step in (first.inputs["model"], first.inputs["tokenizer"], first):
         make(step, store, HubPlacement(hub=site.hub.url))
     before = store.peek(first)
@@ -120,8 +122,9 @@ def test_concurrent_nightly_runs_make_each_result_once(
     site.shell(NIGHT.text)
     assert other.wait(LIMIT_SECONDS) == 0
     assert store.peek(first) == before
-    made = [store.peek(step) for step in (second, second.inputs["model"], second.inputs["tokenizer"])]
-    assert [record.attempt for record in made if record is not None] == [1, 1, 1]
+    awaited = (*one.values(), *other_one.values(), second.inputs["model"], second.inputs["tokenizer"])
+    made = [store.peek(step) for step in awaited]
+    assert [record.attempt for record in made if record is not None] == [1] * 8
     tables = {each["key"]: each for each in site.prefect("POST", "artifacts/latest/filter")}
     (row,) = json.loads(tables["micro-olmo-release-micro-trend"]["data"])
     assert (row["checkpoint"], row["against"]) == ("stage1-step125-tokens64K", "stage1-step75-tokens39K")

@@ -17,7 +17,7 @@ SHARED = {
     "report.json": {"olmo_core/documents/shard.py", "olmo_core/tokens/mix.py"},
     "requests.jsonl.gz": {
         "olmo_core/documents/sources/olmo_tasks.py",
-        "olmo_core/evaluate/suite.py",
+        "olmo_core/evaluate/task.py",
         "olmo_core/evaluate/task_archive.py",
     },
     "tokenizer.json": {"olmo_core/hub/file_names.py", "olmo_core/tokens/special_tokens.py"},

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from olmo_core.artifact.identity import Step
-from olmo_core.hub.pause import PauseError
 from olmo_core.hub.publication import Publication
+from olmo_core.hub.target import PauseError
 from tasks import revisions
 from tasks.revisions import PAUSES, _published
 

@@ -14,7 +14,7 @@ from tasks.session import Session
 from tasks.workers.failures import EndedError
 
 MIX = Step("mix", "ours", 1, {}, {}, make_soup)
-SUITE = Step("suite", "alone", 1, {}, {}, make_soup)
+TASK = Step("task", "alone", 1, {}, {}, make_soup)
 
 
 @pytest.fixture
@@ -44,9 +44,9 @@ def test_a_release_that_ends_begins_nothing_more_and_says_what_is_kept(opened: S
     opened._pool.saved.append("run/ours is saved at step 7")
     opened.end()
     assert opened.ended
-    assert list(opened.turns.of([SUITE])) == []
+    assert list(opened.turns.of([TASK])) == []
     with pytest.raises(EndedError):
-        opened.reporter(SUITE)(1, 2, "bytes")
+        opened.reporter(TASK)(1, 2, "bytes")
     with pytest.raises(EndedError):
         _ = opened.workers
     assert opened.kept() == "3 finished steps are kept; run/ours is saved at step 7"

@@ -9,7 +9,7 @@ from olmo_core.artifact.store import Store
 
 
 class ArtifactSource(DatasetSource):
-    """A corpus, mix or suite in an artifact store."""
+    """A corpus, a mix or the items of a task in an artifact store."""
 
     def __init__(self, root: str, kind: str, name: str, id: str, digest: str) -> None:
         self.root, self.kind, self.name, self.id, self.digest = root, kind, name, id, digest

@@ -116,7 +116,7 @@ def test_changed_input_is_traced_to_its_cause(store: Store) -> None:
 
 def test_only_dependents_of_a_change_are_misses(local: Store) -> None:
     make_all(release(), local)
-    explainer = Explainer(local)
+    explainer = Explainer(local.snapshot())
     hits = {step.label: explainer.why(step).hit for step in release(seed=2).closure()}
     assert hits == {"corpus/wiki": True, "tokenizer/bpe": True, "mix/stage2": False, "run/ingredient1": False}
 

@@ -66,15 +66,14 @@ def model_folder(model: Transformer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
-    """Run a step's work on folders by role; returns the folder it filled and its result."""
+    """Run a step's work on folders by role, each of a content of its own; return the folder it fills and its result."""
     count = iter(range(1000))
 
     def run_step(step: Step, paths: dict[str, Path], threads: int = 1, **job: Any) -> tuple[Path, dict[str, Any]]:
         out = tmp_path / f"out{next(count)}"
         out.mkdir()
         inputs = {
-            role: Artifact(step.inputs[role], SimpleNamespace(digest=step.inputs[role].id), path)
-            for role, path in paths.items()
+            role: Artifact(step.inputs[role], SimpleNamespace(digest=str(path)), path) for role, path in paths.items()
         }
         assert inputs.keys() == step.inputs.keys()
         assert step.work is not None

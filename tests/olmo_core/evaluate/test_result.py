@@ -14,13 +14,14 @@ from olmo_core.artifact.identity import Step
 from olmo_core.evaluate.instance import Instance, write_instances
 from olmo_core.evaluate.metrics import summary
 from olmo_core.evaluate.result import Encoder
-from olmo_core.evaluate.step import EvaluationConfig, result_step
+from olmo_core.evaluate.step import EvaluationConfig, heldout_result_step, joined, task_result_step
 from olmo_core.evaluate.table import HeldoutRow, TaskRow, read_table, write_table
 from olmo_core.model.load import save_model
 from olmo_core.model.transformer import Transformer
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]
-MODEL, TOKENIZER, SUITE = (Step(kind, kind, 1) for kind in ("checkpoint", "tokenizer", "suite"))
+MODEL, TOKENIZER = (Step(kind, kind, 1) for kind in ("checkpoint", "tokenizer"))
+PETS, STORY = (Step("task", name, 1, {"name": name}) for name in ("pets", "story"))
 SOURCES = {"stories": Step("corpus", "stories", 1), "notes": Step("corpus", "notes", 1)}
 TEXTS = {
     "stories": [
@@ -40,13 +41,11 @@ def corpus(folder: Path, texts: list[str]) -> Path:
     return folder
 
 
-def suite(folder: Path, instances: list[Instance]) -> Path:
+def task(folder: Path, instances: list[Instance]) -> Path:
     folder.mkdir()
     write_instances(folder / "requests.jsonl.gz", instances)
-    tasks = {instance.task: {"available": 9, "documents": 0, "primary": "accuracy"} for instance in instances}
-    for instance in instances:
-        tasks[instance.task]["documents"] += 1
-    (folder / "suite.json").write_text(json.dumps(tasks))
+    facts = {"task": instances[0].task, "available": 9, "documents": len(instances), "primary": "accuracy"}
+    (folder / "task.json").write_text(json.dumps(facts))
     return folder
 
 
@@ -55,22 +54,39 @@ INSTANCES = [
     Instance("pets", 1, ("the dog lay by the", "a dog lay by the"), (" street", " street"), 1, "Answer:"),
     Instance("pets", 2, ("the rain fell on the quiet street " * 9,) * 2, (" and", " quiet street"), 0, "Answer:"),
     Instance("pets", 3, ("the",) * 2, (" x" * 99, " mat"), 0, "Answer:"),
-    Instance("story", 0, ("",), (" the cat",), 0),
 ]
+STORY_INSTANCES = [Instance("story", 0, ("",), (" the cat",), 0)]
 
 
 @pytest.fixture
-def paths(tmp_path: Path, model_folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
-    return {
-        "model": model_folder,
-        "tokenizer": tokenizer_folder,
-        "suite": suite(tmp_path / "suite", INSTANCES),
-        **{f"heldout/{name}": corpus(tmp_path / name, texts) for name, texts in TEXTS.items()},
-    }
+def models(model_folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
+    return {"model": model_folder, "tokenizer": tokenizer_folder}
 
 
-def step(**config: Any) -> Step:
-    return result_step(EvaluationConfig(**config), MODEL, TOKENIZER, SUITE, SOURCES)
+@pytest.fixture
+def heldout(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """What the result on held-out text is made from."""
+    return models | {f"heldout/{name}": corpus(tmp_path / name, texts) for name, texts in TEXTS.items()}
+
+
+@pytest.fixture
+def pets(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """What the result on the task `pets` is made from."""
+    return models | {"task": task(tmp_path / "pets", INSTANCES)}
+
+
+@pytest.fixture
+def story(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
+    """What the result on the task `story` is made from."""
+    return models | {"task": task(tmp_path / "story", STORY_INSTANCES)}
+
+
+def on_heldout(**config: Any) -> Step:
+    return heldout_result_step(EvaluationConfig(**config), MODEL, TOKENIZER, SOURCES)
+
+
+def on_task(task: Step = PETS, **config: Any) -> Step:
+    return task_result_step(EvaluationConfig(**config), MODEL, TOKENIZER, task)
 
 
 def loglikelihood(model: Transformer, context: list[int], continuation: list[int]) -> float:
@@ -80,10 +96,11 @@ def loglikelihood(model: Transformer, context: list[int], continuation: list[int
 
 
 def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
-    run: Run, paths: dict[str, Path], model: Transformer
+    run: Run, heldout: dict[str, Path], model: Transformer
 ) -> None:
-    out, results = run(step(), paths)
+    out, results = run(on_heldout(), heldout)
     rows = [row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, HeldoutRow)]
+    assert results["tasks"] == {}
     assert [(row.source, row.id) for row in rows] == [
         ("notes", "d0"),
         ("notes", "d1"),
@@ -91,7 +108,7 @@ def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
         ("stories", "d1"),
         ("stories", "d3"),
     ]
-    encode = Encoder(paths["tokenizer"])
+    encode = Encoder(heldout["tokenizer"])
     length = model.config.context_length
     for row in rows:
         text = TEXTS[row.source][int(row.id[1:])]
@@ -112,13 +129,14 @@ def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
 
 
 def test_task_scores_equal_those_of_choices_scored_one_by_one(
-    run: Run, paths: dict[str, Path], model: Transformer
+    run: Run, pets: dict[str, Path], story: dict[str, Path], model: Transformer
 ) -> None:
-    out, results = run(step(), paths)
-    rows = {(row.task, row.id): row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, TaskRow)}
+    (out, results), (other, others) = run(on_task(), pets), run(on_task(STORY), story)
+    tables = [*read_table(out / "documents.jsonl.gz"), *read_table(other / "documents.jsonl.gz")]
+    rows = {(row.task, row.id): row for row in tables if isinstance(row, TaskRow)}
     assert sorted(rows) == [("pets", 0), ("pets", 1), ("pets", 2), ("story", 0)]
-    encode = Encoder(paths["tokenizer"])
-    for instance in INSTANCES[:2] + INSTANCES[4:]:
+    encode = Encoder(pets["tokenizer"])
+    for instance in INSTANCES[:2] + STORY_INSTANCES:
         row = rows[instance.task, instance.id]
         assert (row.gold, row.truncated) == (instance.gold, 0)
         for context, choice, found in zip(instance.contexts, instance.choices, row.choices, strict=True):
@@ -129,17 +147,18 @@ def test_task_scores_equal_those_of_choices_scored_one_by_one(
                 alone = loglikelihood(model, encode([instance.unconditional])[0], after)
                 assert found.unconditional == pytest.approx(alone, abs=1e-4)
     assert rows["pets", 1].choices[0] != rows["pets", 1].choices[1]  # Same words, another context.
+    assert results["heldout"] == {} and results["tasks"].keys() == {"pets"}
     assert results["tasks"]["pets"]["too_long"] == 1
     assert results["tasks"]["pets"]["documents"] == 3
-    assert results["tasks"]["story"]["primary"] == "accuracy"
+    assert others["tasks"]["story"]["primary"] == "accuracy"
 
 
 def test_a_long_context_is_cut_on_the_left_by_the_same_amount_for_all_choices(
-    run: Run, paths: dict[str, Path], model: Transformer
+    run: Run, pets: dict[str, Path], model: Transformer
 ) -> None:
-    out, results = run(step(), paths)
+    out, results = run(on_task(), pets)
     row = next(row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, TaskRow) and row.id == 2)
-    encode = Encoder(paths["tokenizer"])
+    encode = Encoder(pets["tokenizer"])
     context, *choices = encode([INSTANCES[2].contexts[0], *INSTANCES[2].choices])
     room = model.config.context_length + 1 - max(map(len, choices))
     assert row.truncated == len(context) - room > 0
@@ -170,27 +189,32 @@ def test_each_text_is_encoded_alone(tokenizer_folder: Path, tmp_path: Path) -> N
     assert Encoder(folder)(texts) == alone
 
 
-def test_results_are_what_the_stored_table_sums_up_to(run: Run, paths: dict[str, Path], tmp_path: Path) -> None:
-    out, results = run(step(), paths)
+@pytest.mark.parametrize(("step", "inputs"), [(on_heldout(), "heldout"), (on_task(), "pets")])
+def test_results_are_what_the_stored_table_sums_up_to(
+    step: Step, inputs: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    out, results = run(step, request.getfixturevalue(inputs))
     assert json.loads((out / "results.json").read_text()) == results
     rows = list(read_table(out / "documents.jsonl.gz"))
     again = summary(rows)
     for part in ("heldout", "tasks"):
+        assert again[part].keys() == results[part].keys()
         for name, entry in again[part].items():
             assert entry.items() <= results[part][name].items()
     write_table(tmp_path / "again.jsonl.gz", rows)
     assert (tmp_path / "again.jsonl.gz").read_bytes() == (out / "documents.jsonl.gz").read_bytes()
 
 
-def test_threads_change_no_byte(run: Run, paths: dict[str, Path]) -> None:
-    one, two = (run(step(), paths, threads=threads)[0] for threads in (1, 2))
+@pytest.mark.parametrize(("step", "inputs"), [(on_heldout(), "heldout"), (on_task(), "pets")])
+def test_threads_change_no_byte(step: Step, inputs: str, run: Run, request: pytest.FixtureRequest) -> None:
+    one, two = (run(step, request.getfixturevalue(inputs), threads=threads)[0] for threads in (1, 2))
     for file in ("documents.jsonl.gz", "results.json"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert (one / "documents.jsonl.gz").read_bytes()[4:8] == bytes(4)  # The gzip header's time.
 
 
-def test_limits_choose_documents_and_are_counted(run: Run, paths: dict[str, Path]) -> None:
-    _, results = run(step(heldout_bytes=60, document_bytes=20), paths)
+def test_limits_choose_documents_and_are_counted(run: Run, heldout: dict[str, Path]) -> None:
+    _, results = run(on_heldout(heldout_bytes=60, document_bytes=20), heldout)
     entry = results["heldout"]["stories"]
     assert entry["bytes"] <= 60
     total = sum(len(text.encode()) for text in TEXTS["stories"])
@@ -198,34 +222,46 @@ def test_limits_choose_documents_and_are_counted(run: Run, paths: dict[str, Path
     assert entry["documents"] + entry["left_out"]["documents"] == 4
 
 
-def test_bf16_differs_a_little_and_only_a_little(run: Run, paths: dict[str, Path]) -> None:
-    (_, full), (_, half) = (run(step(precision=precision), paths) for precision in ("fp32", "bf16"))
+def test_bf16_differs_a_little_and_only_a_little(run: Run, heldout: dict[str, Path]) -> None:
+    (_, full), (_, half) = (run(on_heldout(precision=precision), heldout) for precision in ("fp32", "bf16"))
     one, two = full["heldout"]["stories"]["bits_per_byte"], half["heldout"]["stories"]["bits_per_byte"]
     assert 0 < abs(one - two) < 0.02 * one
 
 
-def test_progress_ends_at_all_tokens(run: Run, paths: dict[str, Path]) -> None:
+def test_progress_ends_at_all_tokens(run: Run, heldout: dict[str, Path]) -> None:
     seen: list[tuple[float, float, str]] = []
-    run(step(), paths, progress=lambda done, total, unit: seen.append((done, total, unit)))
+    run(on_heldout(), heldout, progress=lambda done, total, unit: seen.append((done, total, unit)))
     assert seen[-1][0] == seen[-1][1] > 0
     assert seen[-1][2] == "tokens"
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
 
 def test_a_tokenizer_of_another_model_is_refused(
-    run: Run, paths: dict[str, Path], model: Transformer, tmp_path: Path
+    run: Run, heldout: dict[str, Path], model: Transformer, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
     config = model.config.model_copy(update={"vocab_size": model.config.vocab_size - 1})
     save_model(other, config, model.state_dict())
     with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model checkpoint/checkpoint \d+"):
-        run(step(), {**paths, "model": other})
+        run(on_heldout(), {**heldout, "model": other})
 
 
-def test_the_step_knows_its_inputs_and_the_model_names_it() -> None:
-    one = step()
-    assert one.inputs.keys() == {"model", "tokenizer", "suite", "heldout/stories", "heldout/notes"}
-    assert one.name == "checkpoint"
-    assert one.id != step(heldout_bytes=5).id
-    assert one.id != result_step(EvaluationConfig(), MODEL, TOKENIZER, SUITE, {"stories": SOURCES["stories"]}).id
+def test_a_result_is_named_by_its_model_and_group_and_has_only_what_matters_to_it() -> None:
+    one, other = on_heldout(heldout_bytes=7), on_task(heldout_bytes=7)
+    assert (one.label, other.label) == ("result/checkpoint-heldout", "result/checkpoint-pets")
+    assert one.inputs.keys() == {"model", "tokenizer", "heldout/stories", "heldout/notes"}
+    assert other.inputs.keys() == {"model", "tokenizer", "task"}
+    assert one.id != on_heldout().id
+    assert one.id != heldout_result_step(EvaluationConfig(), MODEL, TOKENIZER, {"stories": SOURCES["stories"]}).id
+    assert other.fields == {"precision": "fp32"} and other.id == on_task().id
+    assert other.id != on_task(STORY).id and other.id != on_task(precision="bf16").id
+
+
+def test_results_of_a_model_join_to_one(
+    run: Run, heldout: dict[str, Path], pets: dict[str, Path], story: dict[str, Path]
+) -> None:
+    found = [run(on_heldout(), heldout)[1], run(on_task(), pets)[1], run(on_task(STORY), story)[1]]
+    whole = joined(found)
+    assert whole == {"heldout": found[0]["heldout"], "tasks": found[1]["tasks"] | found[2]["tasks"]}
+    assert joined([]) == {"heldout": {}, "tasks": {}}

@@ -10,9 +10,9 @@ from hub_server import FakeHub, Fault
 
 from olmo_core.hub.endpoint import STAGING, HubEndpoint
 from olmo_core.hub.parity import Parity
-from olmo_core.hub.pause import ATTEMPTS, PauseError
+from olmo_core.hub.pause import ATTEMPTS
 from olmo_core.hub.publication import publish, published
-from olmo_core.hub.target import PublishError
+from olmo_core.hub.target import PauseError, PublishError
 from tasks.workers.failures import root_message
 
 

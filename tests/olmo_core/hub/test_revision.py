@@ -14,8 +14,8 @@ from olmo_core.artifact.job import Job
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.documents.corpus import CorpusConfig, corpus_step
-from olmo_core.evaluate.step import EvaluationConfig, result_step
-from olmo_core.evaluate.suite import SuiteConfig, suite_step
+from olmo_core.evaluate.step import EvaluationConfig, heldout_result_step, joined, task_result_step
+from olmo_core.evaluate.task import HELDOUT, TaskConfig, task_step
 from olmo_core.hub.cache import LocalCache
 from olmo_core.hub.card import CardConfig, _cell
 from olmo_core.hub.export import export_step
@@ -68,13 +68,20 @@ def plan():
     ]
     ingredients = [checkpoint_step(run, 2) for run in seconds]
     soup = soup_step(SoupConfig(), {f"ingredient{n}": step for n, step in enumerate(ingredients, 1)})
-    suite = suite_step(SuiteConfig.model_validate({"tasks": [{"name": "kinds"}]}))
+    task = task_step(TaskConfig(name="kinds"), 1234)
     models = {step.name: step for step in (*ingredients, soup)}
     evaluation = EvaluationConfig(heldout_bytes=8000, document_bytes=1000)
-    results = {name: result_step(evaluation, step, tokenizer, suite, {"ruth": corpus}) for name, step in models.items()}
-    decision = decision_step(DecisionConfig(resamples=100), models, results)
+    results = {
+        name: {
+            HELDOUT: heldout_result_step(evaluation, step, tokenizer, {"ruth": corpus}),
+            "kinds": task_result_step(evaluation, step, tokenizer, task),
+        }
+        for name, step in models.items()
+    }
+    judged = {name: own[HELDOUT] for name, own in results.items()}
+    decision = decision_step(DecisionConfig(resamples=100), models, judged)
     exports = {name: export_step(step, tokenizer) for name, step in models.items()}
-    revisions = {STAGE1: revision_step(STAGE1, CARD, export_step(end, tokenizer))}
+    revisions = {STAGE1: revision_step(STAGE1, CARD, export_step(end, tokenizer), {})}
     for name, step in zip((ONE, TWO), ingredients, strict=True):
         revisions[name] = revision_step(name, CARD, exports[step.name], results[step.name])
     revisions["main"] = main_step(CARD, decision, exports, results, list(revisions))
@@ -213,7 +220,7 @@ def test_card_is_valid_and_says_what_was_done(artifacts):
         assert (card.data.license, card.data.library_name) == ("apache-2.0", "transformers")
         assert card.data.pipeline_tag == "text-generation" and card.data.language == ["en"]
         assert f'from_pretrained("{REPO}", revision="{name}")' in card.text
-        assert artifact.step.id in card.text
+        assert artifact.record.result["model"] in card.text
         assert CARD.description in card.text
         for line in tables(card.text):
             assert len(set(line)) == 1, f"{name}: a table whose rows differ in length"
@@ -245,7 +252,10 @@ def tables(markdown):
 
 def test_card_holds_the_numbers_of_the_evaluation(store, artifacts):
     step = artifacts[ONE].step
-    (result,) = [store.find(source).record.result for role, source in step.inputs.items() if role.startswith("result/")]
+    assert {role for role in step.inputs if role.startswith("result/")} == {f"result/{HELDOUT}", "result/kinds"}
+    result = joined(
+        store.find(source).record.result for role, source in step.inputs.items() if role.startswith("result/")
+    )
     row = result["heldout"]["ruth"]
     card = text(artifacts[ONE], "README.md")
     assert f"| ruth | {row['bits_per_byte']:.3f} ± {row['stderr']:.3f} | {row['documents']} |" in card

@@ -24,6 +24,7 @@ def resting_on(plan: Plan, direct: set[str]) -> set[str]:
 
 
 MICRO = planned()
+GROUPS = ("heldout", "kinds", "opposites")  # of micro's results
 MICRO_IDS = ids(MICRO)
 
 
@@ -31,6 +32,11 @@ def changed(*overrides: str) -> set[str]:
     """Return the labels of micro's steps that have another id, or are missing, with overrides."""
     after = ids(planned(*overrides))
     return {label for label, step_id in MICRO_IDS.items() if after.get(label) != step_id}
+
+
+def results_on(group: str) -> set[str]:
+    """Labels of micro's results on one group."""
+    return {label for label in of_kind("result") if label.endswith(f"-{group}")}
 
 
 def of_kind(*kinds: str) -> set[str]:

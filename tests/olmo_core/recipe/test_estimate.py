@@ -8,6 +8,7 @@ from computes import Cluster, computed_on, laptop
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.record import FileEntry, Input, Record, content_digest
 from olmo_core.artifact.source import Code, Environment, Source
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.compute import Budget, Compute
 from olmo_core.recipe.estimate import (
     COMPILE_SECONDS,
@@ -24,6 +25,7 @@ from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
+from olmo_core.recipe.size import scoring_flops
 
 MACHINE = Machine("a CPU", 2, {"bf16": 5e8, "fp32": 5e8})
 GPUS = "{count: 4, gpus: 2, placement: {device: cuda}}"
@@ -181,15 +183,29 @@ def test_other_steps_take_what_the_same_took(plan: Plan, compute: Compute) -> No
     assert cost(plan, [corpus], compute, other) == cost(plan, [corpus], compute), "another corpus tells nothing"
 
 
-def test_what_holds_a_model_takes_what_models_of_its_shape_took(plan: Plan, compute: Compute) -> None:
-    """Results of two threads of lanes; those of another shape tell nothing."""
-    result = plan.step("result/soup")
-    for recipe, expected in (("micro", START_SECONDS + 50 / 2), ("tiny", None)):
+def test_a_result_takes_what_results_of_its_group_took_for_models_of_its_shape(plan: Plan, compute: Compute) -> None:
+    """Two at once. Those of another shape, and those of this one on another group, tell nothing."""
+    result = plan.step("result/soup-kinds")
+    unknown = seconds(cost(plan, [result], compute))
+    for recipe, group, expected in (
+        ("micro", "kinds", START_SECONDS + 50 / 2),
+        ("micro", "opposites", unknown),
+        ("micro", HELDOUT, unknown),
+        ("tiny", HELDOUT, unknown),
+    ):
         other = lay_out(load_recipe(recipe))
         made = [run.step for run in other.runs["stage1"]] + other.checkpoints()[:1]
-        records = [linked(step) for step in [*made, other.results[made[-1].id]]]
-        found = seconds(cost(plan, [result], compute, records))
-        assert found == pytest.approx(expected or seconds(cost(plan, [result], compute))), recipe
+        records = [linked(step) for step in [*made, other.result(made[-1], group)]]
+        assert seconds(cost(plan, [result], compute, records)) == pytest.approx(expected), (recipe, group)
+
+
+def test_the_results_of_a_model_score_what_one_pass_over_everything_would(plan: Plan) -> None:
+    """4 bytes of text a token, 120 tokens a question without shots, a forward pass of a third of a training step."""
+    flops = scoring_flops(plan.recipe)
+    assert tuple(flops) == (HELDOUT, "kinds", "opposites")
+    forward = plan.recipe.shape.flops_per_token(120) / 3
+    assert flops[HELDOUT] == pytest.approx(2 * 20_000 / 4 * forward)
+    assert flops["kinds"] == flops["opposites"] == pytest.approx(1000 * 120 * forward)
 
 
 def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, compute: Compute) -> None:

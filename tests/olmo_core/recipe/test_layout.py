@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from plans import MICRO, SINGLE, changed, planned, resting_on
+from plans import GROUPS, MICRO, SINGLE, changed, planned, resting_on
 
 from olmo_core.recipe.layout import lay_out, lay_out_repository
 from olmo_core.recipe.overrides import ConfigError
@@ -33,7 +33,8 @@ def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
     assert plan.runs["stage1"][0].step.inputs["start"] is start
     assert start in plan.steps_of("data")
     assert plan.pretrained() == [start]
-    assert plan.results[start.id] in plan.steps_of("evaluate")  # What the stage did is told against it.
+    evaluated = {step.id for step in plan.steps_of("evaluate")}
+    assert {step.id for step in plan.results_of(start).values()} <= evaluated, "what the stage did is told against it"
     folder = "{path: /models/base, sha256: " + "b" * 64 + "}"
     assert planned(f"--stages.stage1.start={folder}").step("pretrained/base").fields["sha256"] == "b" * 64
     assert resting_on(plan, {start.label}) >= {"run/stage1", "run/stage2-ingredient1", "soup/soup"}
@@ -82,18 +83,22 @@ def test_a_pickled_step_brings_a_worker_its_id_and_function_and_no_heavy_import(
 def test_a_repository_is_evaluated_by_commit_as_models_of_ours_are() -> None:
     shown = {"main": "c" * 40, "stage1-step20-tokens1K": "a" * 40, "renamed": "a" * 40}
     plan = lay_out_repository(MICRO.recipe, "org/model", shown)
-    result = plan.published["stage1-step20-tokens1K"]
-    model, tokenizer = result.inputs["model"], result.inputs["tokenizer"]
+    results = plan.published["stage1-step20-tokens1K"]
+    assert tuple(results) == GROUPS
+    (model,) = {step.inputs["model"].id: step.inputs["model"] for step in results.values()}.values()
+    (tokenizer,) = {step.inputs["tokenizer"].id: step.inputs["tokenizer"] for step in results.values()}.values()
     assert model.fields == tokenizer.fields == {"repo": "org/model", "revision": "a" * 40}
     assert (model.kind, tokenizer.kind) == ("pretrained", "tokenizer")
-    assert plan.published["renamed"] is result and plan.published["main"].id != result.id
-    ours = next(iter(MICRO.results.values()))
-    assert result.fields == ours.fields
-    same = {role: step.id for role, step in ours.inputs.items() if role not in {"model", "tokenizer"}}
-    assert {role: result.inputs[role].id for role in same} == same
-    assert [name for name, _ in plan.evaluated()] == ["renamed", "stage1-step20-tokens1K", "main"]
+    assert plan.published["renamed"] is results
+    assert not {step.id for step in plan.published["main"].values()} & {step.id for step in results.values()}
+    for group, ours in next(iter(MICRO.results.values())).items():
+        theirs = results[group]
+        assert theirs.fields == ours.fields
+        same = {role: step.id for role, step in ours.inputs.items() if role not in {"model", "tokenizer"}}
+        assert {role: theirs.inputs[role].id for role in same} == same
+    assert list(plan.evaluated()) == ["renamed", "stage1-step20-tokens1K", "main"]
     assert {step.id for step in MICRO.steps} < {step.id for step in plan.steps}
-    assert plan.step("result/model-main") is plan.published["main"]
+    assert plan.step("result/model-main-kinds") is plan.published["main"]["kinds"]
     assert plan.id not in {MICRO.id, lay_out_repository(MICRO.recipe, "org/other", shown).id}
 
 
@@ -104,7 +109,7 @@ def test_the_graph_of_micro() -> None:
     tokens = ["tokens/narrative-00000", "tokens/wisdom-00000"]
     ingredients = ["stage2-ingredient1-step32", "stage2-ingredient2-step32"]
     shards = {name: f"documents/{name}-00000" for name in ("narrative", "wisdom")}
-    expected: dict[str, list[str]] = {label: [] for label in [*shards.values(), "suite/suite"]}
+    expected: dict[str, list[str]] = {label: [] for label in [*shards.values(), "task/kinds", "task/opposites"]}
     expected |= {f"corpus/{name}": [shard] for name, shard in shards.items()}
     expected |= {"tokenizer/bpe": [*corpora, *shards.values()]}
     expected |= {f"tokens/{name}-00000": [f"corpus/{name}", shard, "tokenizer/bpe"] for name, shard in shards.items()}
@@ -116,15 +121,17 @@ def test_the_graph_of_micro() -> None:
     expected["soup/soup"] = [f"checkpoint/{each}" for each in ingredients]
     for name in ["stage1-step75", "stage1-step125", *ingredients, "soup"]:
         model = f"checkpoint/{name}" if name != "soup" else "soup/soup"
-        expected[f"result/{name}"] = sorted([model, *corpora, "suite/suite", "tokenizer/bpe"])
+        expected[f"result/{name}-heldout"] = sorted([model, *corpora, "tokenizer/bpe"])
+        expected |= {f"result/{name}-{task}": [model, f"task/{task}", "tokenizer/bpe"] for task in GROUPS[1:]}
         expected[f"export/{name}"] = [model, "tokenizer/bpe"]
-    judged = [f"result/{each}" for each in ["soup", *ingredients]]
+    judged = [f"result/{each}-heldout" for each in ["soup", *ingredients]]
     expected["decision/main"] = sorted([*(f"checkpoint/{each}" for each in ingredients), "soup/soup", *judged])
+    shown = [f"result/{each}-{group}" for each in ["soup", *ingredients] for group in GROUPS]
     expected["revision/main"] = sorted(
-        ["decision/main", *judged, *(each.replace("result", "export") for each in judged)]
+        ["decision/main", *shown, *(f"export/{each}" for each in ["soup", *ingredients])]
     )
     for name, count in {"stage1-step75": "39K", "stage1-step125": "64K", **dict.fromkeys(ingredients, "17K")}.items():
-        expected[f"revision/{name}-tokens{count}"] = [f"export/{name}", f"result/{name}"]
+        expected[f"revision/{name}-tokens{count}"] = [f"export/{name}", *(f"result/{name}-{group}" for group in GROUPS)]
     assert graph == expected
 
 

@@ -1,5 +1,6 @@
 """What a plan is asked: identity of its steps, what a changed field changes, steps by label, tags, workers."""
 
+import json
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import pytest
 from computes import laptop
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from plans import MICRO, MICRO_IDS, ROOT, changed, ids, of_kind, planned, resting_on
+from plans import GROUPS, MICRO, MICRO_IDS, ROOT, changed, ids, of_kind, planned, resting_on, results_on
 
 from olmo_core.artifact.identity import Step
 from olmo_core.recipe.layout import lay_out
@@ -27,11 +28,11 @@ def test_changing_one_seed_changes_that_ingredient_soup_revisions_and_evaluation
         "run/stage2-ingredient2",
         "checkpoint/stage2-ingredient2-step32",
         "export/stage2-ingredient2-step32",
-        "result/stage2-ingredient2-step32",
+        *(f"result/stage2-ingredient2-step32-{group}" for group in GROUPS),
         "revision/stage2-ingredient2-step32-tokens17K",
         "soup/soup",
         "export/soup",
-        "result/soup",
+        *(f"result/soup-{group}" for group in GROUPS),
         "decision/main",
         "revision/main",
     }
@@ -65,10 +66,11 @@ def test_of_any_seeds_changing_one_leaves_the_other_runs_alone(seeds: list[int],
         ("--stages.stage1.schedule.peak=0.02", {"run/stage1"}),
         ("--stages.stage2.precision=fp32", {"run/stage2-ingredient1", "run/stage2-ingredient2"}),
         ("--stages.stage2.z_loss=0", {"run/stage2-ingredient1", "run/stage2-ingredient2"}),
-        ("--evaluation.scoring.heldout_bytes=10000", of_kind("result")),
+        ("--evaluation.scoring.heldout_bytes=10000", results_on("heldout")),
         ("--evaluation.scoring.precision=bf16", of_kind("result")),
-        ("--evaluation.suite.tasks=[{name: kinds}]", {"suite/suite"}),
-        ("--evaluation.heldout=[wisdom]", of_kind("result")),
+        ("--evaluation.suite.tasks=[{name: kinds, limit: 5}, {name: opposites}]", {"task/kinds"}),
+        ("--evaluation.suite.seed=1", set()),  # no task of micro has a limit
+        ("--evaluation.heldout=[wisdom]", results_on("heldout")),
         ("--release.decision.seed=1", {"decision/main"}),
         ("--release.dtype=bfloat16", of_kind("export")),
         ("--release.card.title=Another", of_kind("revision")),
@@ -76,6 +78,33 @@ def test_of_any_seeds_changing_one_leaves_the_other_runs_alone(seeds: list[int],
 )
 def test_a_changed_field_changes_what_declares_it_and_what_rests_on_that(override: str, direct: set[str]) -> None:
     assert changed(override) == resting_on(MICRO, direct)
+
+
+TASKS = st.lists(
+    st.sampled_from(["kinds", "opposites"]).flatmap(
+        lambda name: st.fixed_dictionaries({"name": st.just(name), "limit": st.none() | st.integers(1, 9)})
+    ),
+    min_size=1,
+    max_size=2,
+    unique_by=lambda task: str(task["name"]),
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(TASKS, st.data())
+def test_a_task_added_or_changed_is_a_column_of_its_own(tasks: list[dict[str, object]], data: st.DataObject) -> None:
+    """Only its items, its results and the revisions are others: no other result, and neither decision nor export."""
+    one = data.draw(st.sampled_from(tasks))
+    others = [task for task in tasks if task is not one]
+    before = [{**one, "limit": 11}, *others] if data.draw(st.booleans()) else others
+    old, new = (planned(f"--evaluation.suite.tasks={json.dumps(each)}") for each in (before, tasks))
+    kept = {step.id for step in old.steps}
+    differ = {step.label for step in new.steps if step.id not in kept}
+    column = {step.label for step in new.steps if step.kind == "result" and step.name.endswith(f"-{one['name']}")}
+    assert len(column) == 5, "a result for every checkpoint and the soup"
+    assert differ == {f"task/{one['name']}", *column} | {step.label for step in new.steps if step.kind == "revision"}
+    assert {step.label for step in old.steps} <= {step.label for step in new.steps}
+    assert old.decision.id == new.decision.id
 
 
 @settings(max_examples=4, deadline=None)
@@ -126,7 +155,7 @@ def test_a_step_is_found_by_label_and_by_the_beginning_of_its_id(text: str) -> N
 def test_a_step_is_found_by_its_name_where_that_is_enough() -> None:
     assert MICRO.step("pretrain").label == "mix/pretrain"
     with pytest.raises(KeyError):
-        MICRO.step("soup")  # the soup, its export and its result
+        MICRO.step("soup")  # the soup and its export
 
 
 def test_a_step_that_is_not_there_is_answered_with_the_nearest() -> None:
@@ -139,5 +168,5 @@ def test_steps_are_tagged_with_stage_and_seed() -> None:
         return MICRO.tags(step)
 
     assert tags(MICRO.step("run/stage2-ingredient2")) == ["stage2", "seed 42069"]
-    assert tags(MICRO.step("result/stage1-step75")) == ["stage1", "seed 6198"]
+    assert tags(MICRO.step("result/stage1-step75-kinds")) == ["stage1", "seed 6198"]
     assert tags(MICRO.step("tokenizer/bpe")) == []

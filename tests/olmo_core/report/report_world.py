@@ -68,7 +68,7 @@ def _work(plan: Plan, step: Step, out: Path) -> dict[str, Any]:
         (out / "history.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         return {} if step.kind == "checkpoint" else {"steps": rows[-1]["step"], "tokens": rows[-1]["tokens"]}
     if step.kind == "result":
-        rows = _rows(plan, step)
+        rows = _rows(step)
         write_table(out / DOCUMENTS_FILE, rows)
         found = summary(rows)
         for task in found["tasks"].values():
@@ -89,8 +89,8 @@ def _work(plan: Plan, step: Step, out: Path) -> dict[str, Any]:
     return {}
 
 
-def _rows(plan: Plan, result: Step) -> list[Row]:
-    """What a model made of the documents: better with more tokens, the soup best."""
+def _rows(result: Step) -> list[Row]:
+    """What a model made of the documents of a group: better with more tokens, the soup best."""
     random = np.random.default_rng(int(result.inputs["model"].id[:8], 16))
     model = result.inputs["model"]
     level = 2.2 + 1 / model.fields["step"] if model.kind == "checkpoint" else 2.0
@@ -100,8 +100,8 @@ def _rows(plan: Plan, result: Step) -> list[Row]:
         for source in sources
         for number in range(DOCUMENTS)
     ]
-    for task in plan.recipe.evaluation.suite.tasks:
+    if "task" in result.inputs:
         for number in range(DOCUMENTS):
             chosen = [ChoiceScore(-float(value), 2, 8, 8) for value in random.random(CHOICES)]
-            rows.append(TaskRow(f"{task.name}:rc_0shot", number, number % CHOICES, tuple(chosen)))
+            rows.append(TaskRow(f"{result.inputs['task'].name}:rc_0shot", number, number % CHOICES, tuple(chosen)))
     return rows

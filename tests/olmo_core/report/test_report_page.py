@@ -11,6 +11,7 @@ import pytest
 from report_world import fill, plan_of
 
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.compute import Compute
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.page import render
@@ -83,13 +84,15 @@ def test_a_release_of_which_nothing_is_made_has_a_page(nothing: str, plan: Plan)
 def test_a_half_made_release_shows_its_half(plan: Plan, compute: Compute, tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = [*plan.steps_of("data"), *plan.steps_of("stage1")]
-    fill(plan, store, [*first, plan.results[plan.runs["stage1"][0].end.id]])
+    end = plan.runs["stage1"][0].end
+    fill(plan, store, [*first, plan.result(end, HELDOUT), plan.result(end, "kinds")])
     page = Page(render(plan, store, compute))
     headings = page.texts["h3"] + page.texts["h4"]
     assert "Training loss of stage1" in headings
     assert "Training loss of stage2" not in headings
     assert "narrative" in headings
-    assert "2 of 6 made" in page.texts["table"][0], "the suite and one of five evaluations"
+    assert "4 of 17 made" in page.texts["table"][0], "the tasks and two of fifteen results"
+    assert "Not evaluated yet: stage1-step75, stage1-step125 on opposites, stage2" in page.texts["main"][0]
     assert "2 of 2 made" not in page.texts["table"][0] and "stage2, seed 42missing" in page.texts["table"][0]
 
 

@@ -8,6 +8,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.store import Store
 from olmo_core.evaluate.step import DOCUMENTS_FILE
 from olmo_core.evaluate.table import HeldoutRow, Row, TaskRow, read_table
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.layout import lay_out_repository
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.trend import read_trend, trend_picture, trend_rows
@@ -22,7 +23,7 @@ REVISIONS = {
 
 
 def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
-    found = store.find(plan.results[model.id])
+    found = store.find(plan.result(model, HELDOUT))
     assert found is not None
     table = read_table(found.path / DOCUMENTS_FILE)
     rows = [row for row in table if not isinstance(row, TaskRow) and row.source == source]
@@ -44,7 +45,8 @@ def test_a_checkpoint_is_compared_with_the_one_before_it_on_the_corpora_of_its_m
 def test_what_was_not_evaluated_is_left_out_until_it_is(plan: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path)
     early = next(iter(plan.runs["stage1"][0].checkpoints.values()))
-    fill(plan, store, [step for step in plan.steps if step.id != plan.results[early.id].id and step.kind != "revision"])
+    result = plan.result(early, HELDOUT)
+    fill(plan, store, [step for step in plan.steps if step.id != result.id and step.kind != "revision"])
     assert trend_rows(read_trend(plan, store)) == []
 
 
@@ -55,7 +57,7 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
     plan, store = plan_of(), Store(tmp_path)
     last = plan.runs["stage1"][0].end
 
-    def rows(_plan: Plan, result: Step) -> list[Row]:
+    def rows(result: Step) -> list[Row]:
         more = change if result.inputs["model"].id == last.id else 0.0
         return [
             HeldoutRow(source, str(number), 100.0 + number + 100 * more + (-1) ** number, 100, 30)
@@ -65,9 +67,10 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
 
     monkeypatch.setattr(report_world, "_rows", rows)
     wanted = [*plan.runs["stage1"][0].checkpoints.values()]
-    steps = [step for step in plan.results[last.id].closure() if step.id != plan.results[last.id].id]
+    result = plan.result(last, HELDOUT)
+    steps = [step for step in result.closure() if step.id != result.id]
     fill(plan, store, [*steps, *(each for each in wanted if each.id not in {step.id for step in steps})])
-    fill(plan, store, [plan.results[step.id] for step in wanted])
+    fill(plan, store, [plan.result(step, HELDOUT) for step in wanted])
     (row,) = trend_rows(read_trend(plan, store))
     assert row["regression"] is regression
     assert row["difference"] == pytest.approx(change, abs=1e-3)
@@ -75,10 +78,10 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
 
 def test_revisions_of_a_repository_follow_each_other_as_their_names_tell(plan: Plan, tmp_path: Path) -> None:
     plan, store = lay_out_repository(plan.recipe, "org/model", REVISIONS), Store(tmp_path)
-    fill(plan, store, plan.published["main"].closure())
+    fill(plan, store, plan.published["main"][HELDOUT].closure())
     assert read_trend(plan, store) == {}, "main stands nowhere on a run"
     for name in ("stage1-step20-tokens1K", "stage1-step100-tokens2K"):
-        fill(plan, store, [step for step in plan.published[name].closure() if store.peek(step) is None])
+        fill(plan, store, [step for step in plan.published[name][HELDOUT].closure() if store.peek(step) is None])
     trend = read_trend(plan, store)
     assert {run: [(each.name, each.tokens) for each in points] for run, points in trend.items()} == {
         "stage1": [("stage1-step20-tokens1K", 1000), ("stage1-step100-tokens2K", 2000)],

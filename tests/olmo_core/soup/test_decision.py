@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from olmo_core.artifact.identity import Step
-from olmo_core.evaluate.step import EvaluationConfig, result_step
-from olmo_core.evaluate.table import ChoiceScore, HeldoutRow, TaskRow, write_table
+from olmo_core.evaluate.step import EvaluationConfig, heldout_result_step
+from olmo_core.evaluate.table import HeldoutRow, write_table
 from olmo_core.soup.decision import DecisionConfig, decision_step
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]
-TOKENIZER, SUITE = Step("tokenizer", "tokenizer", 1), Step("suite", "suite", 1)
+TOKENIZER = Step("tokenizer", "tokenizer", 1)
 SOURCES = {name: Step("corpus", name, 1) for name in ("tasks", "wiki")}
 SIZES = {"tasks": np.array([100, 300, 200, 150]), "wiki": np.array([1000, 4000, 2500])}
 NOISE = {"tasks": np.array([0.02, -0.01, 0.0, 0.01]), "wiki": np.array([0.0, 0.03, -0.01])}
@@ -23,7 +23,7 @@ def candidate(name: str) -> Step:
 
 
 def result(name: str, **config: Any) -> Step:
-    return result_step(EvaluationConfig(**config), candidate(name), TOKENIZER, SUITE, SOURCES)
+    return heldout_result_step(EvaluationConfig(**config), candidate(name), TOKENIZER, SOURCES)
 
 
 class Release:
@@ -32,7 +32,7 @@ class Release:
     def __init__(self, folder: Path, rates: dict[str, tuple[float, float]]) -> None:
         self.rates, self.folder = rates, folder
         for number, (name, values) in enumerate(rates.items()):
-            rows: list[HeldoutRow | TaskRow] = [TaskRow("t", 0, 0, (ChoiceScore(-1.0, 1, 1, 1),))]
+            rows: list[HeldoutRow] = []
             for source, rate in zip(("tasks", "wiki"), values, strict=True):
                 # A candidate's edge grows a little from document to document: intervals get a width.
                 edge = 1 + 0.001 * number * np.arange(len(SIZES[source]))
@@ -168,7 +168,7 @@ def test_candidates_and_results_must_belong_together() -> None:
         decision_step(config, {"one": one}, {"one": result("two")})
     with pytest.raises(ValueError, match="two and one were evaluated in different ways"):
         decision_step(config, {"one": one, "two": two}, {"one": result("one"), "two": result("two", document_bytes=9)})
-    other = result_step(EvaluationConfig(), two, TOKENIZER, Step("suite", "suite", 1, {"seed": 2}), SOURCES)
+    other = heldout_result_step(EvaluationConfig(), two, Step("tokenizer", "tokenizer", 2), SOURCES)
     with pytest.raises(ValueError, match="two and one were evaluated in different ways"):
         decision_step(config, {"one": one, "two": two}, {"one": result("one"), "two": other})
     with pytest.raises(ValueError, match="soup1, soup2 are all soups"):

@@ -14,6 +14,7 @@ import pytest
 
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
+from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
@@ -171,7 +172,7 @@ def test_heldout_scores_in_training_match_evaluation(plan: Plan, made: Path) -> 
     sources = [f"heldout/{name}/bits_per_byte" for name in ("narrative", "wisdom")]
     assert [step for step, row in rows.items() if sources[0] in row] == [32, 64, 96, 128]
     assert all(rows[128][source] < rows[32][source] for source in sources)
-    for step in plan.results[run.checkpoints[64].id].closure():
+    for step in plan.result(run.checkpoints[64], HELDOUT).closure():
         result = make(step, store, TrainPlacement(threads=1, compile=False))
     scored = result.artifact.record.result["heldout"]
     assert [rows[64][source] for source in sources] == pytest.approx(

@@ -81,14 +81,17 @@ def test_evaluations_are_logged_at_training_step_and_on_model(view, tracked):
         expected.append((step, 1 + len(checkpoint(release.stage1, step).name) / 64))
     assert view.history(release.stage1.id, name) == expected
     assert view.history(release.soup.id, name) == [(4, 1 + len("soup") / 64)]
-    result = next(one for one in release.results if one.inputs["model"] is release.soup)
-    assert view.history(result.id, "tasks/accuracy/arc_easy") == [(4, 4 / 128)]
+    assert view.history(release.soup.id, "tasks/accuracy/arc_easy") == [(4, 4 / 128)]
+    heldout, task = (one for one in release.results if one.inputs["model"] is release.soup)
+    assert view.history(task.id, "tasks/accuracy/arc_easy") == [(4, 4 / 128)]
     model = view.client.get_logged_model(view.models[release.soup.id].model_id)
     assert {(metric.key, metric.value, metric.step) for metric in model.metrics} >= {
-        ("tasks/accuracy/arc_easy", 4 / 128, 4)
+        (name, 1 + len("soup") / 64, 4),
+        ("tasks/accuracy/arc_easy", 4 / 128, 4),
     }
-    assert view.inputs(result.id) == {release.soup.id}
-    assert view.history(result.id, "details/heldout/wiki/documents") == [(4, 3)]
+    assert view.inputs(heldout.id) == view.inputs(task.id) == {release.soup.id}
+    assert view.history(heldout.id, "details/heldout/wiki/documents") == [(4, 3)]
+    assert not view.history(task.id, name), "each result has its own"
     assert not [key for key in view.children[release.stage1.id].data.metrics if key.startswith("details/")]
 
 

