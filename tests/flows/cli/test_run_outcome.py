@@ -109,6 +109,7 @@ def session(**values: Any) -> Any:
 STAGES = [
     {"stage": "stage1", "on": "wisdom", "before": None, "after": 2.25, "change": None},
     {"stage": "stage2", "on": "wisdom, narrative", "before": 2.25, "after": 1.8, "change": -0.2},
+    {"stage": "stage3", "on": "wisdom", "before": 1.8, "after": 1.8, "change": 0.0},
 ]
 DECISION = {"main": "soup", "reason": "its interval is below zero"}
 
@@ -137,6 +138,7 @@ def test_outcome_has_stages_decision_notes_and_how_to_load_a_revision(conclude: 
     assert lines == [
         "stage1: 2.2500 bits per byte on held-out wisdom",
         "stage2: 1.8000 bits per byte on held-out wisdom, narrative, -20.0% from 2.2500",
+        "stage3: 1.8000 bits per byte on held-out wisdom, +0.0% from 1.8000",
         "main is soup: its interval is below zero",
         note,
         "2 steps made, 0 reused, 1 min 15 s; load any revision with",
