@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from memory_client import MemoryClient
 from mlflow.entities import Metric
@@ -64,6 +64,8 @@ def test_artifact_stays_a_child_of_the_first_release(client: MemoryClient) -> No
 
 @settings(max_examples=20)
 @given(st.integers(0, 350), st.integers(0, 60))
+@example(51, 0)
+@example(151, 60)
 def test_any_number_of_parameters_fits_into_calls_of_mlflow(params: int, tags: int) -> None:
     client = MemoryClient()
     experiment = opened(client)
