@@ -73,10 +73,13 @@ def test_main_is_the_first_candidate_and_the_others_follow_by_name() -> None:
     ]
 
 
-def test_scores_follow_the_sources_of_the_decision() -> None:
-    table = candidates_table(decision(sources=["narrative", "wisdom"]))
-    assert table.columns == ("candidate", "mean of sources", "narrative", "wisdom")
-    assert table.rows[1] == ("soup", "1.2000", "1.3000", "1.1000")
+@pytest.mark.parametrize(
+    ("sources", "values"), [(["wisdom", "narrative"], ("1.1000", "1.3000")), (["narrative"], ("1.3000",))]
+)
+def test_scores_follow_the_sources_of_the_decision(sources: list[str], values: tuple[str, ...]) -> None:
+    table = candidates_table(decision(sources=sources))
+    assert table.columns == ("candidate", "mean of sources", *sources)
+    assert table.rows[1] == ("soup", "1.2000", *values)
 
 
 def test_average_over_bytes_is_called_so() -> None:

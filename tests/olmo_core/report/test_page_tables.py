@@ -137,10 +137,13 @@ def test_decided_main_names_the_model_it_shows() -> None:
     plan = plan_of("micro", "release.candidates=[soup, stage2/1]")
     main = next(each.step for each in plan.revisions if each.name == "main")
     end = plan.runs["stage2"][0].end
-    rows = revisions(view(plan, {main.id: record(model=end.id)}))
+    own = next(each for each in plan.revisions if each.name.startswith("stage1-step75"))
+    start = plan.runs["stage1"][0].checkpoints[75]
+    rows = revisions(view(plan, {main.id: record(model=end.id), own.step.id: record(model=start.id)}))
     assert (rows["main"]["shows"], rows["main"]["state"]) == (end.name, "made")
     assert rows["main"]["tokens"] == "80.4K", "157 batches of 512 tokens: those of stage 1 and of the run"
-    assert all(row["shows"] == "" for name, row in rows.items() if name != "main")
+    assert rows[own.name]["state"] == "made"
+    assert all(row["shows"] == "" for name, row in rows.items() if name != "main"), "their names say it"
 
 
 def test_revision_of_one_model_has_its_tokens_before_it_is_made(plan: Plan) -> None:
