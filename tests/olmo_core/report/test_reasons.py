@@ -4,7 +4,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmo_core.artifact.identity import Step
@@ -130,6 +130,7 @@ VERDICTS = {
 }
 
 
+@settings(max_examples=40)
 @given(st.lists(st.tuples(st.sampled_from(["data", "stage1", "soup"]), st.sampled_from(sorted(VERDICTS))), max_size=30))
 def test_reasons_count_every_step_once_and_rank_what_runs_first(chosen: list[tuple[str, str]]) -> None:
     found = reasons((part, RUN, VERDICTS[key]) for part, key in chosen)

@@ -5,7 +5,7 @@ import warnings
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmo_core.recipe.plan import Plan
@@ -116,6 +116,7 @@ def test_equal_scores_have_an_axis(release: ReleaseView) -> None:
         figure(release, equal)
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from("abcdef"), st.integers(1, 3), min_size=1))
 def test_models_at_equal_tokens_are_spread_evenly_around_them(ends: dict[str, int]) -> None:
     series = {name: [score(name, 1, 1.0), score(name, end, 1.0)] for name, end in ends.items()}

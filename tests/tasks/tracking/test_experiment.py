@@ -82,7 +82,7 @@ def test_any_number_of_parameters_fits_into_calls_of_mlflow(params: int, tags: i
 POINTS = st.lists(st.tuples(st.sampled_from(["loss", "lr"]), st.integers(0, 40), st.floats(-5, 5)), max_size=40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(st.lists(st.tuples(POINTS, st.booleans(), st.booleans()), max_size=5))
 def test_each_step_of_a_metric_is_logged_once_whatever_is_sent_again(
     rounds: list[tuple[list[tuple[str, int, float]], bool, bool]],
