@@ -93,4 +93,5 @@ def _sum(records: list[Record], key: str, show: Callable[[float], str]) -> str:
     if not readings:
         return "not measured" if own else NONE
     without = len(own) - len(readings)
-    return show(sum(readings)) + (f", {without} steps not measured" if without else "")
+    rest = f", {without} {'step' if without == 1 else 'steps'} not measured" if without else ""
+    return f"{show(sum(readings))}{rest}"

@@ -60,7 +60,9 @@ def _texts(step: Step, verdict: Why) -> dict[str, list[str]]:
         if len(found) <= NAMED:
             return found
         fields = list(dict.fromkeys(_field(each) for each in verdict.differences))
-        return {f"{', '.join(fields[:NAMED])} and {len(found) - NAMED} more values changed": []}
+        more = len(fields) - NAMED
+        others = f" and {more} more {'value' if more == 1 else 'values'}" if more > 0 else ""
+        return {f"{', '.join(fields[:NAMED])}{others} changed": []}
     if verdict.code_changed and verdict.reason.startswith("complete"):
         return {CHANGED_CODE: []}
     if verdict.hit:
