@@ -124,7 +124,8 @@ def conclude(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(running, "stage_rows", lambda *_: STAGES)
         monkeypatch.setattr(running, "decision", lambda *_: decided)
         out = io.StringIO()
-        store = SimpleNamespace(peek=lambda step: SimpleNamespace(digest="d") if step.kind == "soup" else None)
+        held = SimpleNamespace(peek=lambda step: SimpleNamespace(digest="d") if step.kind == "soup" else None)
+        store = SimpleNamespace(snapshot=lambda: held)
         _conclude(plan, cast(Any, store), session(**values), 75.25, Console(file=out, width=80), as_json)
         return out.getvalue()
 
@@ -201,7 +202,9 @@ def test_workers_start_only_if_a_step_has_to_be_made(
         seen["idle"] = idle
         yield session(start_workers=start_workers)
 
-    opening = SimpleNamespace(store=None, todo=todo, profile=Profile(name="p", home=tmp_path), check=lambda: "a Hub")
+    opening = SimpleNamespace(
+        store=None, held=None, todo=todo, profile=Profile(name="p", home=tmp_path), check=lambda: "a Hub"
+    )
     monkeypatch.setattr(running, "prepare", lambda plan, profile, parts, show: opening)
     monkeypatch.setattr(running, "_prefect", contextmanager(lambda _: iter([None])))
     monkeypatch.setattr(running, "verdicts", lambda *_: {})

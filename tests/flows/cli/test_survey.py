@@ -93,7 +93,8 @@ def test_complete_release_needs_no_machine_and_no_records(
     plan: Plan, profile: Profile, measured: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hit = SimpleNamespace(hit=True, reason="complete", differences=[], code_changed=[])
-    store: Any = SimpleNamespace(records=lambda: pytest.fail("read all records"))
+    held = SimpleNamespace(records=lambda: pytest.fail("read all records"))
+    store: Any = SimpleNamespace(snapshot=lambda: held)
     monkeypatch.setattr(planning, "verdicts", lambda *_: {step.id: hit for step in plan.steps})
     monkeypatch.setattr(planning, "open_store", lambda _: store)
     found = survey("micro", "laptop", [], False, quiet())

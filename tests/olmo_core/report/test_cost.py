@@ -107,7 +107,7 @@ def test_steps_at_the_same_time_count_once_in_time_at_work(plan: Plan, compute: 
 
 
 def test_kinds_are_those_with_records_in_the_order_of_the_plan(plan: Plan) -> None:
-    made = [plan.suite, plan.tokenizer, plan.runs["stage1"][0].step]
+    made = [plan.tasks["kinds"], plan.tokenizer, plan.runs["stage1"][0].step]
     table = kinds_table(view(plan, {step.id: record(step.kind, {"kwh": 0.001}, 30.0) for step in made}))
     order = [step.kind for step in plan.steps if step in made]
     assert [row[0] for row in table.rows] == order
