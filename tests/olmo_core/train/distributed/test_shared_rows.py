@@ -64,6 +64,7 @@ def test_rows_are_cut_as_torch_cuts_them(rows: int, count: int) -> None:
 def test_micro_batches_are_full_but_for_the_last(rows: int, size: int | None) -> None:
     parts = micro_batches(rows, size)
     assert [row for part in parts for row in range(rows)[part]] == list(range(rows))
+    assert parts[-1].stop == rows
     lengths = [part.stop - part.start for part in parts]
     assert set(lengths[:-1]) <= {size or rows} and 0 < lengths[-1] <= (size or rows)
 
