@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from infra import sockets
 from infra.profile import Profile
 from infra.services import postgres
+from infra.services.errors import ServiceError
 from infra.services.programs import (
     Service,
     _answers,
@@ -155,6 +157,12 @@ def test_sockets_of_ray_have_room_below_its_folder(tmp_path: Path, monkeypatch: 
     assert len(f"{folder}/ray/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store") <= PATH_BYTES
     monkeypatch.setenv("OLMO_HOME", str(tmp_path / "other"))
     assert ray_folder(Profile(name="test")) != folder
+    shared = Path("/tmp/" + "x" * (PATH_BYTES - len("/tmp/") - len(folder.name) - 20))
+    monkeypatch.setattr(sockets, "SHARED", shared)
+    monkeypatch.setattr(sockets.tempfile, "tempdir", str(shared))
+    monkeypatch.setattr(sockets.os, "access", lambda *_: True)
+    with pytest.raises(ServiceError, match=f"TMPDIR={shared} is too long"):
+        ray_folder(Profile(name="test"))
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, answer: Callable[[Any], Any]) -> list[urllib.request.Request]:
