@@ -1,7 +1,9 @@
 """What a record says of the machine, read from files of the kernel that are written here."""
 
 import subprocess
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -123,11 +125,12 @@ def test_changed_modules_are_those_added_removed_or_edited() -> None:
     assert was.changed(was) == []
 
 
-def test_work_without_a_file_has_an_empty_closure() -> None:
+def test_work_without_a_file_has_an_empty_closure(monkeypatch: pytest.MonkeyPatch) -> None:
     def work(_: object) -> dict[str, Any]:
         return {}
 
-    work.__module__ = "__main__"
+    monkeypatch.setitem(sys.modules, "made_by_hand", ModuleType("made_by_hand"))
+    work.__module__ = "made_by_hand"
     by_hand = source_of(work)
     work.__module__ = "no_such_package.module"
     assert by_hand.modules == source_of(work).modules == {}
