@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-ITEM_BYTES = {"I64": 8, "F64": 8, "F32": 4, "F16": 2, "BF16": 2}
+# In the order in which the safetensors library writes types: the reverse of its enum `Dtype`.
+ITEM_BYTES = {"I64": 8, "F64": 8, "F32": 4, "BF16": 2, "F16": 2}
+_ORDER = {name: place for place, name in enumerate(ITEM_BYTES)}
 _TORCH_NAMES = {"I64": "int64", "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 _NAMES = {f"torch.{torch_name}": name for name, torch_name in _TORCH_NAMES.items()}
 
@@ -46,7 +48,8 @@ def header(
 ) -> tuple[bytes, dict[str, StoredTensor]]:
     """Return the header of a file with these tensors, and the place of each tensor, in file order.
 
-    Order and padding are those of the safetensors library: wide items first, then by name, data at a multiple of 8.
+    Order and padding are those of the safetensors library: by type, wide items first, then by name, data at a multiple
+    of 8.
 
     Args:
         tensors: name -> name of the dtype in the format, and shape.
@@ -54,7 +57,7 @@ def header(
     """
     entries: dict[str, Any] = {}
     end = 0
-    for name in sorted(tensors, key=lambda name: (-ITEM_BYTES[tensors[name][0]], name)):
+    for name in sorted(tensors, key=lambda name: (_ORDER[tensors[name][0]], name)):
         dtype, shape = tensors[name]
         start, end = end, end + math.prod(shape) * ITEM_BYTES[dtype]
         entries[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}

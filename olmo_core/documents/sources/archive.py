@@ -1,10 +1,27 @@
 """Reads files from wheels, zips and source archives as data; nothing is unpacked to disk or imported."""
 
+import errno
+import lzma
+import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+
+# Errors of the libraries for damaged bytes. RuntimeError: a flag that claims encryption or an unknown compression.
+# TypeError: a gzip header cut in its middle.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    lzma.LZMAError,
+    UnicodeDecodeError,
+    RuntimeError,
+    TypeError,
+)
 
 
 class ArchiveError(ValueError):
@@ -35,10 +52,20 @@ def read_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
         for name, content in kind(path, patterns):
             missing -= {pattern for pattern in missing if fnmatchcase(name, pattern)}
             yield name, content
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
-        raise ArchiveError(f"{path.name} is damaged: {error}; fetch the package again") from error
+    except _DAMAGE as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        # An error of bz2 has no number, and a wrong offset is an invalid argument of `seek`; with any other number, the
+        # file itself cannot be read.
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        raise _damaged(path, error) from error
     if missing:
         raise ArchiveError(f"{path.name} has no file that matches {sorted(missing)}; correct the pattern")
+
+
+def _damaged(path: Path, error: Exception) -> ArchiveError:
+    return ArchiveError(f"{path.name} is damaged: {error}; fetch the package again")
 
 
 def _safe(path: Path, name: str) -> str:
@@ -46,6 +73,10 @@ def _safe(path: Path, name: str) -> str:
     if parts.is_absolute() or ".." in parts.parts or (len(name) > 1 and name[1] == ":"):
         raise ArchiveError(f"{path.name} contains the unsafe name {name!r}; do not use this archive")
     return name
+
+
+def _link(path: Path, name: str) -> ArchiveError:
+    return ArchiveError(f"{path.name}: {name} is a link or device; give patterns that match files")
 
 
 def _wanted(name: str, patterns: Sequence[str]) -> bool:
@@ -56,6 +87,8 @@ def _zip_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if _wanted(_safe(path, info.filename), patterns) and not info.is_dir():
+                if stat.S_ISLNK(info.external_attr >> 16):  # its content would be the path that it points to
+                    raise _link(path, info.filename)
                 yield info.filename, archive.read(info)
 
 
@@ -66,5 +99,5 @@ def _tar_members(path: Path, patterns: Sequence[str]) -> Iterator[tuple[str, byt
                 continue
             file = archive.extractfile(member) if member.isreg() else None
             if file is None:
-                raise ArchiveError(f"{path.name}: {member.name} is a link or device; give patterns that match files")
+                raise _link(path, member.name)
             yield member.name, file.read()
