@@ -243,7 +243,7 @@ def test_a_tokenizer_of_another_model_is_refused(
     other.mkdir()
     config = model.config.model_copy(update={"vocab_size": model.config.vocab_size - 1})
     save_model(other, config, model.state_dict())
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model checkpoint/checkpoint \d+"):
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, but the model checkpoint/checkpoint has \d+"):
         run(on_heldout(), {**heldout, "model": other})
 
 

