@@ -176,7 +176,7 @@ def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseVi
     without = sum(record.kind not in {"run", "checkpoint"} for record in release.records.values())
     assert rows["energy"][2] == f"6 Wh, {without} steps not measured"
     assert rows["CO2e"][2] == f"1.5 g, {without} steps not measured"
-    assert rows["of it read from hardware counters"][2] == "25%"
+    assert rows["share read from hardware counters"][2] == "25%"
     assert rows["CO2e"][1] == "-"
     assert rows["tokens trained on"][1:] == ("96K", "96.8K")  # whole batches
     kinds = {row[0]: row for row in kinds_table(release).rows}
