@@ -143,7 +143,7 @@ def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
     training = f"training={{single: {GPUS}, seeds: {GPUS}}}"
     found = cost(plan, [plan.step("corpus/wisdom"), *runs], computed_on(Cluster, training))
     assert (found.minutes, found.kwh) == (None, None)
-    assert "GPU that is not here" in found.unknown and "flops_per_second" in found.unknown
+    assert "GPU of another machine" in found.unknown and "flops_per_second" in found.unknown
     assert found.over(Budget(minutes=1)) == []
     known = computed_on(Cluster, training, "speed={flops_per_second: 1e9}")
     parts = estimate_parts(plan, [run.step for run in plan.runs["stage2"]], (), known, MACHINE)
@@ -242,8 +242,8 @@ def test_what_is_above_the_budget_is_said() -> None:
     assert spent.over(Budget()) == []
     assert spent.over(Budget(minutes=90, kwh=0.5, flops=int(2e12))) == []
     assert spent.over(Budget(minutes=60, kwh=1, flops=10**12)) == [
-        "1.5 h, where the profile's budget is 60 min",
-        "2.0e12 FLOPs, where the profile's budget is 1.0e12 FLOPs",
+        "1.5 h, but the profile's budget is 60 min",
+        "2.0e12 FLOPs, but the profile's budget is 1.0e12 FLOPs",
     ]
 
 

@@ -159,7 +159,7 @@ def test_a_step_is_found_by_its_name_where_that_is_enough() -> None:
 
 
 def test_a_step_that_is_not_there_is_answered_with_the_nearest() -> None:
-    with pytest.raises(KeyError, match="no step is called 'mix/pretrian'; near are mix/pretrain"):
+    with pytest.raises(KeyError, match="no step is called 'mix/pretrian'; nearest: mix/pretrain"):
         MICRO.step("mix/pretrian")
 
 
