@@ -39,4 +39,4 @@ def test_only_the_parts_that_make_what_is_missing_are_named(tmp_path: Path) -> N
     with pytest.raises(MissingInputError) as error:
         check_inputs(plan, store.snapshot(), ["soup"])
     assert "checkpoint/stage2-ingredient1-step32" in str(error.value)
-    assert str(error.value).endswith("run first `olmo run micro --only stage2`, or the deployments anneal/micro")
+    assert str(error.value).endswith("first run `olmo run micro --only stage2`, or the deployments anneal/micro")
