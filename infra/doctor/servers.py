@@ -21,7 +21,7 @@ def prefect(profile: Profile) -> str:
     seen = _get("PREFECT_API_AUTH_STRING", f"{profile.prefect}/admin/version", user)
     if _minor(str(seen)) != _minor(_version("prefect")):
         raise WrongError(
-            f"{profile.prefect} runs Prefect {seen}, here is {_version('prefect')}", "run the same version on both"
+            f"{profile.prefect} runs Prefect {seen}, this machine {_version('prefect')}", "run the same version on both"
         )
     return f"{profile.prefect}, Prefect {seen}"
 
