@@ -116,9 +116,9 @@ def whole(parts: Mapping[str, Estimate], plan: Plan, compute: Compute, machine: 
     minutes = kwh = None
     if not unknown:
         taken = {part: each.minutes or 0.0 for part, each in parts.items()}
-        beside = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
+        background = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
         hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, compute, machine))
-        minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(beside, hidden)
+        minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(background, hidden)
         kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, compute)
     return Estimate(
         sum(each.steps for each in parts.values()),

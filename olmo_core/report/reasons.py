@@ -11,7 +11,7 @@ from olmo_core.artifact.why import ABSENT, Difference, Why
 NO_RECORD = "no record"
 CHANGED_CODE = "code changed since"
 NAMED = 3  # differences of one step that are named; further ones are counted
-MANY = 12  # with so many differences, a record belongs to another recipe that uses the same name
+MANY = 12  # with this many differences, a record belongs to another recipe that uses the same name
 VALUE_CHARACTERS = 30
 
 

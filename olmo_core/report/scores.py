@@ -143,8 +143,8 @@ def _nudge(name: str, series: dict[str, list[Score]]) -> float:
 
     A series that ends alone is not shifted.
     """
-    beside = [each for each, own in series.items() if own[-1].tokens == series[name][-1].tokens]
-    return NUDGE * (beside.index(name) - (len(beside) - 1) / 2)
+    neighbours = [each for each, own in series.items() if own[-1].tokens == series[name][-1].tokens]
+    return NUDGE * (neighbours.index(name) - (len(neighbours) - 1) / 2)
 
 
 def _sentence(what: str, scores: list[Score], chance: float | None) -> str:
