@@ -1,4 +1,4 @@
-"""What the store does not have yet: inputs that a part needs from the others, and results of models."""
+"""Steps missing from the store: inputs that a part needs from other parts, and results of models."""
 
 from collections.abc import Sequence
 
@@ -11,23 +11,23 @@ from olmo_core.recipe.plan import Plan
 
 
 def check_inputs(plan: Plan, held: Snapshot, parts: Sequence[str]) -> None:
-    """Look for everything these parts read and do not make themselves.
+    """Check that the store has every input that these parts read but do not make.
 
     Raises:
-        MissingInputError: names for every other part the first thing of it that is not in the store, and how to run it.
+        MissingInputError: an input is missing; names the first one of each other part, and how to run that part.
     """
     made = {step.id: step for part in parts for step in made_by(plan, part)}
     check_sources(plan, held, f"{', '.join(parts)} of {plan.recipe.name}", list(made.values()))
 
 
 def check_sources(plan: Plan, held: Snapshot, what: str, made: Sequence[Step]) -> None:
-    """Look for everything that is read by those of `made` that are not there yet; errors as of `check_inputs`.
+    """Check that the store has the inputs of those of `made` that it lacks itself; raises as `check_inputs` does.
 
     Args:
-        plan: has all of them.
-        held: what the store holds.
-        what: who makes them, for the message.
-        made: steps that are about to be made.
+        plan: plan with all of the steps.
+        held: content of the store.
+        what: subject of the message, such as a flow and its recipe.
+        made: steps about to be made.
     """
     own = {step.id for step in made}
     missing: dict[str, Step] = {}
@@ -42,12 +42,12 @@ def check_sources(plan: Plan, held: Snapshot, what: str, made: Sequence[Step]) -
         commands = " and ".join(f"`olmo run {name} --only {part}`" for part in first)
         deployments = ", ".join(f"{deployment_name(plan.recipe, part)}/{name}" for part in first)
         raise MissingInputError(
-            f"{what} needs {labels}, not in {held.root}; run first {commands}, or the deployments {deployments}"
+            f"{what} needs {labels}, not found in {held.root}; first run {commands}, or the deployments {deployments}"
         )
 
 
 def made_by(plan: Plan, part: str) -> list[Step]:
-    """Return what the flow of a part makes, inputs first: what it adds to the store, and what that is judged by."""
+    """Return the steps that the flow of a part makes, inputs first: its own, and the results or tasks they need."""
     judges = {
         "soup": [plan.result(step, HELDOUT) for step in plan.candidates()],
         "evaluate": list(plan.tasks.values()),
@@ -67,7 +67,7 @@ def missing_results(plan: Plan, held: Snapshot) -> list[Step]:
 
 
 def to_make(plan: Plan, missing: list[Step]) -> list[Step]:
-    """Return missing results after their tasks and, for a Hub repository, after their models and tokenizers."""
+    """Return missing results, preceded by their tasks and, for a Hub repository, by their models and tokenizers."""
     roles = ("task", "model", "tokenizer") if plan.repository is not None else ("task",)
     sources = [step.inputs[role] for role in roles for step in missing if role in step.inputs]
     return list({step.id: step for step in [*sources, *missing]}.values())

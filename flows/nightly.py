@@ -1,7 +1,7 @@
-"""Flow `nightly-evals`: evaluate what is there and was not evaluated yet, show where it goes, tell of regressions.
+"""Flow `nightly-evals`: compute missing results, show trends, and emit an event for every regression.
 
-It trains nothing and waits for nothing: checkpoints that appear later are the next night's. Two of it at once share the
-work, because every result has one owner at a time.
+It trains nothing and waits for nothing: checkpoints that appear later are evaluated the next night. Two concurrent runs
+share the work, because every result has one owner at a time.
 """
 
 import re
@@ -46,7 +46,7 @@ def nightly(
     repository: Repository = None,
     revisions: RevisionPattern = "*",
 ) -> None:
-    """Evaluate what has no result yet: every checkpoint and soup in the store, or every revision of a repository."""
+    """Compute the missing results of every checkpoint and soup in the store, or of every revision of a repository."""
     opening = prepare(read_plan(recipe, overrides), load_profile(profile), ())
     if repository is not None:
         opening = _of_repository(opening, repository, revisions)
@@ -59,7 +59,7 @@ def nightly(
         failed = None
         try:
             make_steps(due)
-        except StepsFailedError as error:  # what cannot be evaluated hides nothing of what was
+        except StepsFailedError as error:  # still show what was evaluated
             failed = error
         show(session, len(missing))
         if failed is not None:
@@ -67,7 +67,7 @@ def nightly(
 
 
 def _of_repository(opening: Opening, repository: str, pattern: str) -> Opening:
-    """Return an opening in which revisions of a repository are evaluated in place of those of a release."""
+    """Return an opening that evaluates the revisions of a repository in place of the release's models."""
     profile = opening.profile
     plan = repository_plan(opening.plan.recipe, profile.hub.endpoint, repository, pattern)
     placement = profile.placement.model_copy(update={"hub": profile.hub.endpoint})  # where models come from
@@ -75,7 +75,7 @@ def _of_repository(opening: Opening, repository: str, pattern: str) -> Opening:
 
 
 def _check_room(opening: Opening, due: list[Step]) -> None:
-    """Look whether what is due fits onto the disk; the Hub knows how large the models are that are fetched."""
+    """Check that the steps due fit on the disk; the sizes of models to fetch come from the Hub."""
     plan, held, profile = opening.plan, opening.held, opening.profile
     fetched = [step for step in due if step.kind == "pretrained"]
     made = [step for step in due if step.kind != "pretrained"]
@@ -83,14 +83,14 @@ def _check_room(opening: Opening, due: list[Step]) -> None:
 
 
 def show(session: Session, missing: int) -> None:
-    """Show all evaluations and how they go along, here and in MLflow; tell of regressions."""
+    """Show all evaluations and their trends, here and in MLflow; emit events for regressions."""
     plan, store = session.plan, session.store
     name = series(plan.recipe.name, plan.repository)
     rows, trend = evaluation_rows(plan, store), read_trend(plan, store)
     of = plan.repository or plan.recipe.name
-    show_table(f"{name}-evaluation", rows, f"{of}: {missing} results were missing, {len(rows)} models have some")
+    show_table(f"{name}-evaluation", rows, f"{of}: {missing} results were missing, {len(rows)} models have results")
     changes = trend_rows(trend)
-    show_table(f"{name}-trend", changes, "Bits per byte against the checkpoint before, with 95 % intervals")
+    show_table(f"{name}-trend", changes, "Change in bits per byte since the previous checkpoint, with 95 % intervals")
     show_picture(f"{name}-trend-picture", trend_picture(trend), "Bits per byte of each run over its tokens")
     if plan.repository is not None:
         runs = {run: [(each.step, _result(session, each.name)) for each in points] for run, points in trend.items()}
@@ -99,13 +99,13 @@ def show(session: Session, missing: int) -> None:
 
 
 def series(recipe: str, repository: str | None) -> str:
-    """Return what the evaluations of a recipe, or of a repository by it, are called where names are plain."""
+    """Return the name of the evaluations of a recipe, or of a repository with it, in `a-z`, `0-9` and hyphens."""
     parts = [recipe] if repository is None else [recipe, repository]
     return re.sub(r"[^a-z0-9]+", "-", "-".join(parts).lower()).strip("-")
 
 
 def tell_regressions(recipe: str, trend: list[Row]) -> None:
-    """Raise an event for every checkpoint that is worse than the one before it, beyond its interval."""
+    """Emit an event for every checkpoint that is worse than the previous one by more than its interval."""
     for row in trend:
         if row["regression"]:
             resource = {
@@ -116,6 +116,6 @@ def tell_regressions(recipe: str, trend: list[Row]) -> None:
 
 
 def _result(session: Session, revision: str) -> dict[str, Any]:
-    """Return what is known of a revision, whichever of its results are there."""
+    """Return the results of a revision that exist, merged into one."""
     records = [session.store.peek(step) for step in session.plan.published[revision].values()]
     return joined(record.result for record in records if record is not None)

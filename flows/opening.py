@@ -1,6 +1,6 @@
-"""Opening a release: from its plan and profile to the session that flows and tasks work in.
+"""Opens a release: checks its plan and profile and creates the session that flows and tasks use.
 
-The command, a deployment and the nightly run take the same way: `prepare`, a look at what is needed, `open_session`.
+The command, deployments and the nightly flow all take these steps: `prepare`, check the needs, `open_session`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -34,13 +34,13 @@ from tasks.tracking.tracker import Tracking
 
 @dataclass(frozen=True)
 class Opening:
-    """A release that is about to run. Its store is not looked at before `todo` or `check` need it.
+    """A release that is about to run. Its store is not read before `todo` or `check` need it.
 
     Attributes:
         plan: all steps of the release.
         profile: where it runs, with the addresses of servers that are up.
-        store: holds what is made.
-        parts: of the plan, those that run, in their order.
+        store: store of its artifacts.
+        parts: parts of the plan that run, in order.
     """
 
     plan: Plan
@@ -55,21 +55,21 @@ class Opening:
 
     @cached_property
     def held(self) -> Snapshot:
-        """What the store holds before anything runs."""
+        """Snapshot of the store before anything runs."""
         return self.store.snapshot()
 
     @cached_property
     def todo(self) -> list[Step]:
-        """Those of `steps` that have to be made."""
+        """The steps that have to be made."""
         return [step for step in self.steps if _has_to_be_made(step, self.held)]
 
     def check(self) -> str:
-        """Look at everything that the parts need; return where revisions go, '' where no part publishes any.
+        """Check everything that the parts need; return where revisions go, '' if no part publishes any.
 
         Raises:
-            MissingInputError: what the parts need from others is not in the store.
+            MissingInputError: an input from another part is not in the store.
             ConfigError: the workers of the profile cannot train a stage.
-            ServiceError: the disk is too small, or revisions cannot be published where they are to go.
+            ServiceError: the disk is too small, or revisions cannot be published to their target.
         """
         check_inputs(self.plan, self.held, self.parts)
         check_fit(self.plan, self.profile, self.todo, cores())
@@ -78,17 +78,17 @@ class Opening:
 
 
 def prepare(plan: Plan, profile: Profile, parts: Sequence[str], show: Show | None = None) -> Opening:
-    """Return what some parts of a plan need to run; waits for servers of `olmo up` that are not ready yet.
+    """Prepare parts of a plan to run; wait for servers of `olmo up` that are not ready yet.
 
     Args:
-        plan: has all parts.
-        profile: as it was read.
-        parts: of the plan, those that are to run; none for a flow that knows itself what it makes.
-        show: called with what is waited for.
+        plan: plan with all parts.
+        profile: profile as loaded.
+        parts: parts of the plan to run; none for a flow that selects its steps itself.
+        show: called with the name of each server being waited for.
 
     Raises:
         ConfigError: the plan has no such part.
-        ServiceError: an address of the profile is not there or does not let us in; names it and the remedy.
+        ServiceError: a server of the profile does not answer or refuses access; names its address and the remedy.
     """
     for part in parts:
         if part not in plan.parts:
@@ -104,7 +104,7 @@ def read_plan(recipe: str, overrides: Sequence[str]) -> Plan:
     """Return the plan of a recipe.
 
     Raises:
-        ConfigError: the recipe is not known or does not make a plan; names field and remedy.
+        ConfigError: the recipe is unknown or gives no valid plan; names field and remedy.
     """
     loaded = load_recipe(recipe, list(overrides))
     try:
@@ -119,10 +119,10 @@ def open_store(profile: Profile) -> Store:
 
 
 def check_room(profile: Profile, needed: int) -> None:
-    """Look whether so many bytes fit onto the disk.
+    """Check that this number of bytes fits on the disk.
 
     Raises:
-        ServiceError: they do not; says what is needed and what is there.
+        ServiceError: it does not; names the bytes needed and available.
     """
     if needed:
         _refuse(room(profile, needed))
@@ -132,12 +132,12 @@ def check_target(plan: Plan, profile: Profile) -> str:
     """Return where revisions go and who can see them there.
 
     Raises:
-        ServiceError: a model of others is in the way there, or the Hub does not answer.
+        ServiceError: the repository holds somebody else's model, or the Hub does not answer.
     """
     try:
         return target_of(profile, plan.recipe).state()
     except Exception as error:
-        from httpx2 import HTTPError  # which only a Hub needs
+        from httpx2 import HTTPError  # needed only for a Hub
 
         if not isinstance(error, HTTPError | OSError | PublishError):
             raise
@@ -145,7 +145,7 @@ def check_target(plan: Plan, profile: Profile) -> str:
 
 
 def bytes_to_write(plan: Plan, held: Snapshot, steps: Iterable[Step], profile: Profile) -> int:
-    """Return about how many bytes those of the steps will take that are not in the store."""
+    """Estimate the bytes that the missing ones of these steps will take."""
     todo = [step for step in steps if held.peek(step) is None]
     return estimate(plan, todo, held.records() if todo else (), profile).bytes
 
@@ -165,8 +165,8 @@ def open_session(opening: Opening, idle: bool = False) -> Iterator[Session]:
     """Hold the session of a release while the block runs; events go to MLflow meanwhile.
 
     Args:
-        opening: what `prepare` returned.
-        idle: nothing has to be made, so that a release which is tracked already records nothing again.
+        opening: the return value of `prepare`.
+        idle: nothing has to be made, so a release that is already tracked records nothing.
     """
     plan, profile = opening.plan, opening.profile
     tracking = Tracking(profile, plan, idle)
@@ -183,12 +183,12 @@ def open_session(opening: Opening, idle: bool = False) -> Iterator[Session]:
 def release_session(
     recipe: str, profile: str, overrides: Sequence[str], parts: Sequence[str] = ()
 ) -> Iterator[Session]:
-    """Hold the session of some parts of a release, all by default; a flow that another one calls shares its session.
+    """Hold the session of some parts of a release, all by default; a flow called by another shares its session.
 
     Raises:
-        ConfigError: recipe or profile do not validate or do not go together, or the recipe has no such part.
-        ServiceError: the disk is too small, or an address of the profile is not there or does not let us in.
-        MissingInputError: what these parts need from others is not there.
+        ConfigError: recipe or profile are invalid or do not match, or the recipe has no such part.
+        ServiceError: the disk is too small, or a server of the profile does not answer or refuses access.
+        MissingInputError: an input from another part is not in the store.
     """
     if (session := opened()) is not None:
         with heeding(session):

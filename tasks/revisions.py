@@ -1,4 +1,4 @@
-"""One revision as Prefect sees it: exported, written up, published, and only then named."""
+"""Revisions as Prefect tasks: each is made, uploaded, and only then gets its name on the Hub."""
 
 from typing import Any
 
@@ -15,17 +15,17 @@ from olmo_core.hub.target import PauseError, RevisionFiles
 from tasks.session import Session, current
 from tasks.steps import TASK, raise_failures, submitted, unless_ended
 
-PAUSES = 6  # Of one revision; a Hub that then asks for another is out of order.
+PAUSES = 6  # Most pauses per revision; a Hub that asks for more is out of order.
 
 
 @task(name="publish", task_run_name="publish {name}", **TASK)
 @unless_ended
 def publish_revision(name: str) -> State[Any]:
-    """Publish one revision whose artifact is made, or end in the state `Cached` where it is published already."""
+    """Publish one revision whose artifact is made; end in the state `Cached` if it is already published."""
     session = current()
     revision = next(each for each in session.plan.revisions if each.name == name)
     artifact = session.store.find(revision.step)
-    assert artifact is not None, "it was made before this task was started"
+    assert artifact is not None, "the artifact is made before this task is submitted"
     native = native_step(artifact)
     publication = _published(session, artifact, native)
     root, main = session.store.root, name == MAIN
@@ -34,17 +34,17 @@ def publish_revision(name: str) -> State[Any]:
     if publication.kept:
         kept = ", ".join(publication.kept)
         session.notes.append(
-            f"{name} keeps the {kept} that somebody wrote on {session.target.repo}; delete it there "
-            "and run again to show that of this release"
+            f"{name} keeps the existing {kept} on {session.target.repo}, which this release did not write; delete it "
+            "there and run again to replace it"
         )
-        message += f", with {kept} of others"
+        message += f", with the existing {kept}"
     if publication.reused:
         return Completed(name="Cached", message=message)
     return Completed(message=f"{message}; logits differ by at most {publication.largest_difference:.1e}")
 
 
 def _published(session: Session, revision: Artifact, native: Step) -> Publication:
-    """Publish on a worker what the target does not show yet; no worker is held while a Hub asks for a pause."""
+    """Publish a revision on a worker unless the target has it; no worker is occupied during a pause for the Hub."""
     pauses = 0
     while True:
         try:
@@ -58,7 +58,7 @@ def _published(session: Session, revision: Artifact, native: Step) -> Publicatio
 
 
 def publish_revisions() -> None:
-    """Export, write up and publish every revision of the plan, `main` after all others.
+    """Make and publish every revision of the plan, `main` after all others.
 
     Raises:
         StepsFailedError: names every revision that was not published and why.

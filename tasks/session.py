@@ -1,7 +1,7 @@
 """The session of a release: its plan, store, workers and outbox, shared by every flow and task of one process.
 
-Flows and tasks pass only labels and ids to each other; what these stand for is looked up here. Ray is started when the
-first step has to be made, so a release that is all there never pays for it.
+Flows and tasks pass each other only labels and ids and look up the objects here. Ray is started for the first step that
+has to be made, so a release that is already complete never pays for it.
 """
 
 import threading
@@ -27,18 +27,18 @@ from tasks.workers.progress import REPORT_SECONDS, Report
 
 
 class Session:
-    """What a release works with.
+    """The shared state of a running release.
 
     Attributes:
         plan: all steps of the release.
         profile: where it runs.
-        store: holds what is made.
-        outbox: takes the events that go to MLflow.
-        turns: when a flow may submit a step that needs others of other flows.
-        found: how many steps were there at the start.
+        store: store of its artifacts.
+        outbox: queue of events for MLflow.
+        turns: decides when a flow may submit a step that needs steps of other flows.
+        found: number of steps that were complete at the start.
         made: labels of the steps that were made.
-        reused: labels of the steps that were there.
-        notes: what a person should read at the end.
+        reused: labels of the steps that were reused.
+        notes: lines for the user, shown at the end.
     """
 
     def __init__(self, plan: Plan, profile: Profile, store: Store, outbox: EventLog, found: int = 0) -> None:
@@ -61,7 +61,7 @@ class Session:
         return self._pool.get()
 
     def start_workers(self) -> None:
-        """Begin to connect to the cluster or to start it, without waiting for it."""
+        """Begin to connect to the cluster or to start one, without waiting for it."""
         self._pool.start()
 
     @property
@@ -70,12 +70,12 @@ class Session:
         return target_of(self.profile, self.plan.recipe)
 
     def announce(self, step: Step, reused: bool) -> None:
-        """Note what became of a step and wake those who wait for it."""
+        """Record that a step was made or reused, and wake the flows that wait for it."""
         (self.reused if reused else self.made).append(step.label)
         self.turns.look()
 
     def reporter(self, step: Step) -> Progress:
-        """Return where a step made in this process reports how far it is."""
+        """Return the progress callback of a step that is made in this process."""
 
         def report(done: float, total: float, unit: str, **shown: float) -> None:
             self.check_ended()
@@ -84,7 +84,7 @@ class Session:
         return report
 
     def pause(self, label: str, seconds: float) -> None:
-        """Wait as long as a Hub asks; the progress shows it under `label`."""
+        """Wait for the pause a Hub asks for; progress shows it under `label`."""
         began = time.monotonic()
         while (passed := time.monotonic() - began) < seconds and not self.ended:
             self._own[label] = Report(passed, seconds, "s of the pause the Hub asks for", {}, time.time())
@@ -92,7 +92,7 @@ class Session:
         self._own.pop(label, None)
 
     def reports(self) -> dict[str, Report]:
-        """Return how far every step is that goes on, here or on the cluster."""
+        """Return the progress of every step in progress, here or on the cluster."""
         pool = self._pool.started()
         cluster = pool.reports() if pool is not None else {}
         return {**{label: each for label, each in self._own.items() if each.done < each.total}, **cluster}
@@ -103,24 +103,24 @@ class Session:
         return self._ended.is_set()
 
     def end(self) -> None:
-        """Begin nothing more, and stop what goes on: training saves, all else is abandoned; returns when it has."""
+        """Start nothing more and stop running steps: training saves, everything else is abandoned; return when done."""
         self._ended.set()
         self.turns.look()
         self._pool.end()
 
     def check_ended(self) -> None:
-        """Raise EndedError where the release was asked to end."""
+        """Raise EndedError if the release was asked to end."""
         if self.ended:
             raise EndedError
 
     def kept(self) -> str:
-        """Return what of the release is kept if it ends now."""
+        """Describe what is kept of the release if it ends now."""
         count = self.found + len(self.made)
         finished = f"{count} finished {'step is' if count == 1 else 'steps are'} kept"
         return "; ".join([finished, *sorted(self._pool.saved)])
 
     def close(self) -> None:
-        """Let go of the outbox and the cluster."""
+        """Close the outbox and the connection to the cluster."""
         self.outbox.close()
         self._pool.close()
 
@@ -129,7 +129,7 @@ def target_of(profile: Profile, recipe: Recipe) -> Target:
     """Return where a profile publishes the revisions of a recipe: a local folder of the Hub cache layout, or a Hub."""
     repo = profile.hub.repo or recipe.release.card.repo
     if profile.hub.endpoint is not None:
-        from olmo_core.hub.endpoint import HubEndpoint  # with the Hub's client, 0.2 s that a local folder does not need
+        from olmo_core.hub.endpoint import HubEndpoint  # takes 0.2 s, not needed for a local folder
 
         public, scratch = recipe.release.card.public, profile.folder / "scratch"
         return HubEndpoint(repo, profile.hub.endpoint, public=public, scratch=scratch)
@@ -143,7 +143,7 @@ def current() -> Session:
     """Return the session of this process.
 
     Raises:
-        RuntimeError: a task was called outside of a flow of a release.
+        RuntimeError: a task was called outside a flow of a release.
     """
     if _session is None:
         raise RuntimeError("no release is open in this process; call one of the flows")
@@ -152,10 +152,10 @@ def current() -> Session:
 
 @contextmanager
 def hold(session: Session) -> Iterator[Session]:
-    """Make `session` the one of this process while the block runs, and close it afterwards."""
+    """Make `session` the session of this process while the block runs; close it afterwards."""
     global _session
     if _session is not None:
-        raise RuntimeError("a release is open in this process already")
+        raise RuntimeError("a release is already open in this process; close it first")
     _session = session
     try:
         yield session
@@ -170,5 +170,5 @@ def hold(session: Session) -> Iterator[Session]:
 
 
 def opened() -> Session | None:
-    """Return the session of this process, None outside of a release."""
+    """Return the session of this process, None outside a release."""
     return _session

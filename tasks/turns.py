@@ -1,6 +1,6 @@
-"""Turns: when a flow may submit a step whose inputs other flows of the same process make.
+"""Decides when a flow may submit a step whose inputs are made by other flows of the same process.
 
-So a task is submitted when it can begin, and no dashboard shows one as running that only waits.
+A task is submitted only when it can begin, so no dashboard shows a waiting task as running.
 """
 
 import threading
@@ -11,11 +11,11 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
 
-POLL_SECONDS = 0.5  # between looks into the store; other processes make steps too
+POLL_SECONDS = 0.5  # between checks of the store; other processes make steps too
 
 
 class Turns:
-    """What the flows of one process expect of each other, until the release is asked to end."""
+    """The steps that flows of one process expect from each other, until the release is asked to end."""
 
     def __init__(self, store: Store, ended: threading.Event) -> None:
         self._store = store
@@ -26,7 +26,7 @@ class Turns:
 
     @contextmanager
     def expect(self, steps: Iterable[Step]) -> Iterator[None]:
-        """While the block runs, other flows may wait for these steps to appear in the store."""
+        """Let other flows wait for these steps while the block runs."""
         ids = {step.id for step in steps}
         with self._changed:
             self._expected |= ids
@@ -38,9 +38,9 @@ class Turns:
                 self._changed.notify_all()
 
     def of(self, steps: Sequence[Step]) -> Iterator[Step]:
-        """Yield steps, inputs first, each as soon as nothing more is awaited of other flows for it.
+        """Yield steps, inputs first, each as soon as it needs nothing more from other flows.
 
-        None comes when the release was asked to end.
+        The iteration stops when the release is asked to end.
         """
         own = {step.id for step in steps}
         left = list(steps)
@@ -61,19 +61,19 @@ class Turns:
 
     @contextmanager
     def making(self, step: Step) -> Iterator[None]:
-        """Hold a step within this process, so that flows which share it make it once and fill no worker by waiting."""
+        """Lock a step within this process, so that flows sharing it make it once and block no worker by waiting."""
         with self._changed:
             lock = self._locks.setdefault(step.id, threading.Lock())
         with lock:
             yield
 
     def look(self) -> None:
-        """Let those who wait look again: a step was made, or the release was asked to end."""
+        """Wake waiting flows: a step was made, or the release was asked to end."""
         with self._changed:
             self._changed.notify_all()
 
     def _awaited(self, source: Step, own: set[str], waiting: set[str], held: Snapshot) -> bool:
-        """Whether an input has not been submitted here, or is expected of another flow and not there yet."""
+        """Return whether an input is not yet submitted here, or is expected from another flow and missing."""
         if source.id in own:
             return source.id in waiting
         return source.id in self._expected and held.peek(source) is None

@@ -1,1 +1,1 @@
-"""The doctor: whether everything a profile names is there and lets us in."""
+"""The doctor: checks that everything a profile names exists and grants access."""

@@ -1,4 +1,4 @@
-"""What the doctor looks at in the artifact store: whether it keeps what leases and records need."""
+"""Check of the artifact store: whether it supports what leases and records need."""
 
 import os
 import uuid
@@ -11,14 +11,14 @@ from infra.doctor.finding import WrongError, first_line
 from infra.profile import Profile
 from olmo_core.artifact.objects import open_objects
 
-CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"  # of botocore since 2025, which older stores answer with an error
+CHECKSUMS = "AWS_REQUEST_CHECKSUM_CALCULATION"  # setting of botocore since 2025; older stores refuse its default
 
 
 def artifacts(profile: Profile) -> str:
     """Check that files can be written, created only once, read and deleted, as leases and records need."""
     root, key = profile.store_root, f"doctor/{uuid.uuid4().hex}"
     if "://" not in root and not Path(root).exists():
-        return f"{root} will be made"
+        return f"{root} will be created"
     try:
         objects = open_objects(root)
         objects.create(key, b"1")
@@ -28,19 +28,19 @@ def artifacts(profile: Profile) -> str:
             pass
         else:
             raise WrongError(
-                f"{root} lets a file be created twice", "take a store that keeps to `If-None-Match: *`; leases need it"
+                f"{root} lets a file be created twice", "use a store that honours `If-None-Match: *`; leases need it"
             )
         read = objects.read(key)
         objects.delete(key)
     except OSError as error:
         raise WrongError(f"{root}{_file_system(root)}: {first_line(error)}", _remedy(root)) from error
     if read != b"1":
-        raise WrongError(f"{root} does not return what was written", "take another store")
-    return f"{root} can be written"
+        raise WrongError(f"{root} does not return what was written", "use another store")
+    return f"{root} is writable"
 
 
 def _file_system(root: str) -> str:
-    """Return the kind of file system a folder is on, in parentheses; '' for an address."""
+    """Return the type of a folder's file system, in parentheses; '' for an address."""
     if "://" in root:
         return ""
     mounts = {Path(each.mountpoint): each.fstype for each in psutil.disk_partitions(all=True)}
@@ -49,16 +49,16 @@ def _file_system(root: str) -> str:
 
 
 def _remedy(root: str) -> str:
-    """Return what to do about a store that cannot be written."""
+    """Return the remedy for a store that cannot be written."""
     if "://" not in root:
-        return "take a folder on another file system: OLMO_HOME, or `home` or `artifacts` in the profile"
+        return "use a folder on another file system: OLMO_HOME, or `home` or `artifacts` in the profile"
     if root.startswith("s3://") and _takes_without_checksums(root):
         return f"set {CHECKSUMS}=when_required: this store refuses the checksums that newer S3 clients send"
     return "check address, bucket and credentials (AWS_ENDPOINT_URL_S3, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY)"
 
 
 def _takes_without_checksums(root: str) -> bool:
-    """Return whether a store that refused an object with a checksum takes one without."""
+    """Return whether a store that refused an object with a checksum accepts one without."""
     from s3fs import S3FileSystem
 
     if CHECKSUMS in os.environ:

@@ -1,4 +1,4 @@
-"""Everything the doctor looks at, in order. Nothing is started and nothing is left behind."""
+"""All checks of the doctor, in order. They start nothing and leave nothing behind."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -12,11 +12,11 @@ from infra.services.group import connected
 
 
 def examine(profile: Profile, needed: int = 0) -> Iterator[Finding]:
-    """Yield a finding for everything the profile names, servers of `olmo up` included where they are up.
+    """Yield a finding for everything the profile names, including servers of `olmo up` that are up.
 
     Args:
-        profile: what is looked at.
-        needed: bytes that are about to be written.
+        profile: profile to check.
+        needed: bytes about to be written.
     """
     found = connected(profile)
     checks: list[tuple[str, Check]] = [("disk", partial(disk, needed=needed)), ("ports", ports), ("records", schema)]
@@ -31,12 +31,12 @@ def examine(profile: Profile, needed: int = 0) -> Iterator[Finding]:
 
 
 def room(profile: Profile, needed: int) -> Finding:
-    """Return whether so many bytes fit in."""
+    """Check that this number of bytes fits on the disk."""
     return finding("disk", partial(disk, needed=needed), profile)
 
 
 def before_a_release(profile: Profile) -> Iterator[Finding]:
-    """Yield a finding for what has to be right before a release starts: databases, and every address it calls."""
+    """Yield a finding for everything a release needs before it starts: databases and the servers it calls."""
     yield finding("records", schema, profile)
     if profile.prefect is not None:
         yield finding("prefect", prefect, profile)

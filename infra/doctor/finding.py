@@ -1,4 +1,4 @@
-"""One thing the doctor looked at: fine, or one line that says what is wrong and what to do."""
+"""The result of one check of the doctor: fine, or one line with the fault and the remedy."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from infra.profile import Profile
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at, what was seen, and what to do where it is not fine."""
+    """The subject of a check, what the check saw, and the remedy; no remedy means that it is fine."""
 
     what: str
     seen: str
@@ -21,14 +21,14 @@ class Finding:
 
 
 class WrongError(Exception):
-    """Something is not fine: what was seen, and the remedy."""
+    """A check failed; the arguments are what was seen and the remedy."""
 
 
 Check = Callable[[Profile], str]  # returns what was seen, or raises WrongError
 
 
 def finding(what: str, check: Check, profile: Profile) -> Finding:
-    """Return what a check finds."""
+    """Run a check and return its finding."""
     try:
         return Finding(what, check(profile))
     except WrongError as error:
@@ -37,6 +37,6 @@ def finding(what: str, check: Check, profile: Profile) -> Finding:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of an error's message, of the reason behind it where it has one."""
+    """Return the first line of an error's message, or of its `reason` if it has one."""
     reason = getattr(error, "reason", None) or error
     return (str(reason).strip().splitlines() or [type(error).__name__])[0]

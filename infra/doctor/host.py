@@ -1,4 +1,4 @@
-"""What the doctor looks at on this machine: disk, ports, databases, compiler."""
+"""Checks of this machine: disk, ports, databases, compiler."""
 
 import os
 import shutil
@@ -11,11 +11,11 @@ from infra.schema import SchemaError, databases
 from infra.services.errors import ServiceError
 from infra.services.group import services_up, taken_ports, unhealthy
 
-SPARE_BYTES = 500_000_000  # beside artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
+SPARE_BYTES = 500_000_000  # besides artifacts: databases, logs, temporary files; `tiny` leaves 20 MB
 
 
 def disk(profile: Profile, needed: int) -> str:
-    """Check the room for home, and for artifacts where they are on a disk; what an address takes is not known here."""
+    """Check the disk space for home, and for artifacts unless they are at an address, whose space is unknown."""
     wanted = {profile.folder: SPARE_BYTES}
     if "://" not in profile.store_root:
         wanted[Path(profile.store_root)] = needed + SPARE_BYTES
@@ -25,11 +25,11 @@ def disk(profile: Profile, needed: int) -> str:
         free = shutil.disk_usage(there).free
         seen.append(f"{free / 1e9:.1f} GB free in {there}")
         if not os.access(there, os.W_OK):
-            raise WrongError(f"{there} cannot be written", "give another home: OLMO_HOME, or `home` in the profile")
+            raise WrongError(f"{there} cannot be written", "set another home: OLMO_HOME, or `home` in the profile")
         if free < size:
             raise WrongError(
                 seen[-1],
-                f"{size / 1e9:.1f} GB have to fit in, as far as can be said before; make room, or give another place: "
+                f"{size / 1e9:.1f} GB are needed, by an estimate; free some space, or set another place: "
                 "OLMO_HOME, `home` or `artifacts` in the profile",
             )
     return ", ".join(dict.fromkeys(seen))
@@ -41,20 +41,20 @@ def ports(profile: Profile) -> str:
         try:
             found = unhealthy(profile)
         except ServiceError as error:
-            raise WrongError(str(error), "only then can they be asked") from error
+            raise WrongError(str(error), "run `olmo down`, then `olmo up`, and check again") from error
         if found:
-            raise WrongError("; ".join(found), "stop what is in its way, or `olmo down` and `olmo up`")
+            raise WrongError("; ".join(found), "stop whatever blocks it, or run `olmo down` and `olmo up`")
         return "services are up"
     if taken := taken_ports(profile):
         raise WrongError(
             ", ".join(taken),
-            "stop what uses them, or give others in the profile's `services`; only `olmo up` needs them",
+            "stop the processes that use them, or set others in the profile's `services`; only `olmo up` needs them",
         )
     return "free for `olmo up`"
 
 
 def schema(profile: Profile) -> str:
-    """Check the versions of local databases; servers check those in a PostgreSQL."""
+    """Check the versions of local databases; servers check those in PostgreSQL themselves."""
     try:
         seen = [found for each in databases(profile.folder) if (found := each.check())]
     except SchemaError as error:
@@ -75,5 +75,5 @@ def compiler(_: Profile) -> str:
 
     if trouble := compiler_trouble():
         seen, _semicolon, remedy = trouble.rpartition("; ")
-        raise WrongError(f"training goes without torch.compile: {seen}", remedy)
-    return "compiles, and what it compiled can be loaded"
+        raise WrongError(f"training runs without torch.compile: {seen}", remedy)
+    return "compiles, and the result can be loaded"

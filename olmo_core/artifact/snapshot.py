@@ -1,6 +1,6 @@
-"""What a store holds at one moment, for code that looks at many steps. Changes and hashes nothing.
+"""The content of a store at one moment, for code that looks up many steps. Changes and hashes nothing.
 
-Names do not bear identity, so `Store.peek` lists all folders of a kind to find a step that is not under its own name.
+Names do not bear identity, so `Store.peek` lists all folders of a kind to find a step stored under another name.
 OLMo 2 1B has 20,000 results: a snapshot lists each kind once and reads each record once.
 """
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 class Snapshot:
-    """The answers of a store as of the first look at each kind and record. What waits for a step takes a new one."""
+    """A cache of a store: it reads each kind and record once. To wait for a step, take a new snapshot each time."""
 
     def __init__(self, store: "Store") -> None:
-        """Look at nothing yet.
+        """Create an empty cache; nothing is read yet.
 
         Args:
-            store: answers later with what it holds then; `Store.snapshot` calls this.
+            store: store to read from; `Store.snapshot` calls this.
         """
         self.root = store.root
         self._store = store

@@ -1,4 +1,4 @@
-"""Explain why a step would be reused or made: on a miss, name the declared fields that differ and their step."""
+"""Explains why a step would be reused or made; on a miss, names the declared fields that differ and their step."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from olmo_core.artifact.source import environment, source_of
 from olmo_core.artifact.store import Store
 
 ABSENT = "(absent)"
-ARITHMETIC = "olmo_core.model.arithmetic"  # imported by all work that multiplies matrices
+ARITHMETIC = "olmo_core.model.arithmetic"  # imported by every work that multiplies matrices
 # Most records of other names that a step is compared with: OLMo 2 1B has 1,980 checkpoints, each with its own name.
 MAX_COMPARED = 32
 
@@ -29,7 +29,7 @@ class Difference:
     wanted: Any
 
     def __str__(self) -> str:
-        """Return it as one line for a message."""
+        """Format the difference as one line for a message."""
         was, now = (value if value == ABSENT else repr(value) for value in (self.recorded, self.wanted))
         return f"{self.step}: {self.path} was {was}, is now {now}"
 
@@ -66,7 +66,7 @@ class Explainer:
         if record is not None:
             return self._present(record, step)
         if problem := self._held.problem(step):
-            return Why(False, f"it was complete once, but {problem}")
+            return Why(False, f"was complete, but {problem}")
         nearest = self._of_kind(step.kind).nearest(step)
         if nearest is None:
             return Why(False, f"no {step.kind} was ever made in this store")

@@ -1,1 +1,1 @@
-"""Held-out text and tasks: the scorer, statistics, the table of results."""
+"""Evaluation on held-out text and tasks: the scorer, statistics and the table of results."""

@@ -1,6 +1,6 @@
-"""One item of a task, and the file of all its items: `requests.jsonl.gz`, one JSON object a line.
+"""An item of a task, and the file with all items of the task: `requests.jsonl.gz`, one JSON object per line.
 
-`task` and `task_archive` know where items come from, `scorer` what a model makes of them.
+`task` and `task_archive` produce the items; `scorer` scores them.
 """
 
 import gzip
@@ -12,15 +12,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Instance:
-    """A question with its possible answers, as text that is ready to score.
+    """A question with its possible answers, as text ready to score.
 
     Attributes:
         task: `<name>:<form>`, such as `arc_easy:rc_0shot`.
-        id: number of the item in its source.
-        contexts: for each choice the text before it; mostly one and the same.
-        choices: the continuations, with their leading space. One only where a task scores just the right answer.
+        id: index of the item in its source.
+        contexts: text before each choice; usually the same for all.
+        choices: the continuations, with their leading space; a single one if the task scores only the right answer.
         gold: index of the right choice.
-        unconditional: text before every choice in the requests that leave out the question, None where not asked for.
+        unconditional: text before every choice in the requests without the question; None if they are not wanted.
     """
 
     task: str
@@ -31,11 +31,11 @@ class Instance:
     unconditional: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be scored."""
+        """Refuse an item that cannot be scored."""
         if not self.choices or len(self.choices) != len(self.contexts):
             raise ValueError(f"{self._where}: {len(self.choices)} choices for {len(self.contexts)} contexts")
         if not 0 <= self.gold < len(self.choices):
-            raise ValueError(f"{self._where}: gold is {self.gold}, there are {len(self.choices)} choices")
+            raise ValueError(f"{self._where}: gold is {self.gold}, but there are {len(self.choices)} choices")
         if not all(self.choices):
             raise ValueError(f"{self._where}: choice {self.choices.index('')} is empty; nothing can be scored")
 
@@ -52,7 +52,7 @@ def write_instances(path: Path, instances: Iterable[Instance]) -> None:
 
 
 def read_instances(path: Path) -> Iterator[Instance]:
-    """Yield the instances of a task's file in their order."""
+    """Yield the instances of a task's file in order."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             fields = json.loads(line)

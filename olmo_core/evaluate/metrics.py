@@ -1,7 +1,7 @@
 """Metrics over the stored table: pure functions from rows to named values with standard errors.
 
-Conventions are those of OLMES and of the in-loop evaluation of OLMo (`_v2`): lengths count a choice's leading space,
-the bits per byte of a task are the mean over items, those of a held-out source are total bits over total bytes.
+The conventions are those of OLMES and of OLMo's in-loop evaluation (`_v2`): lengths include a choice's leading space;
+the bits per byte of a task are the mean over its items, those of a held-out source total bits over total bytes.
 """
 
 import math
@@ -15,7 +15,7 @@ from olmo_core.evaluate.table import ChoiceScore, HeldoutRow, Row, TaskRow, roun
 
 
 def summary(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return `heldout` (by source) and `tasks` (by task) -> name -> value, from the rows of a table."""
+    """Return the metrics of a table's rows: `heldout` by source and `tasks` by task, each name -> value."""
     sources: dict[str, list[HeldoutRow]] = {}
     tasks: dict[str, list[TaskRow]] = {}
     for row in rows:
@@ -30,7 +30,7 @@ def summary(rows: Iterable[Row]) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def heldout_metrics(rows: list[HeldoutRow]) -> dict[str, Any]:
-    """Bits per byte of one source: total bits over total bytes, with the standard error over documents."""
+    """Return the bits per byte of one source: total bits over total bytes, with the standard error over documents."""
     estimate = ratio([row.bits for row in rows], [row.bytes for row in rows])
     return {
         "bits_per_byte": rounded(estimate.value),
@@ -42,12 +42,12 @@ def heldout_metrics(rows: list[HeldoutRow]) -> dict[str, Any]:
 
 
 def task_metrics(rows: list[TaskRow]) -> dict[str, Any]:
-    """Metrics of one task, each with `<metric>_stderr` beside it; those of choice only where there is a choice.
+    """Return the metrics of one task, each with its `<metric>_stderr`; accuracies only if items have several choices.
 
-    `accuracy` takes the likeliest choice, `accuracy_per_character` and `accuracy_per_byte` the likeliest for its
-    length, `accuracy_unconditional` the one that gains most from the question; the first of equals wins.
-    `bits_per_byte` is that of the right choice, `gold_probability` its share among the choices, `chance` what guessing
-    gets.
+    `accuracy` picks the likeliest choice, `accuracy_per_character` and `accuracy_per_byte` the likeliest relative to
+    its length, `accuracy_unconditional` the one that gains most from the question; on a tie the first wins.
+    `bits_per_byte` is that of the right choice, `gold_probability` its share among the choices, `chance` the accuracy
+    of guessing.
     """
     metrics: dict[str, Any] = {
         "documents": len(rows),

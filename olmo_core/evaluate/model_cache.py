@@ -1,8 +1,8 @@
-"""The model that this process evaluated last, kept for its next result: a model has a result for every group.
+"""Cache of the model this process evaluated last: a model has one result per group, so it is likely needed again.
 
-At most one model is held: it is dropped before another is loaded, so memory never holds two. A model in evaluation mode
-has no state but its weights, so its scores do not depend on what it scored before. Importing this module does not
-import torch, so a worker that only drops the model stays small.
+At most one model is cached; it is dropped before another is loaded, so memory never holds two. A model in evaluation
+mode has no state except its weights, so its scores do not depend on earlier ones. Importing this module does not import
+torch, so a worker that only drops the model stays small.
 """
 
 import threading
@@ -25,11 +25,11 @@ _held: "tuple[_Key, Transformer] | None" = None
 
 
 def model_of(artifact: Artifact, device: str, precision: str) -> "Transformer":
-    """Return the model of a checkpoint or soup, ready to score: the one held, or loaded now.
+    """Return the model of a checkpoint or soup, ready to score, from the cache or newly loaded.
 
     Args:
-        artifact: verified; its digest names the content, wherever the files are.
-        device: that holds the weights.
+        artifact: verified; its digest identifies the content, wherever the files are.
+        device: device for the weights.
         precision: `fp32` or `bf16`.
 
     Raises:
@@ -48,7 +48,7 @@ def model_of(artifact: Artifact, device: str, precision: str) -> "Transformer":
 
 
 def drop_model() -> None:
-    """Free the model that is held, before work that needs the memory."""
+    """Free the cached model, before work that needs the memory."""
     global _held
     with _lock:
         _held = None

@@ -1,7 +1,7 @@
-"""Held-out text as requests: which documents, and which windows of them, are scored.
+"""Held-out text as requests: which documents are scored, and in which windows.
 
-The format is that of Paloma (arXiv 2312.10523): each document on its own, the end-of-text token before its first token,
-then windows of the model's context length that do not overlap, each but the first conditioned on exactly one token.
+The format is that of Paloma (arXiv 2312.10523): each document separately, with the end-of-text token before its first
+token, in windows of the model's context length that do not overlap; all except the first are conditioned on one token.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from olmo_core.evaluate.scorer import Request
 
 @dataclass(frozen=True)
 class Selection:
-    """The documents of a source that are scored, in their order, and what is left out, in whole or cut away."""
+    """The documents of a source that are scored, in order, and how much is left out, in whole documents or cut off."""
 
     documents: list[Document]
     left_out_documents: int
@@ -24,9 +24,9 @@ class Selection:
 
 
 def select(documents: Sequence[Document], source_bytes: int | None, document_bytes: int | None) -> Selection:
-    """Cut documents to `document_bytes` each and keep as many as `source_bytes` hold, at least two, drawn by hash.
+    """Cut documents to `document_bytes` each and select by hash as many as fit `source_bytes`, but at least two.
 
-    Documents without text are left out: they have no bits per byte.
+    Empty documents are left out: they have no bits per byte.
     """
     cut = [Document(document.id, _cut(document.text, document_bytes)) for document in documents]
     drawn = sorted((i for i in range(len(cut)) if cut[i].text), key=lambda i: _place(cut[i].id, i))
@@ -49,7 +49,7 @@ def windows(tokens: Sequence[int], eos: int, length: int) -> list[Request]:
 
 
 def bits(loglikelihood: float) -> float:
-    """Bits that code what has this natural log-likelihood."""
+    """Convert a natural log-likelihood to bits."""
     return -loglikelihood / math.log(2)
 
 

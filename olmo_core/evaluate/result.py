@@ -1,7 +1,7 @@
-"""Work of step `result`: score held-out text or the items of a task with one model, write the table and its metrics.
+"""Work of step `result`: score held-out text or a task's items with one model; write the table and its metrics.
 
-`documents.jsonl.gz` holds the raw numbers (see `table`), `results.json` the metrics (see `metrics`) with what was left
-out. `step` declares the step, `scorer` computes the numbers.
+`documents.jsonl.gz` holds the raw numbers (see `table`); `results.json` holds the metrics (see `metrics`) and counts
+what was left out. `step` declares the step; `scorer` computes the numbers.
 """
 
 import json
@@ -26,7 +26,7 @@ from olmo_core.tokens.special_tokens import SPECIAL_TOKENS_FILE, TOKENIZER_FILE
 
 
 class Encoder:
-    """The tokenizer of a release, for plain text: what looks like a special token is text here."""
+    """The tokenizer of a release, for plain text: special tokens in it are encoded as ordinary text."""
 
     def __init__(self, folder: Path) -> None:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER_FILE))
@@ -43,7 +43,7 @@ class Encoder:
 
 
 class Evaluation:
-    """One model at work: counts what is done of what is to be done."""
+    """Scores rows with one model and reports progress in tokens."""
 
     def __init__(self, job: Job, model: Transformer, encode: Encoder) -> None:
         self._job, self._model, self.encode = job, model, encode
@@ -51,7 +51,7 @@ class Evaluation:
         self._done = self._total = 0
 
     def score(self, rows: Sequence[Sequence[Request]]) -> list[list[float]]:
-        """Log-likelihoods of the requests of each row."""
+        """Return the log-likelihood of every request, row by row."""
         trees = [Tree.of(row) for row in rows]
         self._total += sum(len(tree) for tree in trees)
         return score(self._model, trees, self._job.placement.threads, self._report)
@@ -65,7 +65,7 @@ def score_heldout(job: Job) -> dict[str, Any]:
     """Write the table of all held-out documents and `results.json`; return the latter.
 
     Raises:
-        ValueError: model and tokenizer do not belong together, or an input file is not what it should be.
+        ValueError: model and tokenizer do not match, or an input file is malformed.
     """
     config = EvaluationConfig.model_validate(job.fields)
     selections = {
@@ -86,7 +86,7 @@ def score_heldout(job: Job) -> dict[str, Any]:
 
 
 def score_task(job: Job) -> dict[str, Any]:
-    """Write the table of a task's items and `results.json`; return the latter. Errors as of `score_heldout`."""
+    """Write the table of a task's items and `results.json`; return the latter. Raises as `score_heldout` does."""
     task = job.inputs["task"].path
     facts = json.loads((task / TASK_FILE).read_bytes())
     rows = task_rows(_evaluation(job), list(read_instances(task / REQUESTS_FILE)))
@@ -101,7 +101,7 @@ def _evaluation(job: Job) -> Evaluation:
     model = model_of(job.inputs["model"], job.placement.device, job.fields["precision"])
     if encode.vocab_size != model.config.vocab_size:
         raise ValueError(
-            f"the tokenizer has {encode.vocab_size} tokens, the model {job.inputs['model'].step.label} "
+            f"the tokenizer has {encode.vocab_size} tokens, but the model {job.inputs['model'].step.label} has "
             f"{model.config.vocab_size}; evaluate it with the tokenizer it was trained with"
         )
     return Evaluation(job, model, encode)
@@ -132,7 +132,7 @@ def heldout_rows(evaluation: Evaluation, selections: dict[str, Selection]) -> li
 
 
 def task_rows(evaluation: Evaluation, instances: Sequence[Instance]) -> list[TaskRow]:
-    """Score every item that fits the model; one with a choice that does not fit is left out (and counted by task)."""
+    """Score every item whose choices fit the context length; the others are left out and counted by task."""
     asked = [(instance, *_requests(evaluation, instance)) for instance in instances]
     fitting = [(instance, requests, cut) for instance, requests, cut in asked if requests]
     scores = evaluation.score([requests for _, requests, _ in fitting])
@@ -149,10 +149,10 @@ def task_rows(evaluation: Evaluation, instances: Sequence[Instance]) -> list[Tas
 
 
 def _requests(evaluation: Evaluation, instance: Instance) -> tuple[list[Request], int]:
-    """Requests of an item, the unconditional ones last, and how many tokens its contexts lost; none if it cannot fit.
+    """Return an item's requests, unconditional ones last, and the tokens its contexts lost; none if it cannot fit.
 
-    Context and choice are encoded apart (as the in-loop evaluation of OLMo does), so that choices share their context.
-    All contexts of an item are cut on the left to the room that its longest choice leaves.
+    Context and choice are encoded separately (as in OLMo's in-loop evaluation), so that choices share their context.
+    All contexts of an item are cut on the left to the length that its longest choice leaves.
     """
     choices = evaluation.encode(instance.choices)
     room = evaluation.context_length + 1 - max(len(choice) for choice in choices)

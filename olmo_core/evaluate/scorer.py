@@ -1,9 +1,9 @@
 """Log-likelihoods of continuations given contexts, for many requests at a time.
 
-All requests of one row form a tree of tokens: what they share from their start (a question, the first words of two
-answers) passes through the model once, and every token reads its own ancestors only. The head is applied where a
-continuation token is predicted and nowhere else. Rows are batched by length; batches are a function of the rows alone
-and each is computed by one thread, so the numbers do not depend on how many threads there are.
+The requests of a row form a tree of tokens: a prefix they share (a question, the first words of two answers) passes
+through the model once, and every token attends only to its own ancestors. The head is applied only where a continuation
+token is predicted. Rows are batched by length; the batches depend on the rows alone and each is computed by one thread,
+so the numbers do not depend on the number of threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from torch import Tensor
 from olmo_core.model.transformer import Transformer
 
 BATCH_TOKENS = 1024  # Tokens of one forward pass, padding included; more gains nothing on a CPU core.
-HEAD_ROWS = 128  # Positions given to the head at a time: 128 x 8192 logits stay in a core's cache.
+HEAD_ROWS = 128  # Positions passed to the head at a time: 128 x 8192 logits stay in a core's cache.
 
 Request = tuple[Sequence[int], Sequence[int]]  # Context and continuation, as token ids; neither is empty.
 
@@ -28,11 +28,11 @@ class Tree:
     """The requests of one row as a tree.
 
     Attributes:
-        tokens: token of each node that is fed to the model, parents first.
+        tokens: token of each node, in the order fed to the model: parents first.
         parents: index of each node's parent, -1 at a root.
-        depths: number of ancestors of each node, which is its position.
+        depths: number of ancestors of each node, used as its position.
         edges: (node, next token) -> index of that scored prediction.
-        paths: for each request the predictions whose log-probabilities make up its own.
+        paths: for each request, the predictions whose log-probabilities sum to its own.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -68,16 +68,16 @@ class Tree:
         return child
 
     def __len__(self) -> int:
-        """Nodes that are fed, which is tokens."""
+        """Return the number of nodes, that is, of tokens fed to the model."""
         return len(self.tokens)
 
     @property
     def is_chain(self) -> bool:
-        """Whether it is plain text: every node follows the one before it."""
+        """Whether the tree is plain text: every node follows the one before it."""
         return all(parent == node - 1 for node, parent in enumerate(self.parents))
 
     def ancestry(self, size: int) -> NDArray[np.bool_]:
-        """(size, size): whether the node of the row may read the node of the column, its ancestors and itself."""
+        """Return a mask (size, size): each row's node attends to the columns of itself and its ancestors."""
         mask = np.eye(size, dtype=np.bool_)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -94,10 +94,10 @@ def score(
     """Return for each tree the natural log-likelihood of each of its requests, summed in fp64.
 
     Args:
-        model: in evaluation mode, on the device that is to do the work.
+        model: in evaluation mode, on the device to compute on.
         trees: the rows.
-        threads: batches computed side by side, each by one thread.
-        report: called with the number of tokens of every batch that is done.
+        threads: batches computed in parallel, each by one thread.
+        report: called after each batch with its number of tokens.
     """
     results: list[list[float]] = [[] for _ in trees]
     before = torch.get_num_threads()
@@ -110,7 +110,7 @@ def score(
                     results[index] = value
                 report(sum(len(trees[index]) for index in batch))
     finally:
-        # Threads started later take the number that was set last, whoever set it.
+        # Threads started later use the number set last, from whichever thread.
         torch.set_num_threads(before)
     return results
 
@@ -127,7 +127,7 @@ def in_batches(lengths: Sequence[int]) -> list[list[int]]:
 
 @torch.inference_mode()
 def _score_batch(model: Transformer, trees: list[Tree]) -> list[list[float]]:
-    """Log-likelihood of every request of every tree, from one forward pass."""
+    """Return the log-likelihood of every request of every tree, from one forward pass."""
     device = model.head.weight.device
     length = max(len(tree) for tree in trees)
     tokens = torch.from_numpy(_padded([tree.tokens for tree in trees], length)).to(device)
@@ -150,7 +150,7 @@ def _score_batch(model: Transformer, trees: list[Tree]) -> list[list[float]]:
 def _logprobs(
     model: Transformer, states: Tensor, places: NDArray[np.int64], targets: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """Log-probability of each target token after the state at its place; each place meets the head once."""
+    """Return the log-probability of each target after the state at its place; the head runs once per place."""
     unique, owner = np.unique(places, return_inverse=True)
     order = np.argsort(owner, kind="stable")
     out = np.empty(len(places), dtype=np.float64)

@@ -1,6 +1,6 @@
 """Estimates with their errors: means, ratios, and intervals of paired differences. Pure functions over numbers.
 
-What is uncertain here is the choice of documents or questions, never the seed a model was trained with.
+The uncertainty is that of the choice of documents or questions, never that of the training seed.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ BLOCK = 500  # Resamples drawn at a time: bounds memory at 500 x documents numbe
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its standard error; the error is None where one observation is all there is."""
+    """A value and its standard error; the error is None for a single observation."""
 
     value: float
     stderr: float | None
@@ -31,7 +31,7 @@ class Interval:
 
 
 def mean(values: ArrayLike) -> Estimate:
-    """Mean and standard error of independent values (deviation with n - 1)."""
+    """Return the mean and standard error of independent values (deviation with n - 1)."""
     x = np.asarray(values, dtype=np.float64)
     if not x.size:
         raise ValueError("no values to take a mean of")
@@ -39,7 +39,7 @@ def mean(values: ArrayLike) -> Estimate:
 
 
 def ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
-    """Sum over sum, such as bits over bytes of documents, with the linearised standard error of a ratio estimate.
+    """Return sum over sum, such as bits over bytes, with the linearised standard error of a ratio estimate.
 
     The error is sqrt(n / (n - 1) * sum((y - R x)^2)) / sum(x) (Cochran, Sampling Techniques, 3rd ed., section 6.4).
     """
@@ -56,14 +56,14 @@ def ratio(numerators: ArrayLike, denominators: ArrayLike) -> Estimate:
 def paired_interval(
     strata: Sequence[tuple[ArrayLike, ArrayLike]], confidence: float = 0.95, resamples: int = 10_000, seed: int = 0
 ) -> Interval:
-    """Percentile bootstrap of a paired difference: the mean over strata of sum(differences) / sum(weights).
+    """Bootstrap a paired difference, the mean over strata of sum(differences) / sum(weights); percentile interval.
 
     Args:
-        strata: for each source the differences per document (such as bits of one model less bits of another) and the
-            weights per document (such as bytes). Documents are drawn again within their source, pairs kept together.
-        confidence: share of resamples between the two ends.
-        resamples: how often documents are drawn.
-        seed: of the draws; equal input gives an equal interval.
+        strata: for each source, the difference per document (such as bits of one model minus bits of another) and the
+            weight per document (such as bytes). Documents are resampled within their source; pairs stay together.
+        confidence: share of resamples inside the interval.
+        resamples: number of bootstrap samples.
+        seed: seed of the draws; equal input gives an equal interval.
 
     Raises:
         ValueError: a source has fewer than two documents.
@@ -73,7 +73,7 @@ def paired_interval(
     for differences, weights in strata:
         d, w = np.asarray(differences, dtype=np.float64), np.asarray(weights, dtype=np.float64)
         if d.size < 2:
-            raise ValueError(f"a paired interval needs at least 2 documents a source, one has {d.size}")
+            raise ValueError(f"a paired interval needs at least 2 documents per source; one source has {d.size}")
         observed += float(d.sum() / w.sum()) / len(strata)
         drawn += _resampled(d, w, resamples, random) / len(strata)
     low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2])

@@ -1,4 +1,4 @@
-"""Step `result`: one model on one group, a task or all held-out text. Declared here without torch; see `result`."""
+"""Step `result`: one model on one group (a task, or all held-out text), declared without importing torch."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -17,18 +17,18 @@ PARTS = ("heldout", "tasks")  # of `results.json`: by corpus, by task
 
 
 class EvaluationConfig(BaseModel):
-    """How much held-out text is scored, and in which precision models are evaluated."""
+    """How much held-out text is scored, and the precision of evaluation."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     heldout_bytes: int | None = Field(
         None,
         ge=1,
-        description="UTF-8 bytes scored of each held-out source, at most; documents are drawn by hash, at least two. "
-        "All when not given.",
+        description="Maximum UTF-8 bytes scored per held-out source; documents are selected by hash, at least two. "
+        "All if not given.",
     )
     document_bytes: int | None = Field(
-        None, ge=4, description="UTF-8 bytes scored of each document, from its beginning; all when not given."
+        None, ge=4, description="Maximum UTF-8 bytes scored per document, from its start; all if not given."
     )
     precision: Literal["fp32", "bf16"] = Field("fp32", description="Arithmetic of the forward pass.")
 
@@ -49,12 +49,12 @@ def task_result_step(config: EvaluationConfig, model: Step, tokenizer: Step, tas
 
 
 def group_of(inputs: Mapping[str, Any]) -> str:
-    """Return the group of a result from its inputs by role: those of a step, or those of its record."""
+    """Return the group of a result, given the inputs by role of its step or its record."""
     return str(inputs["task"].name) if "task" in inputs else HELDOUT
 
 
 def joined(results: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return the results of one model on several groups as one: `heldout` by corpus, `tasks` by task."""
+    """Merge the results of one model on several groups: `heldout` by corpus, `tasks` by task."""
     whole: dict[str, dict[str, Any]] = {part: {} for part in PARTS}
     for result in results:
         for part in PARTS:

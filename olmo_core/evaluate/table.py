@@ -1,7 +1,7 @@
-"""What a model made of every held-out document and every task item: the table all metrics are computed from.
+"""The table of a model's scores on every held-out document or task item, from which all metrics are computed.
 
-Kept as `documents.jsonl.gz`, so that a new metric needs no new pass of a model. Numbers are rounded when they enter the
-table; metrics are taken from the rounded ones, so a reader of the file gets the very same results.
+It is stored as `documents.jsonl.gz`, so that a new metric needs no new pass of a model. Numbers are rounded before they
+enter the table and metrics are computed from the rounded ones, so a reader of the file gets exactly the same results.
 """
 
 import gzip
@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-DIGITS = 7  # Significant digits kept: what fp32 scoring is good for.
+DIGITS = 7  # Significant digits kept: the precision of fp32 scoring.
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class HeldoutRow:
 
 @dataclass(frozen=True)
 class ChoiceScore:
-    """One choice of an item: natural log-likelihood after its context, and the sizes to normalise it by.
+    """One choice of an item: its natural log-likelihood after the context, and the sizes to normalise it by.
 
-    `unconditional` is its log-likelihood without the question, where that was asked for.
+    `unconditional` is its log-likelihood without the question, None if that was not scored.
     """
 
     loglikelihood: float
@@ -54,7 +54,7 @@ Row = HeldoutRow | TaskRow
 
 
 def rounded(value: float) -> float:
-    """`value` to the significant digits the table keeps."""
+    """Round `value` to the significant digits of the table."""
     return float(f"{value:.{DIGITS}g}")
 
 
@@ -66,7 +66,7 @@ def write_table(path: Path, rows: Iterable[Row]) -> None:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """Yield the rows of a result's table in their order."""
+    """Yield the rows of a result's table in order."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
             yield _row(json.loads(line))

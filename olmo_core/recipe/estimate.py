@@ -1,7 +1,7 @@
-"""What a release would cost before it runs: tokens, FLOPs, minutes, kWh and bytes of the steps that have to run.
+"""Predicted cost of the steps that have to run: tokens, FLOPs, minutes, kWh and bytes.
 
-Times come from records of the same model where there are any, else from the rate of the profile or of the machine. A
-prediction changes nothing and bears no identity.
+Times come from records of the same model if there are any, else from the rate in the profile or of the machine. A
+prediction changes nothing and does not affect identity.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -20,21 +20,21 @@ from olmo_core.recipe.quantity import show_count, show_duration, show_energy, sh
 from olmo_core.recipe.size import scoring_flops, token_file_bytes
 from olmo_core.train.compilation import compiles
 
-# Seconds on the machine of reference (see `machine`), on top of what grows with bytes and FLOPs.
-START_SECONDS = 25.0  # services and workers, once, when anything has to run
-STAGE_SECONDS = 15.0  # Ray Train's processes and imports, once a stage
-COMPILE_SECONDS = 30.0  # of a run's training step, where it is compiled
-TOKENIZER_SECONDS = 1.3e-6  # for a byte of text that a tokenizer learns from
-DISK_BYTES = 300e6  # written and hashed in a second
-NETWORK_BYTES = 100e6  # fetched in a second
+# Seconds on the reference machine (see `machine`), in addition to time that grows with bytes and FLOPs.
+START_SECONDS = 25.0  # services and workers, once per release that runs anything
+STAGE_SECONDS = 15.0  # Ray Train's processes and imports, once per stage
+COMPILE_SECONDS = 30.0  # of the training step, once per stage that compiles
+TOKENIZER_SECONDS = 1.3e-6  # per byte of text that a tokenizer learns from
+DISK_BYTES = 300e6  # written and hashed per second
+NETWORK_BYTES = 100e6  # fetched per second
 # FLOP/s of a training step over those of its products. Compiled: fp32 0.72 (60M), bf16 0.69 (5M) and 0.75 (60M).
 TRAINING_SHARE = 0.7
 EAGER_SHARE = 0.6
-SCORING_SHARE = 0.7  # of an evaluation: slower by itself, but some of it goes on in the gaps of training
+SCORING_SHARE = 0.7  # of an evaluation; slower by itself, but part of it runs while training waits
 WEIGHT_BYTES = 4  # fp32
 
-GPU_RATE = "not known for a GPU that is not here; give `speed: {flops_per_second: ...}` in the profile"
-CPU_RATE = "not known, for this machine could not be measured; give `speed: {flops_per_second: ...}` in the profile"
+GPU_RATE = "not known for a GPU of another machine; set `speed: {flops_per_second: ...}` in the profile"
+CPU_RATE = "not known: this machine could not be measured; set `speed: {flops_per_second: ...}` in the profile"
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,14 @@ class Estimate:
     """Predicted cost of the steps that have to run.
 
     Attributes:
-        steps: how many there are.
-        tokens: trained on.
+        steps: number of steps.
+        tokens: tokens to train on.
         flops: floating point operations of training.
-        minutes: wall-clock time; None where `unknown` says why.
-        kwh: energy; None where minutes are, and for GPUs, whose power the profile does not say.
-        bytes: of disk.
-        basis: what the time of training was judged by.
-        unknown: why there is no time, and what would give one.
+        minutes: wall-clock time; None if unknown (`unknown` gives the reason).
+        kwh: energy; None if the time is unknown, and for GPUs, whose power is not in the profile.
+        bytes: bytes on disk.
+        basis: source of the rate used for the time of training.
+        unknown: why the time is unknown, with the remedy.
     """
 
     steps: int = 0
@@ -70,7 +70,7 @@ class Estimate:
         }
         cost = asdict(self)
         return [
-            f"{shown[name](cost[name])}, where the profile's budget is {shown[name](limit)}"
+            f"{shown[name](cost[name])}, but the profile's budget is {shown[name](limit)}"
             for name, limit in budget.model_dump().items()
             if limit is not None and cost[name] is not None and cost[name] > limit
         ]
@@ -86,14 +86,14 @@ def estimate(
 def estimate_parts(
     plan: Plan, steps: Iterable[Step], records: Iterable[Record], compute: Compute, machine: Machine | None = None
 ) -> dict[str, Estimate]:
-    """Return the predicted cost of making `steps`, by the parts that have some of them.
+    """Return the predicted cost of making `steps`, for each part that has some of them.
 
     Args:
-        plan: has all of the steps.
-        steps: what has to be made.
-        records: of what was made before.
-        compute: what it runs on.
-        machine: what this machine does; times on its CPU are not known without it.
+        plan: plan with all of the steps.
+        steps: steps to make.
+        records: records of earlier steps.
+        compute: where the steps run.
+        machine: measured speed of this machine; without it, times on its CPU are unknown.
     """
     todo = {step.id for step in steps}
     prediction = _Prediction(plan, Past(records), compute, machine)
@@ -106,9 +106,9 @@ def estimate_parts(
 
 
 def whole(parts: Mapping[str, Estimate], plan: Plan, compute: Compute, machine: Machine | None) -> Estimate:
-    """Return the cost of a release from that of its parts.
+    """Return the total cost of parts.
 
-    Evaluation and publishing go on beside training, so they take time of their own only where it leaves no core free.
+    Evaluation and publishing run in parallel with training, so they add time only where training leaves no core free.
     """
     if not parts:
         return Estimate()
@@ -116,9 +116,9 @@ def whole(parts: Mapping[str, Estimate], plan: Plan, compute: Compute, machine: 
     minutes = kwh = None
     if not unknown:
         taken = {part: each.minutes or 0.0 for part, each in parts.items()}
-        beside = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
+        background = sum(taken.get(part, 0.0) for part in BACKGROUND_PARTS)
         hidden = sum(taken[part] for part in plan.runs if part in taken and _leaves_room(plan, part, compute, machine))
-        minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(beside, hidden)
+        minutes = START_SECONDS * _pace(machine) / 60 + sum(taken.values()) - min(background, hidden)
         kwh = None if any(each.kwh is None for each in parts.values()) else _kwh(minutes, compute)
     return Estimate(
         sum(each.steps for each in parts.values()),
@@ -133,7 +133,7 @@ def whole(parts: Mapping[str, Estimate], plan: Plan, compute: Compute, machine: 
 
 @dataclass(frozen=True)
 class _Prediction:
-    """Costs of the parts of one plan."""
+    """Predicts the costs of the parts of one plan."""
 
     plan: Plan
     past: Past
@@ -161,7 +161,7 @@ class _Prediction:
         )
 
     def steps(self, part: str, steps: list[Step]) -> Estimate:
-        """Return the cost of the steps of a part that trains nothing."""
+        """Return the cost of the steps of a part without training."""
         cores = self.machine.cores if self.machine is not None else self.compute.background_workers
         lanes = {"data": min(cores, self.compute.logical_cpus or cores), "soup": 1}.get(
             part, min(cores, self.compute.background_workers)
@@ -180,7 +180,7 @@ class _Prediction:
         )
 
     def _recorded(self, runs: list[Run]) -> float | None:
-        """Seconds by the rates of recorded runs of the same model; None where one has no such record."""
+        """Return the seconds of a stage at recorded rates of the same model; None if a run has no such record."""
         seconds = []
         for run in runs:
             rates = self.past.training_rates(run.step)
@@ -190,7 +190,7 @@ class _Prediction:
         return max(seconds)
 
     def _training_rate(self, runs: list[Run]) -> tuple[float | None, str]:
-        """FLOP/s of all runs of a stage together, and whose rate it is; runs on this machine share it."""
+        """Return the total FLOP/s of the runs of a stage and its source; runs on this machine share its rate."""
         workers, speed = self.plan.workers(runs[0].step, self.compute), self.compute.speed.flops_per_second
         at_once = side_by_side(self.compute, workers, len(runs))
         if speed is not None and uses_gpu(workers):
@@ -215,7 +215,7 @@ class _Prediction:
         return compiles(runs[0].model, runs[0].config, placement)
 
     def _seconds(self, step: Step) -> float | None:
-        """Seconds of a step beside what it fetches, None where they are not known."""
+        """Return the seconds of a step without downloads, None if unknown."""
         if (recorded := self.past.seconds(step)) is not None:
             return recorded
         kind = kind_called(step.kind)
@@ -229,7 +229,7 @@ class _Prediction:
         return seconds
 
     def _scoring_rate(self) -> float | None:
-        """FLOP/s of a result."""
+        """Return the FLOP/s at which results are scored, None if unknown."""
         placement, speed = self.compute.placement, self.compute.speed.flops_per_second
         if placement.device == "cuda":
             return speed
@@ -243,17 +243,17 @@ class _Prediction:
         return scoring_flops(self.plan.recipe)
 
     def _fetched(self, step: Step) -> float:
-        """Bytes of published token files."""
+        """Return the bytes of a published token file to download; 0 for other steps."""
         return self._bytes(step) if step.id in self._published else 0.0
 
     @cached_property
     def _published(self) -> dict[str, str]:
-        """Corpora whose token files others have published, by the ids of the steps that fetch them."""
+        """Id of each step that fetches published token files -> their corpus."""
         corpora = {step.id: role.rpartition("/")[0] for role, step in self.plan.tokens.items()}
         return {step: corpus for step, corpus in corpora.items() if corpus in self.plan.recipe.token_files}
 
     def _bytes(self, step: Step) -> float:
-        """Bytes on disk: by the model for weights, by the tokens for published token files, else as recorded."""
+        """Return bytes on disk: from the model for weights, else from records, tokens to fetch, or the kind."""
         kind = kind_called(step.kind)
         if kind.weights is not None:
             return kind.weights(self._weights)
@@ -276,14 +276,14 @@ def uses_gpu(workers: Workers) -> bool:
 
 
 def side_by_side(compute: Compute, workers: Workers, runs: int) -> int:
-    """Return how many of the runs of a stage train at once."""
+    """Return how many of the runs of a stage train in parallel."""
     if compute.logical_cpus is None:
         return runs
     return max(1, min(runs, int(compute.logical_cpus / (workers.cpus * workers.count))))
 
 
 def _leaves_room(plan: Plan, stage: str, compute: Compute, machine: Machine | None) -> bool:
-    """Whether a stage leaves a core free on the machine that evaluates."""
+    """Return whether a stage leaves a core free on the machine that evaluates."""
     workers = plan.workers(plan.runs[stage][0].step, compute)
     if uses_gpu(workers) or compute.remote or machine is None:
         return True

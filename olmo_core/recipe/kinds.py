@@ -1,7 +1,7 @@
-"""What each kind of step is, declared once: its part, where it is made, what it holds, what it costs, how it is drawn.
+"""The table of step kinds: the part of each, where it is made, what it holds, what it costs, how it is drawn.
 
-Plan, estimate, tasks, tracking and report look here; none of them lists kinds. A new kind is one row, one factory and
-its work.
+Plan, estimate, tasks, tracking and report read this table; none of them lists kinds. A new kind needs one row, one
+factory and its work.
 """
 
 from collections.abc import Callable
@@ -9,19 +9,19 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
 
-STAGE = "stage"  # stands for the part of whichever stage a step belongs to
+STAGE = "stage"  # placeholder for the name of the stage that a step belongs to
 OTHER_BYTES = 1e6
-MOMENTS = 2  # of Adam, fp32 like the weight they belong to
+MOMENTS = 2  # of Adam per weight, fp32 like the weights
 
 
 class Lane(Enum):
     """Where a step is made."""
 
-    FLOW = auto()  # in the process of its flow: a download, a comparison of tables
+    FLOW = auto()  # in the flow's process: a download, a comparison of tables
     TASK = auto()  # as a Ray task
     TRAINING = auto()  # as a Ray Train job
-    BACKGROUND = auto()  # by a low-priority worker, while training runs
-    PARENT = auto()  # by the run that it is a checkpoint of
+    BACKGROUND = auto()  # by a low-priority worker, in parallel with training
+    PARENT = auto()  # by the run whose checkpoint it is
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Weights:
     """Bytes of the weights of one model.
 
     Attributes:
-        stored: as checkpoints and soups hold them, fp32.
-        exported: in the type of the release.
-        copied: exported once more, into a local hub; 0 where revisions go to a Hub.
+        stored: in a checkpoint or soup, fp32.
+        exported: in an export, in the release's dtype.
+        copied: in a copy of the export in a local hub; 0 if revisions go to a Hub.
     """
 
     stored: float
@@ -44,14 +44,14 @@ class Kind:
     """One kind of step.
 
     Attributes:
-        name: what steps and folders of the store call it.
+        name: name of the kind in steps and folders of the store.
         part: part of a release that makes it.
         lane: where it is made.
-        box: title under which graphs draw it; `{name}` is the step's.
-        seconds: to make one on the reference machine (see `machine`), beside what grows with bytes and FLOPs.
-        holds: what others take it for: a model, a data set or neither.
-        scores: whether it scores one group with a model: a task, or all held-out text.
-        bytes: on disk, of one of the recipe `tiny`; for what grows neither with the model nor with the tokens.
+        box: title of its box in graphs; `{name}` is replaced by the step's name.
+        seconds: time to make one on the reference machine (see `machine`), without what grows with bytes and FLOPs.
+        holds: whether it is a model or a data set for other systems; None for neither.
+        scores: whether it scores one group (a task, or all held-out text) with a model.
+        bytes: bytes on disk in the recipe `tiny`, for kinds that grow neither with the model nor with the tokens.
         weights: bytes on disk of a kind that holds weights.
     """
 

@@ -1,7 +1,4 @@
-"""From a recipe to its plan: every step of the release, each with the inputs it follows from.
-
-What a plan can be asked is said by `plan`.
-"""
+"""Turns a recipe into its plan: every step of the release, with its inputs. `plan` defines the plan itself."""
 
 from collections.abc import Iterator, Mapping
 
@@ -34,8 +31,8 @@ def lay_out(recipe: Recipe) -> Plan:
     """Return the plan of a release.
 
     Raises:
-        ValueError: the recipe's graph has a loop, names a checkpoint that a run does not make, or asks a room for what
-            it cannot do.
+        ValueError: the recipe's graph has a loop, names a checkpoint that no run makes, or contains a value that the
+            code of a step refuses.
     """
     plan = Plan(recipe)
     plan.packages = {name: package_step(config) for name, config in recipe.packages.items()}
@@ -55,12 +52,12 @@ def lay_out(recipe: Recipe) -> Plan:
 
 
 def lay_out_repository(recipe: Recipe, repo: str, revisions: Mapping[str, str]) -> Plan:
-    """Return the plan of a release that evaluates, as it evaluates its own models, what a Hub repository shows.
+    """Return a plan that evaluates the revisions of a Hub repository in the same way as the release's own models.
 
     Args:
-        recipe: has the tasks and the held-out text.
+        recipe: defines the tasks and the held-out text.
         repo: `organisation/name`.
-        revisions: name -> commit, which bears the identity. Two names of one commit share its steps.
+        revisions: name -> commit. The commit bears the identity: two names of one commit share its steps.
     """
     plan = lay_out(recipe)
     plan.repository = repo
@@ -84,7 +81,7 @@ def _tokenizer(plan: Plan) -> Step:
 
 
 def _lay_out_graph(plan: Plan) -> None:
-    """Add stages and soups, each after what it starts from."""
+    """Add stages and soups, each after those it starts from."""
     recipe = plan.recipe
     waiting: dict[str, set[str]] = {
         name: {reference(stage.start)[0]} if isinstance(stage.start, str) else set()
@@ -94,7 +91,7 @@ def _lay_out_graph(plan: Plan) -> None:
     while waiting:
         ready = [name for name, needs in waiting.items() if not needs & waiting.keys()]
         if not ready:
-            raise ValueError(f"stages and soups wait for each other in a loop: {', '.join(sorted(waiting))}")
+            raise ValueError(f"stages and soups start from each other in a loop: {', '.join(sorted(waiting))}")
         for name in ready:
             del waiting[name]
             if name in recipe.stages:
@@ -132,12 +129,12 @@ def _start(plan: Plan, name: str, stage: Stage) -> Step | None:
         return pretrained_step(stage.start)
     found = _resolve(plan, stage.start)
     if len(found) != 1:
-        raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, as in stage/1")
+        raise ValueError(f"stages.{name}.start: {stage.start} is {len(found)} checkpoints; name one, such as stage/1")
     return found[0]
 
 
 def _mix(plan: Plan, mix: str, training: TrainingConfig) -> Step:
-    """Return the mix of a run: it holds what the run draws, whole batches, so that no instance comes a second time."""
+    """Return the mix of a run, sized to the whole batches that the run draws, so that no instance is repeated."""
     key = (mix, training.whole_tokens, training.sequence_length)
     if key not in plan.mixes:
         config = plan.recipe.mixes[mix]
@@ -207,10 +204,10 @@ def _lay_out_revisions(plan: Plan) -> None:
                 plan.revisions.append(Revision(shown, step))
     names = [revision.name for revision in plan.revisions]
     if MAIN in names:
-        raise ValueError(f"stages.*.names.overrides calls a checkpoint {MAIN}, which is what the decision chooses")
+        raise ValueError(f"stages.*.names.overrides: a checkpoint cannot be named {MAIN}; the decision chooses that")
     if len(set(names)) < len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
-        raise ValueError(f"two checkpoints would be called {twice[0]}; give stages.*.names another rounding or unit")
+        raise ValueError(f"two checkpoints would be named {twice[0]}; set another rounding or unit in stages.*.names")
     candidates = {step.name: step for step in plan.candidates()}
     exports = {name: plan.exports[step.id] for name, step in candidates.items()}
     results = {name: plan.results_of(step) for name, step in candidates.items()}

@@ -1,4 +1,4 @@
-"""A field that holds one of several models, chosen by a field of the value itself."""
+"""A pydantic field whose value is one of several models, selected by a field of the value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ from pydantic_core import CoreSchema, core_schema
 
 @dataclass(frozen=True)
 class Members:
-    """Marks an annotated type as the union of these models, of which a table has one or more.
+    """Marks an annotated type as the union of the models in a table.
 
     Pydantic's own tagged unions need at least two members, written out, and a tag in every value.
 
     Attributes:
-        field: which says what member a value is.
-        models: of the members, by the value of that field.
-        default: member of a value without the field.
+        field: name of the field that selects the model.
+        models: value of that field -> model.
+        default: value that selects the model if the field is absent.
     """
 
     field: str

@@ -1,4 +1,4 @@
-"""What records say of the steps like one that has still to be made: rates, seconds and bytes."""
+"""Rates, seconds and bytes of recorded steps that are similar to a step still to be made."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from olmo_core.recipe.kinds import RUN_KINDS
 
 
 class Past:
-    """Records by what makes them like a step that has still to be made.
+    """Records, grouped by similarity.
 
-    What is about a model: the kind, the shape of the model, the group of a result, and the name where one has that. All
-    else: the kind, the name and the declared fields, for a corpus tells nothing of another one.
+    Steps about a model are similar if kind and model shape agree, and preferably the name, otherwise the group of a
+    result. Other steps must agree in kind, name and declared fields: one corpus does not predict another.
     """
 
     def __init__(self, records: Iterable[Record]) -> None:
@@ -27,20 +27,20 @@ class Past:
                 self._like.setdefault(key, []).append(record)
 
     def training_rates(self, run: Step) -> list[float]:
-        """Return tokens a second of the recorded runs of this name with the same model, else of all with that model."""
+        """Return the tokens per second of recorded runs with the same name and model, else of all with that model."""
         found = self._like.get(self._nearest(run), [])
         return [record.payload["fields"]["tokens"] / record.seconds for record in found if record.seconds > 0]
 
     def seconds(self, step: Step) -> float | None:
-        """Return the mean seconds of what is like the step."""
+        """Return the mean seconds of similar steps, None if there are none."""
         return self._mean("seconds", step, lambda record: record.seconds)
 
     def bytes(self, step: Step) -> float | None:
-        """Return the mean size of what is like the step."""
+        """Return the mean bytes of similar steps, None if there are none."""
         return self._mean("bytes", step, lambda record: sum(entry.size for entry in record.files))
 
     def _mean(self, what: str, step: Step, value: Callable[[Record], float]) -> float | None:
-        """Return the mean of a value over what is like the step, computed once for all steps that it is like."""
+        """Return the mean of a value over similar steps; computed once per key."""
         likeness = self._nearest(step)
         if (what, likeness) not in self._means:
             values = [value(record) for record in self._like.get(likeness, [])]
@@ -48,14 +48,14 @@ class Past:
         return self._means[what, likeness]
 
     def _nearest(self, step: Step) -> tuple[str, ...]:
-        """Return the nearest likeness of which there are records, () where there is none."""
+        """Return the most specific key that has records, () if none has."""
         if not self._by_id:
             return ()
         about = (step.payload["fields"], self._shape_of(step), group_of(step.inputs))
         return next((key for key in _keys(step.kind, step.name, *about) if key in self._like), ())
 
     def _shape(self, record: Record) -> str:
-        """Return the shape of the model that a record is about, '' where it is about none."""
+        """Return the shape of the model that a record is about, '' if there is none."""
         if record.id not in self._shapes:
             if record.kind in RUN_KINDS:
                 self._shapes[record.id] = canonical(record.payload["fields"].get("model"))
@@ -65,7 +65,7 @@ class Past:
         return self._shapes[record.id]
 
     def _shape_of(self, step: Step) -> str:
-        """Return the shape of the model that a step is about, '' where it is about none."""
+        """Return the shape of the model that a step is about, '' if there is none."""
         if step.id not in self._shapes:
             if step.kind in RUN_KINDS:
                 self._shapes[step.id] = canonical(step.fields["model"])
@@ -76,5 +76,5 @@ class Past:
 
 
 def _keys(kind: str, name: str, fields: Mapping[str, Any], shape: str, group: str) -> list[tuple[str, ...]]:
-    """Return what likeness goes by, the nearest first. Only results are of different groups."""
+    """Return the keys of similarity, the most specific first. Only results have a group other than the default."""
     return [(kind, shape, name), (kind, shape, "", group)] if shape else [(kind, name, canonical(fields))]

@@ -1,6 +1,6 @@
-"""The plan of a release: every step that follows from a recipe, with its id, before anything runs.
+"""The plan of a release: every step that a recipe implies, with its id, before anything runs.
 
-`layout` builds it. The store shows which steps have to run; the flows decide in which order and where.
+`layout` builds it. The store determines which steps have to run; the flows determine where and in which order.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from olmo_core.train.config import TrainingConfig
 
 @dataclass(frozen=True)
 class Run:
-    """One seeded run of a stage, with the checkpoints it will commit by training step."""
+    """One seeded run of a stage; `checkpoints` maps training steps to the checkpoints it will commit."""
 
     stage: str
     ingredient: int | None
@@ -31,30 +31,31 @@ class Run:
 
     @property
     def end(self) -> Step:
-        """Its last checkpoint."""
+        """The last checkpoint of the run."""
         return self.checkpoints[max(self.checkpoints)]
 
 
 @dataclass(frozen=True)
 class Revision:
-    """One name on the Hub and the step that makes what it shows."""
+    """A name on the Hub and the step that makes its content."""
 
     name: str
     step: Step
 
 
 class UnknownStepError(KeyError):
-    """No step of the plan is called that, or several are."""
+    """A label matches no step of the plan, or several."""
 
 
 @dataclass
 class Plan:
-    """All steps of a release. Built by `layout`.
+    """All steps of a release, built by `layout`.
 
     Attributes:
         tasks: the tasks of the suite, by group.
-        results: id of a model -> group -> its result there; a group is held-out text (`HELDOUT`) or a task.
-        published: results by group of what a Hub repository shows already, by the names of its revisions.
+        results: id of a model -> group -> result; a group is a task or all held-out text (`HELDOUT`).
+        repository: Hub repository whose revisions are evaluated in place of the release's models, if any.
+        published: name of a revision of that repository -> group -> result.
     """
 
     recipe: Recipe
@@ -76,7 +77,7 @@ class Plan:
 
     @cached_property
     def id(self) -> str:
-        """Identity of the release: what its revisions are. Evaluations of a repository are a series of their own."""
+        """Identity of the release: the ids of its revisions, and the repository if the plan evaluates one."""
         parts = [each.step.id for each in self.revisions]
         if self.repository is not None:
             parts.append(self.repository)
@@ -84,7 +85,7 @@ class Plan:
 
     @cached_property
     def steps(self) -> list[Step]:
-        """Every step once, inputs before what is made from them."""
+        """Every step once, inputs first."""
         ends = [self.decision, *(each.step for each in self.revisions)]
         results = [step for own in (*self.results.values(), *self.published.values()) for step in own.values()]
         return list(closure([*ends, *results]))
@@ -94,10 +95,10 @@ class Plan:
         return {step.label: step for step in self.steps}
 
     def step(self, label: str) -> Step:
-        """Return the step with this label, or with this beginning of its id.
+        """Return the step with this label, id prefix (six characters or more) or name.
 
         Raises:
-            UnknownStepError: there is none, or several; names the nearest.
+            UnknownStepError: no step matches, or several do; names the nearest.
         """
         if label in self._by_label:
             return self._by_label[label]
@@ -108,11 +109,11 @@ class Plan:
         if len(found) == 1:
             return found[0]
         near = difflib.get_close_matches(label, self._by_label, 3, 0.4) or sorted(self._by_label)
-        raise UnknownStepError(f"no step is called {label!r}; near are {', '.join(near)}")
+        raise UnknownStepError(f"no step is called {label!r}; nearest: {', '.join(near)}")
 
     @property
     def parts(self) -> list[str]:
-        """The parts of a release in the order they follow from each other; each has a flow of its own."""
+        """The parts of a release in order of dependency; each has its own flow."""
         return ["data", *self.runs, "soup", "evaluate", "publish"]
 
     def part_of(self, step: Step) -> str:
@@ -135,22 +136,22 @@ class Plan:
         return self.results[model.id]
 
     def evaluated(self) -> dict[str, dict[str, Step]]:
-        """Return name -> group -> result of every model that people compare: those of the repository, if it has one."""
+        """Return name -> group -> result of the models that reports compare, or of the repository's if there is one."""
         if self.repository is not None:
             return self.published
         return {step.name: self.results_of(step) for step in [*self.checkpoints(), *self.soups.values()]}
 
     def checkpoints(self) -> list[Step]:
-        """Every checkpoint of every run, in the order of stages, ingredients and steps."""
+        """Return every checkpoint of every run, in the order of stages, ingredients and training steps."""
         return [step for runs in self.runs.values() for run in runs for step in run.checkpoints.values()]
 
     def pretrained(self) -> list[Step]:
-        """Every model trained elsewhere that a stage starts from."""
+        """Return every model trained elsewhere that a stage starts from."""
         starts = (run.step.inputs.get("start") for runs in self.runs.values() for run in runs)
         return list({step.id: step for step in starts if step is not None and step.kind == "pretrained"}.values())
 
     def candidates(self) -> list[Step]:
-        """The checkpoints and soups that may become main."""
+        """Return the checkpoints and soups that may become main."""
         return [step for role, step in self.decision.inputs.items() if role.startswith("candidate/")]
 
     def run_of(self, step: Step) -> Run:
@@ -163,12 +164,12 @@ class Plan:
         return sorted(self.recipe.mixes[run.group.mix].weights.keys() & set(self.recipe.scored))
 
     def workers(self, step: Step, compute: Compute) -> Workers:
-        """Return the workers of a `run` step."""
+        """Return the workers that a `run` step trains on."""
         alone = len(self.runs[self.run_of(step).stage]) == 1
         return compute.training.single if alone else compute.training.seeds
 
     def tags(self, step: Step) -> list[str]:
-        """Return what a dashboard should be able to find a step by: stage and seed of what a run made."""
+        """Return tags to find a step by in a dashboard: stage and seed, for steps that belong to a run."""
         if kind_called(step.kind).part == STAGE:
             run = self.run_of(step)
             return [run.stage, f"seed {run.seed}"]

@@ -1,19 +1,19 @@
-"""How much work and data follow from a recipe alone, as far as can be said before its files have been read."""
+"""Amounts of work and data estimated from a recipe alone, before any of its files are read."""
 
 import re
 
 from olmo_core.evaluate.task import HELDOUT
 from olmo_core.recipe.recipe import Recipe
 
-# A question with four answers is about this many tokens, each solved one before it about as many more (arc_easy,
-# hellaswag, piqa and sciq by the tokenizer of dolma2); tasks without a limit have 100 (copa) to 10,000 items.
+# Tokens of a question with its four answers, and of each solved example before it (arc_easy, hellaswag, piqa and sciq
+# with the dolma2 tokenizer); tasks without a limit have 100 (copa) to 10,000 items.
 ITEM_TOKENS, SHOT_TOKENS, ITEMS = 120, 75, 1000
-HELDOUT_BYTES = 1_000_000  # of a source where all is scored
-TOKEN_TEXT = 4  # bytes of text that make a token
+HELDOUT_BYTES = 1_000_000  # of a source that is scored in full
+TOKEN_TEXT = 4  # bytes of text per token
 
 
 def scoring_flops(recipe: Recipe) -> dict[str, float]:
-    """Return, by group, the floating point operations of one result: a forward pass over all that is scored."""
+    """Return group -> floating point operations of one result: a forward pass over everything that is scored."""
     evaluation = recipe.evaluation
     sources = evaluation.heldout or tuple(recipe.corpora)
     tokens = {HELDOUT: len(sources) * (evaluation.scoring.heldout_bytes or HELDOUT_BYTES) / TOKEN_TEXT}
@@ -25,7 +25,7 @@ def scoring_flops(recipe: Recipe) -> dict[str, float]:
 
 
 def token_file_bytes(recipe: Recipe, corpus: str) -> float:
-    """Return the bytes of one shard of published token files: one epoch is all there is of them, nearly."""
+    """Return the bytes of one shard of published token files, assuming that a mix uses about one epoch of them."""
     files = recipe.token_files[corpus]
     if files.in_place:
         return 0.0

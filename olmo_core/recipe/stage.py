@@ -1,4 +1,4 @@
-"""Stage of a recipe: where training starts, on which mix, how long, by which seeds, with which changes of the model."""
+"""Stage of a recipe: where training starts, mix, length, seeds, and changes to the model."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
@@ -15,7 +15,7 @@ from olmo_core.train.objectives.table import DEFAULT, OBJECTIVES
 
 Seed = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
-# The form of the value decides, so that an error is about the variant that was meant.
+# The union is discriminated by type, so that an error refers to the variant the user wrote.
 Start = Annotated[
     Annotated[str, Tag("tagged-reference")] | Annotated[PretrainedConfig, Tag("tagged-pretrained")],
     Discriminator(lambda value: "tagged-reference" if isinstance(value, str) else "tagged-pretrained"),
@@ -26,18 +26,18 @@ class SeedGroup(Section):
     """Runs of one stage that differ only in their seed."""
 
     seeds: tuple[Seed, ...] = Field(
-        min_length=1, description="Seeds, one run each; a seed decides the order of the data."
+        min_length=1, description="Seeds, one run each; the seed determines the order of the data."
     )
-    mix: Name = Field(description="Mix the runs train on.")
+    mix: Name = Field(description="Mix to train on.")
     tokens: Count = Field(gt=0, description="Tokens of each run, rounded up to whole batches.")
 
 
 class ModelChanges(Section):
-    """Fields in which the model of a stage differs from the model it starts from; its weights stay what they are."""
+    """Changes to the model a stage starts from; the weights themselves are not changed."""
 
-    context_length: int | None = Field(None, ge=2, description="Longest sequence in tokens; unchanged when not given.")
+    context_length: int | None = Field(None, ge=2, description="Longest sequence in tokens; unchanged if not given.")
     rope_theta: float | None = Field(
-        None, gt=0, description="Base of the rotary position frequencies; unchanged when not given."
+        None, gt=0, description="Base of the rotary position frequencies; unchanged if not given."
     )
 
     @property
@@ -49,17 +49,17 @@ class ModelChanges(Section):
 class Stage(TrainingSettings):
     """A stage of training: one run, or several seeded runs from the same checkpoint.
 
-    `STAGES` has a class for each objective, which adds the objective's own fields.
+    `STAGES` has a subclass per objective, which adds the fields of that objective.
     """
 
     start: Start | None = Field(
         None,
         description="Checkpoint the stage starts from: `STAGE` (its end), `STAGE@STEP`, `STAGE/K` (ingredient K), a "
-        "soup, or a model trained elsewhere; fresh weights when not given.",
+        "soup, or a model trained elsewhere; fresh weights if not given.",
     )
     model: ModelChanges = Field(
         default_factory=ModelChanges,
-        description="What the stage changes of the model it starts from.",
+        description="Changes to the model the stage starts from.",
     )
     mix: Name | None = Field(None, description="Mix to train on, for a stage without `groups`.")
     tokens: Count | None = Field(
@@ -68,7 +68,7 @@ class Stage(TrainingSettings):
     seeds: tuple[Seed, ...] | None = Field(
         None, min_length=1, description="Seeds, one run each, for a stage without `groups`."
     )
-    groups: tuple[SeedGroup, ...] = Field((), description="Groups of seeds, each with a mix and a length of its own.")
+    groups: tuple[SeedGroup, ...] = Field((), description="Groups of seeds, each with its own mix and length.")
     names: RevisionNameConfig = Field(
         default_factory=RevisionNameConfig, description="How the revisions of the stage are named."
     )
@@ -76,7 +76,7 @@ class Stage(TrainingSettings):
     @model_validator(mode="before")
     @classmethod
     def _counts_of_the_schedule(cls, values: Any) -> Any:
-        """Let the tokens of a schedule be written as those of a stage are: `60K`."""
+        """Accept token counts in a schedule in the same notation as in a stage: `60K`."""
         schedule = values.get("schedule") if isinstance(values, dict) else None
         if not isinstance(schedule, dict):
             return values
@@ -91,10 +91,10 @@ class Stage(TrainingSettings):
             raise ValueError(f"{', '.join(given)} and groups exclude each other; put them into the groups")
         if not self.groups and len(given) < len(single):
             missing = sorted(single.keys() - set(given))
-            raise ValueError(f"{', '.join(missing)} required, unless the stage has groups")
+            raise ValueError(f"{', '.join(missing)} required; give them, or give groups")
         for group in self.all_groups:
             if twice := sorted({seed for seed in group.seeds if group.seeds.count(seed) > 1}):
-                raise ValueError(f"seeds names {twice[0]} more than once; two runs of one seed are the same run")
+                raise ValueError(f"seeds names {twice[0]} more than once; equal seeds give the same run; keep one")
         return self
 
     @property
@@ -114,14 +114,14 @@ class Stage(TrainingSettings):
                 yield number, seed, group
 
     def training(self, seed: int, group: SeedGroup) -> TrainingConfig:
-        """Return how one run trains."""
+        """Return the training configuration of one run."""
         objective = OBJECTIVES[self.objective]
         shared = self.model_dump(include=set(objective.model_fields) - {"seed", "tokens"})
         return objective.model_validate({**shared, "seed": seed, "tokens": group.tokens})
 
 
 def _stage_of(objective: type[TrainingConfig]) -> type[Stage]:
-    """Return the class of the stages with an objective: a stage with the fields that the objective adds to a run."""
+    """Return the stage class of an objective: `Stage` plus the fields that the objective adds to a run."""
     added: dict[str, Any] = {
         name: (field.annotation, field)
         for name, field in objective.model_fields.items()

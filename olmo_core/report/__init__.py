@@ -1,1 +1,1 @@
-"""The release page, its figures and tables, made from records alone."""
+"""The release page, its figures and its tables, made from records alone."""

@@ -1,15 +1,15 @@
-"""The soup against its ingredients: paired differences with their intervals, as the decision recorded them."""
+"""The soup compared with its ingredients: paired differences and their intervals, as the decision recorded them."""
 
 from typing import Any
 
 from olmo_core.report.figure import ACCENT, INK, MUTED, Figure, Table, canvas, to_svg
 
 WIDTH = 400
-ROW, ROOM = 52, 60  # pixels of a comparison, and of what is around them
+ROW, ROOM = 52, 60  # heights in pixels: of one comparison, and of the space around all of them
 
 
 def comparison_figure(decision: dict[str, Any]) -> Figure | None:
-    """Return the figure of a decision's comparisons, None where it compared nothing."""
+    """Return the figure of a decision's comparisons, None if it has none."""
     comparisons = decision["comparisons"]
     if not comparisons:
         return None
@@ -43,7 +43,7 @@ def comparison_figure(decision: dict[str, Any]) -> Figure | None:
 
 
 def candidates_table(decision: dict[str, Any]) -> Table:
-    """Return the candidates by source; what became main comes first."""
+    """Return the scores of the candidates by source, with the one that became main first."""
     names = sorted(decision["candidates"], key=lambda name: (name != decision["main"], name))
     rows = []
     for name in names:
@@ -57,7 +57,7 @@ def candidates_table(decision: dict[str, Any]) -> Table:
 
 
 def _against(key: str, row: dict[str, Any]) -> str:
-    """Name what a comparison is against, such as `against the mean`."""
+    """Describe the other side of a comparison, such as `against the mean of the ingredients`."""
     what = row.get("ingredient", "the mean of the ingredients")
     return f"{key.removeprefix('soup_').partition('_')[0]} {what}"
 

@@ -1,4 +1,4 @@
-"""What a release was predicted to cost and what its records say it did: tokens, FLOPs, time, energy, CO2e."""
+"""Predicted and actual cost of a release: tokens, FLOPs, time, energy and CO2e, the actual ones from its records."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime
@@ -15,11 +15,11 @@ from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import duration, mass
 
 NONE = "-"
-MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # of a record's readings; the rest of its kwh was estimated
+MEASURED = ("cpu_measured_kwh", "gpu_measured_kwh")  # readings of a record; the rest of its kwh was estimated
 
 
 def cost_table(release: ReleaseView, compute: Compute, machine: Machine | None = None) -> Table:
-    """Return predicted against actual; predicted with nothing made yet."""
+    """Return the cost predicted for the whole release and the actual one so far."""
     cost = estimate(release.plan, release.plan.steps, (), compute, machine)
     time = NONE if cost.minutes is None else show_duration(60 * cost.minutes)
     tokens, flops = 0, 0.0
@@ -33,17 +33,17 @@ def cost_table(release: ReleaseView, compute: Compute, machine: Machine | None =
     rows = [
         ("tokens trained on", show_count(cost.tokens), show_count(tokens)),
         ("training FLOPs", show_flops(cost.flops), show_flops(flops)),
-        ("time with a step at work", time, duration(seconds_at_work(records))),
-        ("time of all steps, one after the other", NONE, duration(worked)),
+        ("time with a step running", time, duration(seconds_at_work(records))),
+        ("sum of the times of all steps", NONE, duration(worked)),
         ("energy", NONE if cost.kwh is None else show_energy(cost.kwh), _sum(records, "kwh", show_energy)),
-        ("of it read from hardware counters", NONE, _measured(records)),
+        ("share read from hardware counters", NONE, _measured(records)),
         ("CO2e", _predicted_co2e(cost, compute), _sum(records, "co2e_kg", mass)),
     ]
-    return Table("Predicted before anything was made, and actual", ("quantity", "predicted", "actual"), rows)
+    return Table("Cost of the release, predicted and actual", ("quantity", "predicted", "actual"), rows)
 
 
 def kinds_table(release: ReleaseView) -> Table:
-    """Return steps, seconds and energy of every kind that is there."""
+    """Return count, time and energy of the steps made, by kind."""
     kinds: dict[str, list[Record]] = {}
     for step in release.plan.steps:
         if (record := release.record(step)) is not None:
@@ -61,7 +61,7 @@ def kinds_table(release: ReleaseView) -> Table:
 
 
 def seconds_at_work(records: Iterable[Record]) -> float:
-    """Return the time during which at least one step was at work: pauses between days of work do not count."""
+    """Return the seconds during which at least one step ran; breaks between runs of a release do not count."""
     spans = sorted((datetime.fromisoformat(each.started), datetime.fromisoformat(each.finished)) for each in records)
     seconds = 0.0
     until = None
@@ -87,7 +87,7 @@ def _measured(records: list[Record]) -> str:
 
 
 def _sum(records: list[Record], key: str, show: Callable[[float], str]) -> str:
-    """Add up a reading, and say how many steps have none. A checkpoint has none of its own: its run's holds it."""
+    """Add up a reading and count the steps without one, except checkpoints: their run's reading includes them."""
     own = [record for record in records if kind_called(record.kind).lane is not Lane.PARENT]
     readings = [record.energy[key] for record in own if record.energy and key in record.energy]
     if not readings:

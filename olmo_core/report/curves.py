@@ -1,4 +1,4 @@
-"""Loss and learning rate of every run of a stage over its tokens, as a figure a stage."""
+"""Figures of loss and learning rate over tokens: one per stage, with all its runs."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from olmo_core.recipe.quantity import show_count
 from olmo_core.report.figure import Figure, Look, Table, canvas, to_svg, token_axis
 from olmo_core.report.view import HistoryRow, ReleaseView
 
-BINS = 48  # points of a curve; more would show the noise of batches rather than the course of training
+BINS = 48  # points of a curve; more would show the noise of batches rather than the trend
 TABLE_ROWS = 24
 WIDTH, HEIGHT = 390, 300
 
@@ -20,7 +20,7 @@ Numbers = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Curve:
-    """A history in stretches of equally many steps; every array has one value a stretch, in order."""
+    """A history divided into bins of equally many steps; every array has one value per bin, in order."""
 
     tokens: Numbers
     loss: Numbers
@@ -30,7 +30,7 @@ class Curve:
 
 
 def binned(history: list[HistoryRow], bins: int) -> Curve:
-    """Return mean, lowest and highest loss of at most `bins` stretches, with tokens and rate at the end of each."""
+    """Return mean, lowest and highest loss of at most `bins` bins, with tokens and learning rate at the end of each."""
     parts = np.array_split(np.array([(row.tokens, row.loss, row.lr) for row in history]), min(bins, len(history)))
     return Curve(
         tokens=np.array([part[-1, 0] for part in parts]),
@@ -42,7 +42,7 @@ def binned(history: list[HistoryRow], bins: int) -> Curve:
 
 
 def loss_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
-    """Return a figure for every stage that has begun; `looks` by name of a run."""
+    """Return a figure for every stage that has begun; `looks` maps the name of a run to its look."""
     figures = []
     for stage, runs in release.plan.runs.items():
         begun = [run for run in runs if release.histories[run.step.id]]
@@ -61,10 +61,10 @@ def _figure(stage: str, runs: list[Run], release: ReleaseView, looks: dict[str, 
             upper.fill_between(curve.tokens, curve.low, curve.high, color=look.colour, alpha=0.13, linewidth=0)
             upper.plot(curve.tokens, curve.loss, **marked)
             lower.plot(curve.tokens, curve.rate, **marked)
-        # A few first steps are far above the rest and would flatten it: the axis ends where 98 of 100 steps lie.
+        # The first few losses are far above the rest and would flatten it: the axis covers 98 % of the steps.
         losses = np.concatenate([[row.loss for row in history] for history in histories.values()])
         upper.set_ylim(losses.min() - 0.1, max(float(np.quantile(losses, 0.98)) + 0.1, losses.min() + 0.2))
-        upper.set_ylabel("loss, nats a token")
+        upper.set_ylabel("loss, nats per token")
         lower.set_ylabel("learning\nrate")
         lower.set_ylim(bottom=0)
         lower.locator_params(axis="y", nbins=3)
@@ -94,5 +94,5 @@ def _table(stage: str, histories: dict[str, list[HistoryRow]]) -> Table:
             (name, f"{tokens:,.0f}", f"{loss:.4f}", f"{low:.4f}", f"{high:.4f}", f"{rate:.3g}")
             for tokens, loss, low, high, rate in columns
         ]
-    caption = f"{stage}: mean loss since the row before, with the lowest and highest of its steps"
+    caption = f"{stage}: mean, lowest and highest loss of the steps since the row above"
     return Table(caption, ("run", "tokens", "loss", "lowest", "highest", "learning rate"), rows)

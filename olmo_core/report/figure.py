@@ -1,7 +1,7 @@
-"""How a figure of the page is made: matplotlib draws it as SVG, the page's style sheet gives it colours and fonts.
+"""Drawing tools for the figures of the page: matplotlib draws SVG, the page's style sheet sets colours and fonts.
 
-One drawing serves light, dark and print, because its colours are names of CSS variables: every colour drawn with is a
-stand-in that `to_svg` replaces. What is drawn is left to `curves`, `scores` and `graph`.
+One drawing serves light, dark and print, because its colours are CSS variables: matplotlib draws with placeholder
+colours, which `to_svg` replaces. `comparison`, `curves`, `scores` and `graph` draw the figures.
 """
 
 import io
@@ -19,7 +19,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from olmo_core.recipe.quantity import show_count
 
-# Stand-in -> variable of the style sheet. None may be black: matplotlib leaves black out of what it writes.
+# Placeholder colour -> CSS variable. None may be black: matplotlib omits black from the SVG.
 INK, MUTED, RULE, SURFACE, ACCENT, WARN = (f"#00000{number}" for number in range(1, 7))
 SERIES = tuple(f"#00001{number}" for number in range(7))
 VARIABLES = {
@@ -35,7 +35,7 @@ FONT_SIZE = 12.0
 
 STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
-    "svg.hashsalt": "release",  # ids follow from what is drawn
+    "svg.hashsalt": "release",  # ids depend only on the drawing
     "text.parse_math": False,
     "font.size": FONT_SIZE,
     "text.color": INK,
@@ -50,7 +50,7 @@ STYLE: dict[Any, Any] = {
     "grid.color": RULE,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
-    "axes.unicode_minus": False,  # as the tables have it
+    "axes.unicode_minus": False,  # as in the tables
     "xtick.color": RULE,
     "ytick.color": RULE,
     "xtick.labelcolor": MUTED,
@@ -62,7 +62,7 @@ STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Table:
-    """The numbers of a figure, or a table of its own: the first column names the row, `texts` columns hold words."""
+    """A table of the page; the first column names the row, the first `texts` columns contain text."""
 
     caption: str
     columns: Sequence[str]
@@ -72,7 +72,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page, with everything a reader needs who does not see it."""
+    """A figure of the page, with a description and a table for readers who cannot see it."""
 
     key: str
     title: str
@@ -83,7 +83,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Look:
-    """How one run or soup is drawn in every figure: no two differ by colour alone."""
+    """Colour and marker of one run or soup in every figure; no two looks differ by colour alone."""
 
     colour: str
     marker: str
@@ -100,14 +100,14 @@ SOUP_LOOK = Look(ACCENT, "*", "★")
 
 
 def look(number: int) -> Look:
-    """Return how the run with this number, from 0, is drawn."""
+    """Return the look of the run with this number, counted from 0."""
     marker, glyph = _MARKERS[number % len(_MARKERS)]
     return Look(SERIES[(number + number // len(SERIES)) % len(SERIES)], marker, glyph)
 
 
 @contextmanager
 def canvas(width: float, height: float) -> Iterator[Canvas]:
-    """Give a figure to draw on, `width` x `height` in CSS pixels at its natural size."""
+    """Provide a figure to draw on, `width` x `height` CSS pixels at its natural size."""
     with matplotlib.rc_context(STYLE):
         yield Canvas(figsize=(width / 72, height / 72), dpi=72, layout="constrained")
 
@@ -121,13 +121,13 @@ def token_axis(axes: Axes, label: str = "tokens") -> None:
 
 
 def to_svg(drawn: Canvas, key: str, title: str, description: str) -> str:
-    """Return a drawing as an SVG element for the page, with ids of its own and a text for who does not see it."""
+    """Return a drawing as an SVG element with a text alternative; `key` makes its ids unique in the page."""
     with matplotlib.rc_context(STYLE):
         out = io.StringIO()
         drawn.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     width, height = (value * 72 for value in drawn.get_size_inches())
-    body = text[text.index("</defs>") + len("</defs>") : text.rindex("</svg>")]  # after a style sheet for all elements
+    body = text[text.index("</defs>") + len("</defs>") : text.rindex("</svg>")]  # without its style sheet
     body = re.sub(r' id="', f' id="{key}-', body)
     body = re.sub(r'(href="|url\()#', rf"\1#{key}-", body).replace("xlink:href", "href")
     body = re.sub(r" ?font-family: [^;\"]+;?", "", body)

@@ -1,6 +1,6 @@
-"""The graph of a release: steps of one sort drawn as one box, each run by itself, with states and times.
+"""The graph of a release: similar steps share a box, every run has its own; boxes show states and times.
 
-Boxes stand in layers, what is made from what below it; an edge over several layers takes a place in each.
+Boxes are arranged in layers, inputs above the steps made from them; an edge takes up space in every layer it crosses.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import duration
 
 GROUPS = {kind.box for kind in KINDS.values() if kind.grouped}
-WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 114.0, 54.0, 12.0, 24.0, 24.0  # pixels; BEND is an edge's place in a layer
+WIDTH, HEIGHT, GAP_X, GAP_Y, BEND = 114.0, 54.0, 12.0, 24.0, 24.0  # pixels; BEND: width of an edge in a layer
 LINE = 14.5  # pixels from one line of a box to the next
 
 
 @dataclass
 class Box:
-    """Steps drawn together, and the boxes they are made from."""
+    """Steps drawn as one box, and the boxes they are made from."""
 
     title: str
     steps: list[Step] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Box:
 
 
 def boxes(release: ReleaseView) -> dict[str, Box]:
-    """Return the boxes by title, each before those made from it; a source that another one implies is left out."""
+    """Return the boxes by title, inputs first; a source that is already implied by another one is left out."""
     found: dict[str, Box] = {}
     of_step = {step.id: _title(release, step) for step in release.plan.steps}
     for step in release.plan.steps:
@@ -77,14 +77,14 @@ def graph_figure(release: ReleaseView) -> Figure:
                 axes.text(x, middle + 4, line, ha="center", size=size, color=MUTED if number else INK)
         title = "Graph of steps"
         made, steps = len(release.records), len(release.plan.steps)
-        description = f"{made} of {steps} steps are made, in {len(found)} groups; a table beside it lists them."
+        description = f"{made} of {steps} steps are made, in {len(found)} groups; the table next to it lists them."
         svg = to_svg(drawn, "graph", title, description)
     rows = [(box.title, status(release, box), ", ".join(sorted(box.sources)) or "-") for box in found.values()]
     return Figure("graph", title, description, svg, Table("Groups of steps", ("group", "state", "made from"), rows, 3))
 
 
 def status(release: ReleaseView, box: Box) -> str:
-    """Return a box's state in words: what of it is made, and how long that took."""
+    """Return a box's state in words: how many of its steps are made, and the time that took."""
     states = [release.state(step) for step in box.steps]
     made = states.count("made")
     if made == len(states):
@@ -114,7 +114,7 @@ def _title(release: ReleaseView, step: Step) -> str:
 
 
 def _place(found: dict[str, Box]) -> tuple[dict[str, tuple[float, int]], list[list[str]]]:
-    """Return title -> (centre, layer), the places where edges bend among them, and every edge as its way through."""
+    """Return title -> (centre, layer) of boxes and bends of edges, and every edge as the places on its route."""
     below: dict[str, list[str]] = {title: [] for title in found}
     for title, box in found.items():
         for source in sorted(box.sources):
@@ -149,7 +149,7 @@ def _place(found: dict[str, Box]) -> tuple[dict[str, tuple[float, int]], list[li
 
 
 def _depth(found: dict[str, Box], ahead: Callable[[str], set[str] | list[str]]) -> dict[str, int]:
-    """Return how many boxes the longest way ahead of each box has."""
+    """Return the length of the longest path ahead of each box, in boxes."""
     depth: dict[str, int] = {}
 
     def visit(title: str) -> int:
@@ -167,7 +167,7 @@ def _mean(values: list[float]) -> float:
 
 
 def _curve(route: list[str], places: dict[str, tuple[float, int]]) -> Path:
-    """Return an edge as a line that leaves and enters boxes vertically."""
+    """Return the curve of an edge, which leaves and enters boxes vertically."""
     points: list[tuple[float, float]] = []
     codes = []
     for upper, lower in pairwise(route):

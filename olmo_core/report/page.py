@@ -1,7 +1,7 @@
-"""The release page: one HTML file that needs no server, no script and nothing from outside.
+"""The release page: one HTML file that needs no server, no script and no other file.
 
-What it says comes from the records alone, so equal records give equal bytes. Words and order are in `page.html.j2`,
-looks in `page.css.j2`; this file brings values into tables.
+Its content comes from the records alone, so equal records give equal bytes. Text and order are in `page.html.j2`,
+styles in `page.css.j2`; this file puts values into tables.
 """
 
 from collections import Counter
@@ -30,11 +30,11 @@ from olmo_core.report.words import duration, share, some
 
 TEMPLATE = "page.html.j2"
 NONE = "-"
-MOST_OF_A_KIND = 200  # steps listed one by one; OLMo 2 1B has 1,980 checkpoints, each with three steps that follow
+MOST_OF_A_KIND = 200  # most steps of a kind that are listed one by one; OLMo 2 1B has 1,980 checkpoints
 
 
 def render(plan: Plan, store: Store, compute: Compute, machine: Machine | None = None) -> str:
-    """Return the page of a release, whole or half made, as HTML."""
+    """Return the page of a release, complete or not, as HTML."""
     release = read_release(plan, store)
     runs = [run for runs in plan.runs.values() for run in runs]
     looks = {run.step.name: look(number) for number, run in enumerate(runs)}
@@ -79,7 +79,7 @@ def render(plan: Plan, store: Store, compute: Compute, machine: Machine | None =
 
 
 def steps_table(release: ReleaseView) -> Table:
-    """Return every step with its state, how long it took and when it was made; a row for all of a kind with many."""
+    """Return state, duration and time of every step; a kind with more than `MOST_OF_A_KIND` steps has one row."""
     kinds: dict[str, list[Step]] = {}
     for step in release.plan.steps:
         kinds.setdefault(step.kind, []).append(step)
@@ -93,11 +93,11 @@ def steps_table(release: ReleaseView) -> Table:
             counts = ", ".join(f"{count:,} {state}" for state, count in states.items())
             rows.append((f"{step.label} and {len(alike) - 1:,} more", NONE, counts, *_times(release, alike)))
     columns = ("step", "id", "state", "time", "made, UTC")
-    return Table("All steps, inputs before what is made from them", columns, rows, 3)
+    return Table("All steps, inputs first", columns, rows, 3)
 
 
 def _times(release: ReleaseView, steps: list[Step]) -> tuple[str, str]:
-    """Return how long those of the steps took that are made, and when the last of them was."""
+    """Return the total duration of the steps that are made, and when the last of them was finished."""
     records = [record for step in steps if (record := release.record(step)) is not None]
     if not records:
         return NONE, NONE
@@ -119,11 +119,11 @@ def sources_table(release: ReleaseView) -> Table:
     for name, files in release.plan.recipe.token_files.items():
         rows.append((f"{name}, as token files", files.licence, NONE, NONE, NONE))
     columns = ("corpus", "licence of the text", "documents", "bytes", "held out")
-    return Table("Corpora; held-out documents are in no mix", columns, rows, 2)
+    return Table("Corpora; no mix contains held-out documents", columns, rows, 2)
 
 
 def _unevaluated(release: ReleaseView) -> Iterator[str]:
-    """Yield the models that lack results, with the groups where they have others."""
+    """Yield the models that lack results; names the groups if only some are missing."""
     for model in _models(release.plan):
         results = release.plan.results_of(model)
         missing = [group for group, step in results.items() if release.record(step) is None]
@@ -163,7 +163,7 @@ def _legend(looks: dict[str, Look], names: Iterable[str]) -> list[tuple[str, Loo
 
 
 def _revisions(release: ReleaseView) -> list[dict[str, str]]:
-    """Rows of revisions: name, what it shows where that was decided, tokens seen, mean bits per byte, state."""
+    """Return a row per revision: name, model (if a decision chose it), tokens seen, mean bits per byte, state."""
     plan = release.plan
     scores = {model.id: results["heldout"] for model, results in models(release)}
     by_id = {model.id: model for model in _models(plan)}
@@ -211,10 +211,10 @@ def _mixes(release: ReleaseView) -> list[Table]:
 
 
 def _origin(records: Iterable[Record]) -> dict[str, list[str]]:
-    """Which code and environments the records were made by."""
+    """Return the commits and environments that made the records."""
     commits, environments = set(), set()
     for record in records:
-        changed = " with changes that were not committed" if record.code.dirty else ""
+        changed = " with uncommitted changes" if record.code.dirty else ""
         commits.add(f"{record.code.commit or 'unknown'}{changed}")
         packages = ", ".join(f"{name} {version}" for name, version in sorted(record.environment.packages.items()))
         machine = record.environment

@@ -1,4 +1,4 @@
-"""Why the steps of a plan run, each reason once: what there is to say of thousands of steps in a few lines."""
+"""Why the steps of a plan run: each reason once, so that a few lines cover thousands of steps."""
 
 import json
 from collections.abc import Iterable
@@ -10,21 +10,21 @@ from olmo_core.artifact.why import ABSENT, Difference, Why
 
 NO_RECORD = "no record"
 CHANGED_CODE = "code changed since"
-NAMED = 3  # differences of one step that are named; more are counted
-MANY = 12  # from which on a record is one of another recipe that uses the same name
+NAMED = 3  # differences of one step that are named; further ones are counted
+MANY = 12  # with this many differences, a record belongs to another recipe that uses the same name
 VALUE_CHARACTERS = 30
 
 
 @dataclass
 class Reason:
-    """One reason, why steps run or are worth a word although they are reused.
+    """A reason why steps run, or a note on steps that are reused.
 
     Attributes:
         text: the reason.
         action: `run` or `reuse`.
-        steps: how many it holds for.
-        parts: those that have such steps.
-        origins: the steps whose declared values changed, where that is the reason.
+        steps: number of steps it applies to.
+        parts: the parts those steps belong to.
+        origins: the steps whose declared values changed, if that is the reason.
     """
 
     text: str
@@ -35,7 +35,7 @@ class Reason:
 
 
 def reasons(found: Iterable[tuple[str, Step, Why]]) -> list[Reason]:
-    """Return the reasons of (part, step, why it runs or is reused), those for the most steps first."""
+    """Merge (part, step, why it runs or is reused) into reasons: to run first, then by number of steps."""
     known: dict[tuple[str, str], Reason] = {}
     for part, step, verdict in found:
         action = "reuse" if verdict.hit else "run"
@@ -48,7 +48,7 @@ def reasons(found: Iterable[tuple[str, Step, Why]]) -> list[Reason]:
 
 
 def _texts(step: Step, verdict: Why) -> dict[str, list[str]]:
-    """Return reason -> the steps where what changed began."""
+    """Return reason -> labels of the steps where the change began."""
     if verdict.differences and verdict.nearest.rpartition("-")[0] != step.label:
         return {NO_RECORD: []}
     if verdict.differences:
@@ -73,10 +73,10 @@ def _texts(step: Step, verdict: Why) -> dict[str, list[str]]:
 def _difference(difference: Difference) -> str:
     name, was, now = _field(difference), _value(difference.recorded), _value(difference.wanted)
     if difference.path.startswith("inputs.") and ABSENT not in (difference.recorded, difference.wanted):
-        return f"{name} is another"
+        return f"{name} changed"
     if difference.wanted == ABSENT:
-        return f"{name} is gone"
-    return f"{name} is new" if difference.recorded == ABSENT else f"{name} changed: {now}, was {was}"
+        return f"{name} was removed"
+    return f"{name} was added" if difference.recorded == ABSENT else f"{name} changed: {now}, was {was}"
 
 
 def _field(difference: Difference) -> str:

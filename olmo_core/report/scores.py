@@ -1,6 +1,6 @@
-"""Evaluation over tokens: a small figure for every held-out source and every task, with intervals and chance.
+"""Figures of scores over tokens: one per held-out source and task, with intervals and the level of chance.
 
-An interval is 1.96 standard errors to each side; differences between models have better ones, see `comparison`.
+An interval is 1.96 standard errors to each side. To compare models, use the paired intervals of `comparison`.
 """
 
 from collections.abc import Iterator
@@ -13,15 +13,15 @@ from olmo_core.report.figure import MUTED, SOUP_LOOK, Figure, Look, Table, canva
 from olmo_core.report.view import ReleaseView
 from olmo_core.report.words import thinned
 
-NORMAL = 1.96  # standard errors to each side of an interval of 95 %
+NORMAL = 1.96  # standard errors to each side of a 95 % interval
 WIDTH, HEIGHT = 360, 230
-NUDGE = 0.017  # of the axis, between markers of models that have seen equally many tokens
-POINTS = 40  # of a run, at most: OLMo 2 1B evaluates 1,907 checkpoints of stage 1, each on every source and task
+NUDGE = 0.017  # part of the axis between markers of models that have seen equally many tokens
+POINTS = 40  # most points of a run; OLMo 2 1B evaluates 1,907 checkpoints of stage 1 on every source and task
 
 
 @dataclass(frozen=True)
 class Score:
-    """One model's value on one source or task. `error` is its standard error, None where it has none."""
+    """One model's value on one source or task. `error` is its standard error, None if unknown."""
 
     model: str
     series: str
@@ -32,17 +32,17 @@ class Score:
 
     @property
     def reach(self) -> float:
-        """Half the width of its interval."""
+        """Half the width of the interval."""
         return NORMAL * (self.error or 0.0)
 
 
 def series_of(release: ReleaseView, model: Step) -> str:
-    """Return what a model is drawn with: its run, or for a soup the soup itself."""
+    """Return the series a model is drawn in: its run, or for a soup the soup itself."""
     return model.name if model.kind == "soup" else release.plan.run_of(model).step.name
 
 
 def models(release: ReleaseView) -> Iterator[tuple[Step, dict[str, Any]]]:
-    """Yield every model that has a result, with all its results as one."""
+    """Yield every model that has a result, with all its results merged."""
     for model in [*release.plan.checkpoints(), *release.plan.soups.values()]:
         found = [release.record(step) for step in release.plan.results_of(model).values()]
         if records := [record for record in found if record is not None]:
@@ -50,7 +50,7 @@ def models(release: ReleaseView) -> Iterator[tuple[Step, dict[str, Any]]]:
 
 
 def heldout_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
-    """Return bits per byte over tokens, a figure for every held-out source."""
+    """Return a figure of bits per byte over tokens for every held-out source."""
     scores: dict[str, list[Score]] = {}
     for model, results in models(release):
         for source, row in sorted(results["heldout"].items()):
@@ -61,7 +61,7 @@ def heldout_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure
 
 
 def task_figures(release: ReleaseView, looks: dict[str, Look]) -> list[Figure]:
-    """Return the main metric over tokens, a figure for every task, with a line at what guessing gets."""
+    """Return a figure of the main metric over tokens for every task, with a line at the score of guessing."""
     scores: dict[str, list[Score]] = {}
     facts: dict[str, dict[str, Any]] = {}
     for model, results in models(release):
@@ -132,19 +132,19 @@ def _figure(
 
 
 def _start(release: ReleaseView, series: str, scores: list[Score]) -> list[Score]:
-    """Return the score of the model a run starts from, so that its line begins there."""
+    """Return the score of the model a run starts from, where the run's line begins."""
     runs = (run for runs in release.plan.runs.values() for run in runs)
     starts = [run.step.inputs["start"].name for run in runs if run.step.name == series and "start" in run.step.inputs]
     return [score for score in scores if score.model in starts]
 
 
 def _nudge(name: str, series: dict[str, list[Score]]) -> float:
-    """Return how far to the right a series is drawn, so that those that end at equal tokens stand side by side.
+    """Return the shift of a series, as a part of the axis, so that series ending at equal tokens appear side by side.
 
-    In parts of the axis; a series that ends alone is drawn where it is.
+    A series that ends alone is not shifted.
     """
-    beside = [each for each, own in series.items() if own[-1].tokens == series[name][-1].tokens]
-    return NUDGE * (beside.index(name) - (len(beside) - 1) / 2)
+    neighbours = [each for each, own in series.items() if own[-1].tokens == series[name][-1].tokens]
+    return NUDGE * (neighbours.index(name) - (len(neighbours) - 1) / 2)
 
 
 def _sentence(what: str, scores: list[Score], chance: float | None) -> str:

@@ -1,4 +1,4 @@
-"""A plan by its parts: what runs, what is reused, what it would cost, and why, as plain values."""
+"""Summary of a plan by part, as plain values: what runs, what is reused, why, and the predicted cost."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -22,19 +22,19 @@ def summary(
     machine: Machine | None,
     parts: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what running some parts of a plan (all, where none is named) comes to.
+    """Summarise a run of some parts of a plan, or of all if none is named.
 
     Args:
         plan: the plan.
         verdicts: id of a step -> whether and why it runs.
-        records: of the store, to judge the cost by.
-        compute: what they run on.
-        machine: what this machine does.
-        parts: those that are run.
+        records: records of the store, used to predict the cost.
+        compute: where the parts run.
+        machine: measured speed of this machine.
+        parts: the parts to run.
 
     Returns:
-        `predicted`: the whole cost. `parts`: a row a part, with counts of what runs and what is reused, and its cost.
-        `reasons`: why, each once.
+        `predicted`: the total cost. `parts`: per part, how many steps run and are reused, and the cost. `reasons`: why,
+        each reason once.
     """
     steps = {part: plan.steps_of(part) for part in parts or plan.parts}
     todo = [step for own in steps.values() for step in own if not verdicts[step.id].hit]

@@ -1,6 +1,6 @@
 """Tables of a release as rows of plain values, from the plan and the records alone.
 
-How they are shown (terminal, Prefect, a page) is left to whoever asks.
+The caller formats them, for a terminal, Prefect or a page.
 """
 
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ Row = dict[str, Any]
 
 
 def plan_rows(plan: Plan, store: Store, strict_code: bool = False) -> list[Row]:
-    """Return what would happen to every step: `reuse` or `run`, and why."""
+    """Return for every step whether it would be reused or run, and why."""
     return verdict_rows(plan, verdicts(plan, store.snapshot(), strict_code))
 
 
 def verdicts(plan: Plan, held: Snapshot, strict_code: bool = False) -> dict[str, Why]:
-    """Return, by the ids of all steps, whether each would be reused, and why."""
+    """Return id -> whether the step would be reused and why, for all steps."""
     explainer = Explainer(held, strict_code)
     return {step.id: explainer.why(step) for step in plan.steps}
 
 
 def verdict_rows(plan: Plan, found: Mapping[str, Why]) -> list[Row]:
-    """Return a row a step of what `verdicts` found."""
+    """Return the result of `verdicts` as one row per step."""
     rows = []
     for step in plan.steps:
         verdict = found[step.id]
@@ -39,7 +39,7 @@ def verdict_rows(plan: Plan, found: Mapping[str, Why]) -> list[Row]:
 
 
 def mix_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return corpora by share, tokens and epochs for every mix that is made; what else is known of each after these."""
+    """Return share, tokens and epochs of every corpus in every mix that is made, then its other recorded facts."""
     first = ("corpus", "share_asked", "share_given", "tokens", "epochs")
     rows: list[Row] = []
     for step in plan.mixes.values():
@@ -50,7 +50,7 @@ def mix_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return one row a model that was evaluated: held-out bits per byte and the tasks' numbers, where there are any."""
+    """Return a row per evaluated model: held-out bits per byte and the scores of tasks, as far as they exist."""
     rows, held = [], store.snapshot()
     for name, steps in plan.evaluated().items():
         records = [record for step in steps.values() if (record := held.peek(step)) is not None]
@@ -71,9 +71,9 @@ def evaluation_rows(plan: Plan, store: Store) -> list[Row]:
 
 
 def end_rows(plan: Plan, rows: list[Row]) -> list[Row]:
-    """Return, of rows of `evaluation_rows`, the last of every run and the soups, named as a recipe refers to them.
+    """Select from `evaluation_rows` the last row of every run and the soups, named as in a recipe.
 
-    A checkpoint that is not the end of its run has its training step in its name: `stage2/1@400`.
+    A checkpoint before the end of its run includes its training step: `stage2/1@400`.
     """
     by_model = {row["model"]: row for row in rows}
     names: dict[str, str] = {}
@@ -89,10 +89,10 @@ def end_rows(plan: Plan, rows: list[Row]) -> list[Row]:
 
 
 def stage_rows(plan: Plan, store: Store) -> list[Row]:
-    """Return what every stage did to the held-out text of its own mix: bits per byte before and after, and the change.
+    """Return bits per byte on the held-out text of each stage's mix before and after the stage, and the change.
 
-    Both are means over the corpora of the mix of which text is held out; after is the mean over the runs of the stage,
-    before that of the checkpoint it started from. Stages without such text or without all evaluations are left out.
+    Both are means over the corpora of the mix that have held-out text. `after` is the mean over the stage's runs,
+    `before` the value of the checkpoint it started from. Stages without such text or not fully evaluated are left out.
     """
     rows = []
     for name, runs in plan.runs.items():
@@ -117,6 +117,6 @@ def _bits_per_byte(plan: Plan, store: Store, model: Step, corpora: list[str]) ->
 
 
 def decision(plan: Plan, store: Store) -> dict[str, Any] | None:
-    """Return the decision what `main` is, if it has been made."""
+    """Return the decision about `main`, None if it has not been made."""
     record = store.peek(plan.decision)
     return record.result if record is not None else None

@@ -1,7 +1,7 @@
-"""How held-out text goes along each run: every checkpoint against the one before it, with a paired interval.
+"""Held-out scores along each run: every checkpoint compared with the previous one, with a paired interval.
 
-Only checkpoints of one run compare: another stage is meant to be worse at some text. Runs of ours are judged on the
-corpora of their own mix, those behind a Hub repository on all there are; documents are paired.
+Only checkpoints of the same run are compared: another stage may be expected to be worse on some text. Our own runs are
+scored on the corpora of their mix, those of a Hub repository on all corpora; documents are paired.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ Scores = dict[str, dict[str, tuple[float, int]]]  # corpus -> document -> (bits,
 
 @dataclass(frozen=True)
 class Point:
-    """A checkpoint of a run that was evaluated: its name, training steps, tokens of the run, and its scores."""
+    """An evaluated checkpoint of a run: its name, training step, tokens of the run so far, and scores."""
 
     name: str
     step: int
@@ -38,7 +38,7 @@ class Point:
 
     @property
     def bits_per_byte(self) -> float:
-        """Mean over the corpora."""
+        """Bits per byte, mean over the corpora."""
         return float(np.mean([_bits_per_byte(documents) for documents in self.scores.values()]))
 
 
@@ -46,16 +46,15 @@ Trend = dict[str, list[Point]]  # run -> its checkpoints in order
 
 
 def read_trend(plan: Plan, store: Store) -> Trend:
-    """Return the evaluated checkpoints of every run, of the plan's repository if it has one."""
+    """Return the evaluated checkpoints of every run, or of every run of the plan's repository if it has one."""
     held = store.snapshot()
     return _of_repository(plan.published, store, held) if plan.repository is not None else _of_runs(plan, store, held)
 
 
 def trend_rows(trend: Trend) -> list[Row]:
-    """Return a row for every checkpoint that was evaluated after an earlier one of its run was.
+    """Return a row for every evaluated checkpoint that has an evaluated predecessor in its run.
 
-    `difference` is in bits per byte, negative where it got better; `regression` says that the whole 95 % interval is
-    above zero.
+    `difference` is in bits per byte; negative is better. `regression` is true if the whole 95 % interval is above zero.
     """
     return [_row(earlier, later) for points in trend.values() for earlier, later in pairwise(points)]
 
@@ -90,7 +89,7 @@ def _of_runs(plan: Plan, store: Store, held: Snapshot) -> Trend:
 
 
 def _of_repository(published: Mapping[str, Mapping[str, Step]], store: Store, held: Snapshot) -> Trend:
-    """Names tell which revisions are of one run; its tokens are as exact as they are."""
+    """Group revisions into runs by their names; token counts are as exact as the names."""
     trend: Trend = {}
     for name, results in published.items():
         there, result = place(name), results[HELDOUT]
@@ -123,7 +122,7 @@ def _row(earlier: Point, later: Point) -> Row:
 
 
 def _scores(store: Store, held: Snapshot, result: Step, corpora: Sequence[str]) -> Scores:
-    """Return bits and bytes of every held-out document of these corpora, nothing where the result is not there."""
+    """Return bits and bytes of every held-out document of these corpora; empty if the result is missing."""
     found = store.find(result) if held.peek(result) is not None else None
     if found is None:
         return {}

@@ -1,7 +1,7 @@
-"""A release as its records show it: the plan, the record of every step that is there, and why another is not.
+"""A release as recorded: the plan, the record of every step that is made, and why other steps cannot be used.
 
-Everything the page says comes from here. The store is read once; nothing in it is changed, and of files only the
-histories of runs are read, each checked against its record.
+The page takes all its content from here. The store is read once and not changed; the only files read are the histories
+of runs, each checked against its record.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ State = Literal["made", "set aside", "missing"]
 
 
 class HistoryRow(msgspec.Struct, frozen=True):
-    """One training step: tokens seen in the run by then, loss in nats a token, learning rate."""
+    """One training step: tokens of the run so far, loss in nats per token, learning rate."""
 
     tokens: int
     loss: float
@@ -31,12 +31,12 @@ class HistoryRow(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class ReleaseView:
-    """What is known of a release.
+    """The recorded state of a release.
 
     Attributes:
-        plan: every step it consists of.
+        plan: all its steps.
         records: id -> record of each step that is complete.
-        problems: id -> why what was once complete cannot be used.
+        problems: id -> why a step that was complete cannot be used.
         histories: id of a run -> its training steps so far, in order.
     """
 
@@ -46,11 +46,11 @@ class ReleaseView:
     histories: Mapping[str, list[HistoryRow]]
 
     def record(self, step: Step) -> Record | None:
-        """Return the record of a step, None unless it is made."""
+        """Return the record of a step, None if the step is not made."""
         return self.records.get(step.id)
 
     def state(self, step: Step) -> State:
-        """Return whether a step is there, was there, or never was."""
+        """Return whether a step is made, was made but cannot be used, or is missing."""
         if step.id in self.records:
             return "made"
         return "set aside" if step.id in self.problems else "missing"
@@ -59,7 +59,7 @@ class ReleaseView:
         """Return the tokens a checkpoint has seen in this release; for a soup, the most any ingredient has."""
         if model.kind == "soup":
             return max(self.tokens_seen(source) for source in model.inputs.values())
-        if model.kind != "checkpoint":  # weights that came from elsewhere
+        if model.kind != "checkpoint":  # weights trained elsewhere
             return 0
         run = self.plan.run_of(model)
         start = run.step.inputs.get("start")
@@ -68,7 +68,7 @@ class ReleaseView:
 
 
 def read_release(plan: Plan, store: Store) -> ReleaseView:
-    """Return what the store knows of a release."""
+    """Read the state of a release from the store."""
     records: dict[str, Record] = {}
     problems: dict[str, str] = {}
     held = store.snapshot()
@@ -95,11 +95,11 @@ def read_release(plan: Plan, store: Store) -> ReleaseView:
 
 
 class DamagedFileError(ValueError):
-    """A file does not have the bytes its record names."""
+    """A file does not have the digest in its record."""
 
 
 def _history(run: Run, records: Mapping[str, Record], store: Store) -> list[HistoryRow]:
-    """Read a run's history: its own where it has ended, else those of its checkpoints up to the first missing one."""
+    """Read a run's history: its own if it has ended, else those of its checkpoints up to the first missing one."""
     sources: Iterable[Record]
     if run.step.id in records:
         sources = [records[run.step.id]]
@@ -114,5 +114,5 @@ def _read(record: Record, path: str, store: Store) -> bytes:
     data = store.objects.read(f"{record.files_folder}/{path}")
     expected = next((entry.sha256 for entry in record.files if entry.path == path), None)
     if data is None or hashlib.sha256(data).hexdigest() != expected:
-        raise DamagedFileError(f"{path} of {record.label} is not the file its record names")
+        raise DamagedFileError(f"{path} of {record.label} does not have the digest in its record")
     return data

@@ -1,4 +1,4 @@
-"""Numbers and lists as the page writes them."""
+"""Numbers and lists as text for the page."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -8,7 +8,7 @@ Item = TypeVar("Item")
 
 
 def duration(seconds: float) -> str:
-    """Return a time for people: `36 s`, `2 min 53 s`, `5 h 07 min`, `3 d 04 h`."""
+    """Format a duration: `36 s`, `2 min 53 s`, `5 h 07 min`, `3 d 04 h`."""
     if seconds < 1:
         return f"{seconds:.2g} s"
     if seconds < 9.95:
@@ -24,24 +24,24 @@ def duration(seconds: float) -> str:
 
 
 def share(number: float) -> str:
-    """Return a fraction in percent: 0.25 -> `25.0%`."""
+    """Format a fraction in percent: 0.25 -> `25.0%`."""
     return f"{100 * number:.1f}%"
 
 
 def mass(kilograms: float) -> str:
-    """Return a mass with a unit that suits it."""
+    """Format a mass in g or kg."""
     return f"{1000 * kilograms:.3g} g" if kilograms < 0.9995 else f"{kilograms:,.4g} kg"
 
 
 def some(names: Iterable[str]) -> str:
-    """Return names with commas, of many only the first and how many more there are; empty where there is none."""
+    """Join names with commas; of many, only the first ones and the number of the others."""
     listed = list(names)
     more = len(listed) - MOST_NAMES
     return ", ".join(listed) if more <= 1 else f"{', '.join(listed[:MOST_NAMES])} and {more:,} more"
 
 
 def thinned(items: Sequence[Item], most: int) -> list[Item]:
-    """Return at most `most` items (two or more), evenly spaced, the first and the last among them."""
+    """Return at most `most` items (two or more), evenly spaced, including the first and the last."""
     if len(items) <= most:
         return list(items)
     return [items[round(place * (len(items) - 1) / (most - 1))] for place in range(most)]

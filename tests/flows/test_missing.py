@@ -10,12 +10,12 @@ from olmo_core.artifact.store import Store
 PARTS = ["data", "stage1", "stage2", "soup", "evaluate", "publish"]
 
 
-def test_a_whole_release_needs_nothing(tmp_path: Path) -> None:
+def test_whole_release_needs_no_inputs(tmp_path: Path) -> None:
     check_inputs(plan_of(), Store(tmp_path).snapshot(), PARTS)
 
 
 @pytest.mark.parametrize("number", range(1, len(PARTS)))
-def test_a_part_needs_those_before_it(number: int, tmp_path: Path) -> None:
+def test_part_needs_earlier_parts(number: int, tmp_path: Path) -> None:
     plan, store = plan_of(), Store(tmp_path)
     part = PARTS[number]
     with pytest.raises(MissingInputError, match=f"^{part} of micro needs "):
@@ -26,17 +26,17 @@ def test_a_part_needs_those_before_it(number: int, tmp_path: Path) -> None:
     check_inputs(plan, store.snapshot(), PARTS[number:])
 
 
-def test_what_is_made_already_needs_nothing(tmp_path: Path) -> None:
+def test_complete_part_needs_no_inputs(tmp_path: Path) -> None:
     plan, store = plan_of(), Store(tmp_path)
     fill(plan, store)
     check_inputs(plan, store.snapshot(), ["publish"])
 
 
-def test_only_the_parts_that_make_what_is_missing_are_named(tmp_path: Path) -> None:
+def test_only_parts_with_missing_steps_are_named(tmp_path: Path) -> None:
     plan, store = plan_of(), Store(tmp_path)
     made = {step.id for part in ("data", "stage1") for step in made_by(plan, part)}
     fill(plan, store, [step for step in plan.steps if step.id in made])
     with pytest.raises(MissingInputError) as error:
         check_inputs(plan, store.snapshot(), ["soup"])
     assert "checkpoint/stage2-ingredient1-step32" in str(error.value)
-    assert str(error.value).endswith("run first `olmo run micro --only stage2`, or the deployments anneal/micro")
+    assert str(error.value).endswith("first run `olmo run micro --only stage2`, or the deployments anneal/micro")

@@ -1,4 +1,4 @@
-"""What is looked at before a release starts: its parts, its store, its workers, and the place its revisions go to."""
+"""Checks before a release starts: its parts, its store, its workers, and the target of its revisions."""
 
 import shutil
 from collections.abc import Iterator
@@ -35,8 +35,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_release_is_prepared_before_its_store_is_looked_at(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that Prefect's server can start meanwhile."""
+def test_prepare_does_not_read_store(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that Prefect's server can start in the meantime."""
     seen: list[Step] = []
     monkeypatch.setattr(Snapshot, "peek", lambda _, step: seen.append(step))
     plan = plan_of()
@@ -47,12 +47,12 @@ def test_a_release_is_prepared_before_its_store_is_looked_at(home: Path, monkeyp
     assert seen != []
 
 
-def test_a_part_that_the_recipe_does_not_have_is_refused(home: Path) -> None:
+def test_unknown_part_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError, match=r"^stage3: no such part; recipe micro has data, stage1, stage2, soup"):
         prepare(plan_of(), load_profile("laptop"), ["data", "stage3"])
 
 
-def test_what_was_made_from_an_input_that_was_made_again_is_to_do(home: Path) -> None:
+def test_steps_with_changed_inputs_are_made_again(home: Path) -> None:
     plan, store = plan_of(), Store(home / "artifacts")
     fill(plan, store, plan.steps_of("data"))
     assert Opening(plan, load_profile("laptop"), store, ["data"]).todo == []
@@ -69,7 +69,7 @@ def test_what_was_made_from_an_input_that_was_made_again_is_to_do(home: Path) ->
     assert Opening(plan, load_profile("laptop"), store, ["data"]).todo == stale
 
 
-def test_only_the_parts_that_run_have_to_fit_their_workers(home: Path) -> None:
+def test_only_running_parts_must_fit_workers(home: Path) -> None:
     plan, three = plan_of(), load_profile("laptop", ["training.seeds.count=3"])
     store = Store(home / "artifacts")
     with pytest.raises(ConfigError, match=r"stages\.stage2 on training\.seeds .* cannot be shared by 3 workers"):
@@ -81,7 +81,7 @@ def test_only_the_parts_that_run_have_to_fit_their_workers(home: Path) -> None:
 
 
 @pytest.mark.parametrize("override", [[], ["--release.card.public=true"]])
-def test_who_will_see_it_is_said_and_changes_no_id(hub: FakeHub, override: list[str]) -> None:
+def test_target_names_visibility_without_changing_ids(hub: FakeHub, override: list[str]) -> None:
     plan, profile = read_plan("micro", override), Profile(name="hub", hub={"endpoint": hub.url})
     seen = "public" if override else "private"
     assert check_target(plan, profile) == f"{REPO} at {hub.url}, to be created {seen}"
@@ -89,20 +89,18 @@ def test_who_will_see_it_is_said_and_changes_no_id(hub: FakeHub, override: list[
 
 
 @pytest.mark.parametrize("override", [[], ["--release.card.public=true"]])
-def test_a_plan_says_where_revisions_go_without_asking(
-    hub: FakeHub, override: list[str], tmp_path, monkeypatch
-) -> None:
+def test_plan_names_target_without_requests(hub: FakeHub, override: list[str], tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     (tmp_path / "mine.yaml").write_text(f"hub: {{endpoint: '{hub.url}'}}")
-    said = survey("micro", str(tmp_path / "mine.yaml"), override, False, Console())["revisions_go_to"]
-    assert said == f"{REPO} at {hub.url}, {'public' if override else 'private'} unless it exists already"
+    target = survey("micro", str(tmp_path / "mine.yaml"), override, False, Console())["revisions_go_to"]
+    assert target == f"{REPO} at {hub.url}, {'public' if override else 'private'} unless it exists already"
     assert hub.requests == []
     assert survey("micro", "laptop", [], False, Console())["revisions_go_to"].startswith(
         f"the folder {tmp_path}/hub/models--"
     )
 
 
-def test_a_model_of_others_is_refused_before_anything_starts(hub: FakeHub, tmp_path, monkeypatch) -> None:
+def test_foreign_model_is_refused_before_start(hub: FakeHub, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("OLMO_HOME", str(tmp_path))
     repo = hub.repos[REPO] = Repo()
     repo.branches["main"] = repo.commit({"config.json": hub.blob(b"{}")}, "")
@@ -111,8 +109,8 @@ def test_a_model_of_others_is_refused_before_anything_starts(hub: FakeHub, tmp_p
         check_target(read_plan("micro", []), profile)
 
 
-def test_a_hub_that_does_not_answer_is_one_line(hub: FakeHub) -> None:
+def test_unreachable_hub_is_reported_in_one_line(hub: FakeHub) -> None:
     hub.faults.append(Fault("GET .*", status=500, times=100))
-    with pytest.raises(ServiceError, match=r"^hub: .* does not answer after 1 attempts: ") as told:
+    with pytest.raises(ServiceError, match=r"^hub: .* does not answer after 1 attempts: ") as error:
         check_target(read_plan("micro", []), Profile(name="hub", hub={"endpoint": hub.url}))
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)

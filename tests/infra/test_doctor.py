@@ -97,7 +97,7 @@ def test_an_empty_machine_is_fine(home: Path) -> None:
 def test_a_compiler_that_fails_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "compiler_trouble", lambda: "the C++ compiler fails: Python.h; install the headers")
     found = finding("compiler", profile())
-    assert found.seen == "training goes without torch.compile: the C++ compiler fails: Python.h"
+    assert found.seen == "training runs without torch.compile: the C++ compiler fails: Python.h"
     assert found.remedy == "install the headers"
     away = {"ray": {"address": "head:6379"}}
     assert [each for each in examine(profile(**away)) if each.what == "compiler"] == [], "it compiles elsewhere"
@@ -109,7 +109,7 @@ def test_a_full_disk_is_told_with_what_is_needed(home: Path, monkeypatch: pytest
     assert room(profile(), 2_400_000_000).fine
     found = room(profile(), 2_600_000_000)
     assert found.seen == f"3.0 GB free in {home.parent}"
-    assert found.remedy.startswith("3.1 GB have to fit in, as far as can be said before; make room")
+    assert found.remedy.startswith("3.1 GB are needed, by an estimate; free some space")
     (whole,) = (each for each in examine(profile(), 2_600_000_000) if each.what == "disk")
     assert whole == found
 
@@ -176,7 +176,7 @@ def test_a_folder_that_cannot_be_used_is_named_with_its_file_system(
     monkeypatch.setattr(LocalObjects, "create", create)
     found = finding("artifacts", profile(artifacts=str(tmp_path)))
     assert re.fullmatch(rf"{tmp_path} \(\w+\): .*not permitted", found.seen)
-    assert found.remedy.startswith("take a folder on another file system")
+    assert found.remedy.startswith("use a folder on another file system")
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -200,7 +200,7 @@ def test_an_api_wants_its_password(
     what: str, variables: dict[str, str], api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = profile(**{what: api.url})
-    assert "wants a password" in finding(what, found).seen
+    assert "requires a password" in finding(what, found).seen
     for password, fine in (("wrong", False), (PASSWORD, True)):
         for name, value in variables.items():
             monkeypatch.setenv(name, value.format(user=USER, password=password))

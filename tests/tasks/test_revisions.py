@@ -1,4 +1,4 @@
-"""A Hub that asks for pauses is obeyed, visibly, and not for ever."""
+"""Pauses that a Hub asks for: they are waited for, shown, and limited in number."""
 
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -13,11 +13,11 @@ from tasks import revisions
 from tasks.revisions import PAUSES, _published
 
 STEP = Step("revision", "main", 1)
-REVISION: Any = SimpleNamespace(step=STEP)  # the artifact; its files are not looked at here
+REVISION: Any = SimpleNamespace(step=STEP)  # the artifact; its files are not read here
 
 
 class Hub:
-    """Stands for a session, a target that shows `there`, and workers whose Hub asks for so many pauses."""
+    """A fake session: its target has the publication `there`, and its workers' Hub asks for `pauses` pauses."""
 
     def __init__(self, pauses: int, there: Publication | None = None) -> None:
         self.waited: list[tuple[str, float]] = []
@@ -27,7 +27,7 @@ class Hub:
 
     @property
     def workers(self) -> Any:
-        assert self.there is None, "what is shown already needs no workers"
+        assert self.there is None, "a published revision needs no workers"
         return SimpleNamespace(publish_remotely=self._publish)
 
     def pause(self, label: str, seconds: float) -> None:
@@ -45,19 +45,19 @@ def published(hub: Any, monkeypatch: pytest.MonkeyPatch) -> Publication:
     return _published(hub, REVISION, STEP)
 
 
-def test_pauses_are_waited_out_and_publishing_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_continues_after_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(2)
     assert published(hub, monkeypatch).commit == "c" * 40
     assert hub.waited == [("publish main", 1800.0)] * 2
 
 
-def test_a_hub_that_asks_for_ever_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_pauses_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     hub = Hub(100)
     with pytest.raises(PauseError, match="asks for a pause of 1800 s; run it again then"):
         published(hub, monkeypatch)
     assert len(hub.waited) == PAUSES
 
 
-def test_what_the_target_shows_already_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_published_revision_starts_no_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     there = Publication("main", "c" * 40, reused=True)
     assert published(Hub(0, there), monkeypatch) is there

@@ -1,4 +1,4 @@
-"""What tasks of one process share: reports, pauses, and the end of the release."""
+"""State shared by the tasks of one process: reports, pauses, and the end of the release."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,7 +23,7 @@ def opened(tmp_path: Path) -> Session:
     return Session(nothing, nothing, Store(tmp_path), nothing, found=2)
 
 
-def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     clock, seen = iter([0.0, 0.0, 40.0, 120.0]), []
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=lambda: next(clock), time=lambda: 0.0))
     monkeypatch.setattr(opened._ended, "wait", lambda _: seen.append(opened.reports()["publish main"]))
@@ -33,13 +33,13 @@ def test_a_pause_is_shown_while_it_lasts(opened: Session, monkeypatch: pytest.Mo
     assert opened.reports() == {}
 
 
-def test_a_pause_is_over_when_the_release_ends(opened: Session) -> None:
+def test_end_of_release_ends_pause(opened: Session) -> None:
     opened.end()
     opened.pause("publish main", 1e9)
     assert opened.reports() == {}
 
 
-def test_a_release_that_ends_begins_nothing_more_and_says_what_is_kept(opened: Session) -> None:
+def test_ended_release_starts_nothing_and_names_kept_work(opened: Session) -> None:
     opened.announce(MIX, reused=False)
     opened._pool.saved.append("run/ours is saved at step 7")
     opened.end()

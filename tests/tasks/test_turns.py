@@ -1,4 +1,4 @@
-"""When a flow may submit its steps while other flows make what they read."""
+"""When a flow may submit steps whose inputs other flows make."""
 
 import threading
 from pathlib import Path
@@ -29,7 +29,7 @@ def taken(tmp_path: Path, ended: threading.Event, monkeypatch: pytest.MonkeyPatc
     return Turns(Store(tmp_path), ended)
 
 
-def test_what_another_flow_is_to_make_holds_back_all_that_follows_from_it(taken: Turns, tmp_path: Path) -> None:
+def test_steps_wait_for_inputs_of_other_flows(taken: Turns, tmp_path: Path) -> None:
     with taken.expect([CORPUS, MIX, RUN]):
         steps = taken.of([MIX, RUN, TASK])
         assert next(steps) is TASK
@@ -37,10 +37,8 @@ def test_what_another_flow_is_to_make_holds_back_all_that_follows_from_it(taken:
         assert list(steps) == [MIX, RUN]
 
 
-def test_what_many_steps_wait_for_is_looked_up_once_a_round(
-    taken: Turns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Such as a checkpoint, which has a result for every task: OLMo 2 1B has 20,000 of them."""
+def test_shared_input_is_read_once_per_round(taken: Turns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint, for example, is an input of one result per task; OLMo 2 1B has 20,000 results."""
     looked: list[str] = []
     record = Store.record
     monkeypatch.setattr(Store, "record", lambda self, folder: looked.append(folder) or record(self, folder))
@@ -54,7 +52,7 @@ def test_what_many_steps_wait_for_is_looked_up_once_a_round(
     assert looked == [CORPUS.folder]
 
 
-def test_what_another_flow_will_not_make_any_more_is_not_awaited(taken: Turns) -> None:
+def test_steps_do_not_wait_for_ended_flow(taken: Turns) -> None:
     expected = taken.expect([CORPUS])
     expected.__enter__()
     steps = taken.of([TASK, MIX])
@@ -63,11 +61,11 @@ def test_what_another_flow_will_not_make_any_more_is_not_awaited(taken: Turns) -
     assert list(steps) == [MIX]
 
 
-def test_steps_of_a_flow_that_runs_alone_come_in_their_order(taken: Turns) -> None:
+def test_single_flow_yields_steps_in_order(taken: Turns) -> None:
     assert list(taken.of([MIX, RUN, TASK])) == [MIX, RUN, TASK]
 
 
-def test_no_step_comes_after_the_release_was_asked_to_end(taken: Turns, ended: threading.Event) -> None:
+def test_ended_release_yields_no_steps(taken: Turns, ended: threading.Event) -> None:
     steps = taken.of([MIX, RUN, TASK])
     assert next(steps) is MIX
     ended.set()
@@ -75,7 +73,7 @@ def test_no_step_comes_after_the_release_was_asked_to_end(taken: Turns, ended: t
     assert list(taken.of([TASK])) == []
 
 
-def test_waiting_for_another_flow_is_over_when_the_release_ends(taken: Turns, ended: threading.Event) -> None:
+def test_end_of_release_ends_waiting(taken: Turns, ended: threading.Event) -> None:
     with taken.expect([CORPUS]):
         steps = taken.of([TASK, MIX])
         assert next(steps) is TASK
@@ -83,8 +81,8 @@ def test_waiting_for_another_flow_is_over_when_the_release_ends(taken: Turns, en
         assert list(steps) == []
 
 
-def test_a_look_is_at_once(taken: Turns, ended: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever waits does not wait until the next look into the store."""
+def test_look_wakes_waiting_flow_at_once(taken: Turns, ended: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A waiting flow does not wait for the next check of the store."""
     monkeypatch.setattr(turns, "POLL_SECONDS", 600.0)
     waiting = threading.Event()
     monkeypatch.setattr(taken, "_awaited", lambda *_: waiting.set() or not ended.is_set())
@@ -100,7 +98,7 @@ def test_a_look_is_at_once(taken: Turns, ended: threading.Event, monkeypatch: py
     assert not thread.is_alive()
 
 
-def test_two_flows_make_a_step_one_after_the_other(taken: Turns) -> None:
+def test_flows_make_shared_step_one_at_a_time(taken: Turns) -> None:
     order: list[str] = []
 
     def second() -> None:
@@ -112,7 +110,7 @@ def test_two_flows_make_a_step_one_after_the_other(taken: Turns) -> None:
         thread.start()
         with taken.making(TASK):
             order.append("another step")
-        thread.join(0.2)  # as long as a flow that does not wait would take
+        thread.join(0.2)  # enough time for a flow that does not wait
         order.append("first")
     thread.join()
     assert order == ["another step", "first", "second"]

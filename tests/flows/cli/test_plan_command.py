@@ -139,7 +139,7 @@ def test_gpu_time_needs_speed_in_profile(large: Plan) -> None:
     unknown = found(large, Made(), load_profile("laptop", CLUSTER))
     assert (unknown["predicted"]["minutes"], unknown["predicted"]["kwh"]) == (None, None)
     text = " ".join(printed(unknown).split())
-    assert "time: not known for a GPU that is not here; give `speed: {flops_per_second: ...}` in the profile" in text
+    assert "time: not known for a GPU of another machine; set `speed: {flops_per_second: ...}` in the profile" in text
     known = printed(found(large, Made(), load_profile("laptop", [*CLUSTER, "speed={flops_per_second: 4.45e14}"])))
     assert re.search(r"^stage1 +930 +0 +3\.9T +1\.7e23 +18 days +- ", known, re.M)
     assert "time of stage1: 256 GPUs by the profile" in known
@@ -148,7 +148,7 @@ def test_gpu_time_needs_speed_in_profile(large: Plan) -> None:
 def test_time_over_100_years_is_not_a_number(large: Plan) -> None:
     text = printed(found(large, Made()))
     assert re.search(r"^total .* over 100 years +- ", text, re.M)
-    assert "over budget: over 100 years, where the profile's budget is 60 min" in text
+    assert "over budget: over 100 years, but the profile's budget is 60 min" in text
 
 
 def test_only_chosen_parts_are_counted() -> None:

@@ -1,4 +1,4 @@
-"""A small tokenizer, a small model and a way to run a step's work, for the tests of evaluation."""
+"""Fixtures of the evaluation tests: a small tokenizer, a small model, and a function that runs a step's work."""
 
 import json
 from collections.abc import Callable
@@ -43,7 +43,7 @@ def tokenizer_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model(tokenizer_folder: Path) -> Transformer:
     vocab = json.loads((tokenizer_folder / "special_tokens.json").read_text())["vocab_size"]
-    # A wide initialisation, so that attention and every choice of word make a visible difference.
+    # A wide initialisation, so that attention and every token have a visible effect.
     config = ModelConfig(
         d_model=32,
         n_layers=2,
@@ -66,7 +66,7 @@ def model_folder(model: Transformer, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def run(tmp_path: Path) -> Callable[..., tuple[Path, dict[str, Any]]]:
-    """Run a step's work on folders by role, each of a content of its own; return the folder it fills and its result."""
+    """Return a function that runs a step's work on folders by role and returns its output folder and result."""
     count = iter(range(1000))
 
     def run_step(step: Step, paths: dict[str, Path], threads: int = 1, **job: Any) -> tuple[Path, dict[str, Any]]:

@@ -9,11 +9,11 @@ LN2 = math.log(2)
 
 
 def row(gold: int, *choices: tuple[float, int, int, float | None]) -> TaskRow:
-    """Choices as (log-likelihood, characters, bytes, unconditional)."""
+    """Return a row with choices given as (log-likelihood, characters, bytes, unconditional)."""
     return TaskRow("t", 0, gold, tuple(ChoiceScore(ll, 1, chars, size, alone) for ll, chars, size, alone in choices))
 
 
-def test_metrics_equal_values_worked_out_by_hand() -> None:
+def test_metrics_match_hand_calculation() -> None:
     rows = [
         # Raw picks 0 (right); per character -4/2, -6/6 picks 1; per byte -4/8, -6/6 picks 0; gain 1, 3 picks 1.
         row(0, (-4.0, 2, 8, -5.0), (-6.0, 6, 6, -9.0)),
@@ -42,26 +42,26 @@ def test_metrics_equal_values_worked_out_by_hand() -> None:
     assert metrics["gold_probability"] == pytest.approx(sum(shares) / 3, rel=1e-6)
 
 
-def test_metrics_of_choice_are_absent_where_they_mean_nothing() -> None:
+def test_accuracies_need_choices_and_unconditional_scores() -> None:
     without_choice = task_metrics([row(0, (-4.0, 2, 2, None)), row(0, (-2.0, 2, 2, None))])
     assert without_choice["bits_per_byte"] == pytest.approx(1.5 / LN2, rel=1e-6)
     assert not {"accuracy", "chance", "gold_probability"} & without_choice.keys()
     one_without = task_metrics([row(0, (-4.0, 2, 2, -1.0), (-5.0, 2, 2, None))])
     assert "accuracy" in one_without
     assert "accuracy_unconditional" not in one_without
-    assert one_without["accuracy_stderr"] is None  # One item says nothing about its own spread.
+    assert one_without["accuracy_stderr"] is None  # One item has no spread.
 
 
-def test_the_first_of_equals_is_taken() -> None:
+def test_first_choice_wins_a_tie() -> None:
     tie = ((-3.0, 2, 2, None), (-3.0, 2, 2, None))
     assert task_metrics([row(0, *tie), row(1, *tie)])["accuracy"] == 0.5
 
 
-def test_probabilities_of_very_unlikely_choices_do_not_vanish() -> None:
+def test_gold_probability_does_not_underflow() -> None:
     assert task_metrics([row(0, (-5000.0, 1, 1, None), (-5000.0, 1, 1, None))])["gold_probability"] == 0.5
 
 
-def test_heldout_bits_per_byte_is_total_over_total() -> None:
+def test_heldout_bits_per_byte_is_total_bits_over_total_bytes() -> None:
     metrics = heldout_metrics([HeldoutRow("s", "a", 10.0, 4, 3), HeldoutRow("s", "b", 2.0, 2, 1)])
     assert metrics["bits_per_byte"] == 2.0
     # Residuals 10 - 8 and 2 - 4: sqrt(2 / 1 * (4 + 4)) / 6.
@@ -69,7 +69,7 @@ def test_heldout_bits_per_byte_is_total_over_total() -> None:
     assert (metrics["documents"], metrics["bytes"], metrics["tokens"]) == (2, 6, 4)
 
 
-def test_summary_keeps_sources_and_tasks_apart() -> None:
+def test_summary_separates_sources_and_tasks() -> None:
     rows = [
         HeldoutRow("a", "1", 8.0, 4, 1),
         HeldoutRow("b", "1", 4.0, 4, 1),

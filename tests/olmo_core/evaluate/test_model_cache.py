@@ -1,4 +1,4 @@
-"""One model at most is held between results, and what is held computes what a model loaded anew would."""
+"""The cache holds at most one model, and a cached model gives the same results as a newly loaded one."""
 
 import gc
 import weakref
@@ -28,7 +28,7 @@ def empty() -> Iterator[None]:
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The digests of what was read from disk, and a check that nothing was held while it was."""
+    """Record the models read from disk; check that no other model is in memory while one is read."""
     read: list[str] = []
 
     def load_model(path: Path, device: str = "cpu") -> Transformer:
@@ -49,14 +49,14 @@ def artifact(folder: Path, digest: str) -> Artifact:
     return Artifact(Step("checkpoint", "one", 1), record, folder)
 
 
-def test_one_content_is_loaded_once_whatever_its_name(model_folder: Path, loaded: list[str]) -> None:
+def test_equal_content_is_loaded_once(model_folder: Path, loaded: list[str]) -> None:
     first = model_of(artifact(model_folder, "a"), "cpu", "fp32")
     assert model_of(artifact(model_folder, "a"), "cpu", "fp32") is first
     assert len(loaded) == 1
 
 
 @pytest.mark.parametrize("other", [("b", "fp32"), ("a", "bf16")])
-def test_another_content_or_precision_is_loaded_when_the_last_one_is_gone(
+def test_other_content_or_precision_replaces_cached_model(
     other: tuple[str, str], model_folder: Path, loaded: list[str]
 ) -> None:
     model_of(artifact(model_folder, "a"), "cpu", "fp32")
@@ -66,14 +66,14 @@ def test_another_content_or_precision_is_loaded_when_the_last_one_is_gone(
     assert len(loaded) == 3
 
 
-def test_a_model_that_was_dropped_is_loaded_again(model_folder: Path, loaded: list[str]) -> None:
+def test_dropped_model_is_loaded_again(model_folder: Path, loaded: list[str]) -> None:
     model_of(artifact(model_folder, "a"), "cpu", "fp32")
     drop_model()
     model_of(artifact(model_folder, "a"), "cpu", "fp32")
     assert len(loaded) == 2
 
 
-def test_a_model_that_cannot_be_loaded_leaves_nothing_held(model_folder: Path, tmp_path: Path) -> None:
+def test_failed_load_leaves_cache_empty(model_folder: Path, tmp_path: Path) -> None:
     first = model_of(artifact(model_folder, "a"), "cpu", "fp32")
     with pytest.raises(ValueError, match=r"has no model\.json"):
         model_of(artifact(tmp_path, "b"), "cpu", "fp32")
@@ -81,7 +81,7 @@ def test_a_model_that_cannot_be_loaded_leaves_nothing_held(model_folder: Path, t
     assert again is not first
 
 
-def test_what_is_held_computes_the_bits_of_a_model_loaded_anew(model_folder: Path) -> None:
+def test_cached_model_gives_same_bits_as_reloaded_one(model_folder: Path) -> None:
     def logits() -> torch.Tensor:
         with torch.inference_mode():
             return model_of(artifact(model_folder, "a"), "cpu", "bf16")(TOKENS).clone()

@@ -9,7 +9,7 @@ from olmo_core.evaluate.perplexity import bits, select, windows
 
 
 @given(st.lists(st.integers(2, 99), max_size=200), st.integers(1, 50))
-def test_windows_score_every_token_once_after_the_one_before_it(tokens: list[int], length: int) -> None:
+def test_windows_score_every_token_once(tokens: list[int], length: int) -> None:
     requests = windows(tokens, 0, length)
     assert [token for _, window in requests for token in window] == tokens
     assert all(1 <= len(window) <= length for _, window in requests)
@@ -25,7 +25,7 @@ LIMIT = st.one_of(st.none(), st.integers(1, 300))
 
 
 @given(DOCUMENTS, LIMIT, LIMIT)
-def test_a_selection_keeps_to_its_limits_and_counts_what_it_leaves_out(
+def test_selection_obeys_limits_and_counts_omissions(
     documents: list[Document], source_bytes: int | None, document_bytes: int | None
 ) -> None:
     selection = select(documents, source_bytes, document_bytes)
@@ -34,7 +34,7 @@ def test_a_selection_keeps_to_its_limits_and_counts_what_it_leaves_out(
     assert len(kept) + selection.left_out_documents == len(documents)
     assert total + selection.left_out_bytes == sum(document.bytes for document in documents)
     assert source_bytes is None or total <= source_bytes or len(kept) <= 2
-    widest = 4  # bytes of a character; a smaller limit may leave nothing of a document
+    widest = 4  # most bytes of a character; a smaller limit may cut a document to nothing
     if (document_bytes or widest) >= widest:
         assert len(kept) >= min(2, sum(bool(document.text) for document in documents))
     assert [int(name) for name in kept] == sorted(int(name) for name in kept)
@@ -51,7 +51,7 @@ def test_a_selection_keeps_to_its_limits_and_counts_what_it_leaves_out(
         assert selection.documents == [document for document in documents if document.text]
 
 
-def test_a_larger_limit_keeps_what_a_smaller_one_kept() -> None:
+def test_larger_limit_keeps_smaller_selection() -> None:
     documents = [Document(f"d{number}", "x" * (number % 7 + 1)) for number in range(50)]
     small, large = ({each.id for each in select(documents, limit, None).documents} for limit in (40, 90))
     assert small < large
@@ -59,5 +59,5 @@ def test_a_larger_limit_keeps_what_a_smaller_one_kept() -> None:
     assert small != {each.id for each in documents[: len(small)]}
 
 
-def test_bits_of_a_coin_toss() -> None:
+def test_coin_toss_has_one_bit() -> None:
     assert bits(math.log(0.5)) == pytest.approx(1.0)

@@ -65,19 +65,19 @@ def models(model_folder: Path, tokenizer_folder: Path) -> dict[str, Path]:
 
 @pytest.fixture
 def heldout(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    """What the result on held-out text is made from."""
+    """Inputs of the result on held-out text."""
     return models | {f"heldout/{name}": corpus(tmp_path / name, texts) for name, texts in TEXTS.items()}
 
 
 @pytest.fixture
 def pets(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    """What the result on the task `pets` is made from."""
+    """Inputs of the result on the task `pets`."""
     return models | {"task": task(tmp_path / "pets", INSTANCES)}
 
 
 @pytest.fixture
 def story(models: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    """What the result on the task `story` is made from."""
+    """Inputs of the result on the task `story`."""
     return models | {"task": task(tmp_path / "story", STORY_INSTANCES)}
 
 
@@ -95,9 +95,7 @@ def loglikelihood(model: Transformer, context: list[int], continuation: list[int
     return sum(float(logprobs[len(context) + place - 1, token]) for place, token in enumerate(continuation))
 
 
-def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
-    run: Run, heldout: dict[str, Path], model: Transformer
-) -> None:
+def test_heldout_bits_match_scoring_one_by_one(run: Run, heldout: dict[str, Path], model: Transformer) -> None:
     out, results = run(on_heldout(), heldout)
     rows = [row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, HeldoutRow)]
     assert results["tasks"] == {}
@@ -119,16 +117,16 @@ def test_heldout_bits_equal_those_of_documents_scored_one_by_one(
             for start in range(0, len(tokens), length)
         )
         assert row.bits == pytest.approx(-total / math.log(2), abs=1e-3)
-    assert any(row.tokens > length for row in rows)  # More than one window was needed somewhere.
+    assert any(row.tokens > length for row in rows)  # At least one document needs several windows.
     stories = [row for row in rows if row.source == "stories"]
     entry = results["heldout"]["stories"]
     assert entry["bits_per_byte"] == pytest.approx(
         sum(row.bits for row in stories) / sum(row.bytes for row in stories), rel=1e-6
     )
-    assert entry["left_out"] == {"documents": 1, "bytes": 0}  # The empty one.
+    assert entry["left_out"] == {"documents": 1, "bytes": 0}  # The empty document.
 
 
-def test_task_scores_equal_those_of_choices_scored_one_by_one(
+def test_task_scores_match_scoring_one_by_one(
     run: Run, pets: dict[str, Path], story: dict[str, Path], model: Transformer
 ) -> None:
     (out, results), (other, others) = run(on_task(), pets), run(on_task(STORY), story)
@@ -153,9 +151,7 @@ def test_task_scores_equal_those_of_choices_scored_one_by_one(
     assert others["tasks"]["story"]["primary"] == "accuracy"
 
 
-def test_a_long_context_is_cut_on_the_left_by_the_same_amount_for_all_choices(
-    run: Run, pets: dict[str, Path], model: Transformer
-) -> None:
+def test_long_context_is_cut_equally_for_all_choices(run: Run, pets: dict[str, Path], model: Transformer) -> None:
     out, results = run(on_task(), pets)
     row = next(row for row in read_table(out / "documents.jsonl.gz") if isinstance(row, TaskRow) and row.id == 2)
     encode = Encoder(pets["tokenizer"])
@@ -167,7 +163,7 @@ def test_a_long_context_is_cut_on_the_left_by_the_same_amount_for_all_choices(
         assert found.loglikelihood == pytest.approx(loglikelihood(model, context[-room:], choice), abs=1e-4)
 
 
-def test_special_tokens_in_text_are_plain_text(tokenizer_folder: Path) -> None:
+def test_special_tokens_in_text_are_encoded_as_text(tokenizer_folder: Path) -> None:
     encode = Encoder(tokenizer_folder)
     (ids,) = encode(["rain <|endoftext|> fell"])
     assert encode.eos not in ids
@@ -176,8 +172,8 @@ def test_special_tokens_in_text_are_plain_text(tokenizer_folder: Path) -> None:
     )
 
 
-def test_each_text_is_encoded_alone(tokenizer_folder: Path, tmp_path: Path) -> None:
-    """Whoever encoded a padded batch and saved the tokenizer has padding in its file."""
+def test_saved_padding_and_truncation_are_ignored(tokenizer_folder: Path, tmp_path: Path) -> None:
+    """A tokenizer saved after encoding a padded batch has padding in its file."""
     folder = tmp_path / "padded"
     shutil.copytree(tokenizer_folder, folder)
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -190,7 +186,7 @@ def test_each_text_is_encoded_alone(tokenizer_folder: Path, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("step", "inputs"), [(on_heldout(), "heldout"), (on_task(), "pets")])
-def test_results_are_what_the_stored_table_sums_up_to(
+def test_results_follow_from_stored_table(
     step: Step, inputs: str, run: Run, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     out, results = run(step, request.getfixturevalue(inputs))
@@ -206,14 +202,14 @@ def test_results_are_what_the_stored_table_sums_up_to(
 
 
 @pytest.mark.parametrize(("step", "inputs"), [(on_heldout(), "heldout"), (on_task(), "pets")])
-def test_threads_change_no_byte(step: Step, inputs: str, run: Run, request: pytest.FixtureRequest) -> None:
+def test_thread_count_does_not_change_bytes(step: Step, inputs: str, run: Run, request: pytest.FixtureRequest) -> None:
     one, two = (run(step, request.getfixturevalue(inputs), threads=threads)[0] for threads in (1, 2))
     for file in ("documents.jsonl.gz", "results.json"):
         assert (one / file).read_bytes() == (two / file).read_bytes()
     assert (one / "documents.jsonl.gz").read_bytes()[4:8] == bytes(4)  # The gzip header's time.
 
 
-def test_limits_choose_documents_and_are_counted(run: Run, heldout: dict[str, Path]) -> None:
+def test_heldout_limits_are_obeyed_and_counted(run: Run, heldout: dict[str, Path]) -> None:
     _, results = run(on_heldout(heldout_bytes=60, document_bytes=20), heldout)
     entry = results["heldout"]["stories"]
     assert entry["bytes"] <= 60
@@ -222,13 +218,13 @@ def test_limits_choose_documents_and_are_counted(run: Run, heldout: dict[str, Pa
     assert entry["documents"] + entry["left_out"]["documents"] == 4
 
 
-def test_bf16_differs_a_little_and_only_a_little(run: Run, heldout: dict[str, Path]) -> None:
+def test_bf16_result_is_close_to_fp32(run: Run, heldout: dict[str, Path]) -> None:
     (_, full), (_, half) = (run(on_heldout(precision=precision), heldout) for precision in ("fp32", "bf16"))
     one, two = full["heldout"]["stories"]["bits_per_byte"], half["heldout"]["stories"]["bits_per_byte"]
     assert 0 < abs(one - two) < 0.02 * one
 
 
-def test_progress_ends_at_all_tokens(run: Run, heldout: dict[str, Path]) -> None:
+def test_progress_ends_at_total(run: Run, heldout: dict[str, Path]) -> None:
     seen: list[tuple[float, float, str]] = []
     run(on_heldout(), heldout, progress=lambda done, total, unit: seen.append((done, total, unit)))
     assert seen[-1][0] == seen[-1][1] > 0
@@ -236,18 +232,18 @@ def test_progress_ends_at_all_tokens(run: Run, heldout: dict[str, Path]) -> None
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
 
 
-def test_a_tokenizer_of_another_model_is_refused(
+def test_tokenizer_of_another_model_is_refused(
     run: Run, heldout: dict[str, Path], model: Transformer, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
     other.mkdir()
     config = model.config.model_copy(update={"vocab_size": model.config.vocab_size - 1})
     save_model(other, config, model.state_dict())
-    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, the model checkpoint/checkpoint \d+"):
+    with pytest.raises(ValueError, match=r"the tokenizer has \d+ tokens, but the model checkpoint/checkpoint has \d+"):
         run(on_heldout(), {**heldout, "model": other})
 
 
-def test_a_result_is_named_by_its_model_and_group_and_has_only_what_matters_to_it() -> None:
+def test_result_step_has_only_relevant_fields_and_inputs() -> None:
     one, other = on_heldout(heldout_bytes=7), on_task(heldout_bytes=7)
     assert (one.label, other.label) == ("result/checkpoint-heldout", "result/checkpoint-pets")
     assert one.inputs.keys() == {"model", "tokenizer", "heldout/stories", "heldout/notes"}
@@ -258,7 +254,7 @@ def test_a_result_is_named_by_its_model_and_group_and_has_only_what_matters_to_i
     assert other.id != on_task(STORY).id and other.id != on_task(precision="bf16").id
 
 
-def test_results_of_a_model_join_to_one(
+def test_results_of_a_model_are_merged(
     run: Run, heldout: dict[str, Path], pets: dict[str, Path], story: dict[str, Path]
 ) -> None:
     found = [run(on_heldout(), heldout)[1], run(on_task(), pets)[1], run(on_task(STORY), story)[1]]

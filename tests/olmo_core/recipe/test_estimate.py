@@ -1,4 +1,4 @@
-"""What a release would cost: by the profile's figures, then by what records tell."""
+"""Predicted cost of a release, from the profile's figures and from records."""
 
 from collections.abc import Iterable
 
@@ -32,7 +32,7 @@ GPUS = "{count: 4, gpus: 2, placement: {device: cuda}}"
 
 
 def record(step: Step, seconds: float) -> Record:
-    """The record of a step that took `seconds`; it has no files."""
+    """Return the record of a step that took `seconds`, without files."""
     environment = Environment(digest="0", python="3", machine="m", cpu="c", zlib="1", packages={})
     return Record(
         kind=step.kind,
@@ -56,7 +56,7 @@ def record(step: Step, seconds: float) -> Record:
 
 
 def linked(step: Step) -> Record:
-    """The record of a step that took 50 s, with its inputs."""
+    """Return the record of a step that took 50 s, with its inputs."""
     inputs = {
         role: Input(kind=each.kind, name=each.name, id=each.id, digest=None) for role, each in step.inputs.items()
     }
@@ -88,12 +88,12 @@ def seconds(found: Estimate) -> float:
     return found.minutes * 60
 
 
-def test_nothing_to_do_costs_nothing(plan: Plan, compute: Compute) -> None:
+def test_no_steps_cost_nothing(plan: Plan, compute: Compute) -> None:
     assert cost(plan, [], compute) == Estimate()
 
 
-def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, compute: Compute) -> None:
-    """micro by hand: 2 blocks of 4 x 64 x 64 + 3 x 64 x 192, a head of 1024 x 64; six per weight, attention's half."""
+def test_tokens_and_flops_match_hand_calculation(plan: Plan, compute: Compute) -> None:
+    """micro: 2 blocks of 4 x 64 x 64 + 3 x 64 x 192 and a head of 1024 x 64, six FLOPs per weight, and attention."""
     per_token = 6 * (2 * (4 * 64 * 64 + 3 * 64 * 192) + 1024 * 64) + 6 * 2 * 64 * 64
     everything = cost(plan, plan.steps, compute)
     assert everything.steps == len(plan.steps)
@@ -103,7 +103,7 @@ def test_tokens_and_flops_are_those_of_the_runs_to_make(plan: Plan, compute: Com
     assert (one.tokens, one.flops) == (16_000, 16_000 * per_token)
 
 
-def test_without_records_the_profile_tells(plan: Plan, compute: Compute) -> None:
+def test_rate_of_profile_is_used_without_records(plan: Plan, compute: Compute) -> None:
     found = cost(plan, [plan.step("run/stage1")], compute)
     assert seconds(found) == pytest.approx(START_SECONDS + STAGE_SECONDS + found.flops / 1e9)
     assert found.kwh == pytest.approx(36 * seconds(found) / 3.6e6)
@@ -114,8 +114,8 @@ def test_without_records_the_profile_tells(plan: Plan, compute: Compute) -> None
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 2), (64, 2)])
-def test_without_a_rate_in_the_profile_the_machine_tells(plan: Plan, cores: int, threads: int) -> None:
-    """A stage of one run has two threads, one of two runs has one for each; two threads are 2 ** 0.8 of one."""
+def test_rate_of_machine_is_used_without_profile_rate(plan: Plan, cores: int, threads: int) -> None:
+    """A single run has two threads, two runs have one each; two threads are 2 ** 0.8 times as fast as one."""
     machine = Machine("a CPU", cores, {"bf16": 1e9, "fp32": 1e9}, pace=2.0)
     for stage in ("stage1", "stage2"):
         found = cost(plan, [run.step for run in plan.runs[stage]], laptop(), (), machine)
@@ -123,14 +123,14 @@ def test_without_a_rate_in_the_profile_the_machine_tells(plan: Plan, cores: int,
         assert seconds(found) == pytest.approx(2 * START_SECONDS + 2 * STAGE_SECONDS + work)
 
 
-def test_a_compiled_run_begins_later_and_goes_faster(plan: Plan) -> None:
+def test_compiled_run_starts_later_and_runs_faster(plan: Plan) -> None:
     compiled = laptop("training.single.placement.compile=true")
     found = cost(plan, [plan.step("run/stage1")], compiled, (), Machine("a CPU", 1, {"bf16": 1e9}))
     before = START_SECONDS + STAGE_SECONDS + COMPILE_SECONDS
     assert seconds(found) == pytest.approx(before + found.flops / (TRAINING_SHARE * 1e9))
 
 
-def test_work_without_products_takes_the_machines_pace(plan: Plan, compute: Compute) -> None:
+def test_steps_without_flops_scale_with_machine_pace(plan: Plan, compute: Compute) -> None:
     steps = [plan.step("corpus/wisdom"), plan.step("corpus/narrative")]
     for pace in (1.0, 3.0):
         machine = Machine("a CPU", 2, {}, pace)
@@ -138,12 +138,12 @@ def test_work_without_products_takes_the_machines_pace(plan: Plan, compute: Comp
         assert seconds(cost(plan, steps, compute, (), machine)) == pytest.approx(expected)
 
 
-def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
+def test_time_on_remote_gpu_is_unknown_without_rate(plan: Plan) -> None:
     runs = [run.step for run in plan.runs["stage1"]]
     training = f"training={{single: {GPUS}, seeds: {GPUS}}}"
     found = cost(plan, [plan.step("corpus/wisdom"), *runs], computed_on(Cluster, training))
     assert (found.minutes, found.kwh) == (None, None)
-    assert "GPU that is not here" in found.unknown and "flops_per_second" in found.unknown
+    assert "GPU of another machine" in found.unknown and "flops_per_second" in found.unknown
     assert found.over(Budget(minutes=1)) == []
     known = computed_on(Cluster, training, "speed={flops_per_second: 1e9}")
     parts = estimate_parts(plan, [run.step for run in plan.runs["stage2"]], (), known, MACHINE)
@@ -152,16 +152,16 @@ def test_time_on_a_gpu_that_is_not_here_is_not_known(plan: Plan) -> None:
         "two runs at once, four workers each"
     )
     assert stage.basis == "16 GPUs by the profile"
-    assert stage.kwh is None, "no profile says the power of a GPU"
+    assert stage.kwh is None, "the power of a GPU is in no profile"
 
 
-def test_a_cpu_that_was_not_measured_is_said_to_be(plan: Plan) -> None:
+def test_unmeasured_cpu_gives_unknown_time(plan: Plan) -> None:
     found = cost(plan, [plan.step("run/stage1")], laptop(), (), None)
     assert found.minutes is None and "could not be measured" in found.unknown
 
 
-def test_a_record_of_the_same_name_or_model_tells_better(plan: Plan, compute: Compute) -> None:
-    """Stage 1 was trained at 640 tokens a second; each run of stage 2 then takes 25 s, side by side."""
+def test_records_of_same_name_or_model_are_preferred(plan: Plan, compute: Compute) -> None:
+    """Stage 1 was trained at 640 tokens per second, so each run of stage 2 takes 25 s; they run in parallel."""
     stage1, one, two = (plan.step(f"run/{name}") for name in ("stage1", "stage2-ingredient1", "stage2-ingredient2"))
     found = cost(plan, [one, two], compute, [record(stage1, 100.0)])
     assert seconds(found) == pytest.approx(START_SECONDS + 25)
@@ -169,22 +169,22 @@ def test_a_record_of_the_same_name_or_model_tells_better(plan: Plan, compute: Co
     assert seconds(own) == pytest.approx(START_SECONDS + 80)
 
 
-def test_a_record_of_another_model_tells_nothing(plan: Plan, compute: Compute) -> None:
+def test_record_of_another_model_is_ignored(plan: Plan, compute: Compute) -> None:
     other = lay_out(load_recipe("micro", ["--model.n_layers=1"])).step("run/stage1")
     run = [plan.step("run/stage1")]
     assert cost(plan, run, compute, [record(other, 1.0)]) == cost(plan, run, compute)
 
 
-def test_other_steps_take_what_the_same_took(plan: Plan, compute: Compute) -> None:
+def test_other_steps_use_records_of_same_name(plan: Plan, compute: Compute) -> None:
     corpus = plan.step("corpus/wisdom")
     by_name = [record(corpus, 40.0), record(plan.step("corpus/narrative"), 2.0)]
     assert seconds(cost(plan, [corpus], compute, by_name)) == pytest.approx(START_SECONDS + 40 / 2)
     other = [record(plan.step("corpus/narrative"), 400.0)]
-    assert cost(plan, [corpus], compute, other) == cost(plan, [corpus], compute), "another corpus tells nothing"
+    assert cost(plan, [corpus], compute, other) == cost(plan, [corpus], compute), "another corpus predicts nothing"
 
 
-def test_a_result_takes_what_results_of_its_group_took_for_models_of_its_shape(plan: Plan, compute: Compute) -> None:
-    """Two at once. Those of another shape, and those of this one on another group, tell nothing."""
+def test_result_uses_records_of_same_group_and_model_shape(plan: Plan, compute: Compute) -> None:
+    """Results run two at a time. Records of another shape or group are ignored."""
     result = plan.step("result/soup-kinds")
     unknown = seconds(cost(plan, [result], compute))
     for recipe, group, expected in (
@@ -199,8 +199,8 @@ def test_a_result_takes_what_results_of_its_group_took_for_models_of_its_shape(p
         assert seconds(cost(plan, [result], compute, records)) == pytest.approx(expected), (recipe, group)
 
 
-def test_the_results_of_a_model_score_what_one_pass_over_everything_would(plan: Plan) -> None:
-    """4 bytes of text a token, 120 tokens a question without shots, a forward pass of a third of a training step."""
+def test_scoring_flops_match_hand_calculation(plan: Plan) -> None:
+    """4 bytes of text per token, 120 tokens per question without shots; a forward pass is 1/3 of a training step."""
     flops = scoring_flops(plan.recipe)
     assert tuple(flops) == (HELDOUT, "kinds", "opposites")
     forward = plan.recipe.shape.flops_per_token(120) / 3
@@ -208,8 +208,8 @@ def test_the_results_of_a_model_score_what_one_pass_over_everything_would(plan: 
     assert flops["kinds"] == flops["opposites"] == pytest.approx(1000 * 120 * forward)
 
 
-def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, compute: Compute) -> None:
-    """A checkpoint has weights and two moments in fp32; a revision is linked in the store, copied to a local hub."""
+def test_bytes_of_weights_follow_from_model(plan: Plan, compute: Compute) -> None:
+    """A checkpoint has weights and two moments in fp32; a revision takes space only as a copy in a local hub."""
     weights = 4 * plan.recipe.shape.parameters
     for label, expected in (
         ("checkpoint/stage1-step75", 3 * weights),
@@ -223,7 +223,7 @@ def test_bytes_of_what_holds_weights_follow_from_the_model(plan: Plan, compute: 
     assert cost(half, [half.step("export/soup")], compute).bytes == weights / 2
 
 
-def test_bytes_of_others_are_those_of_their_like(plan: Plan, compute: Compute) -> None:
+def test_other_bytes_come_from_similar_records(plan: Plan, compute: Compute) -> None:
     corpus, other = plan.step("corpus/wisdom"), plan.step("corpus/narrative")
     files = [FileEntry(path="text", size=700, sha256="0"), FileEntry(path="more", size=50, sha256="0")]
     assert cost(plan, [corpus], compute, [record(corpus, 2.0).model_copy(update={"files": files})]).bytes == 750
@@ -231,23 +231,23 @@ def test_bytes_of_others_are_those_of_their_like(plan: Plan, compute: Compute) -
     assert cost(plan, [corpus], compute).bytes == KINDS["corpus"].bytes
 
 
-def test_every_kind_of_step_has_a_prediction(compute: Compute) -> None:
+def test_every_kind_has_a_prediction(compute: Compute) -> None:
     tiny = lay_out(load_recipe("tiny"))
     for step in tiny.steps:
         assert seconds(cost(tiny, [step], compute)) > 0
 
 
-def test_what_is_above_the_budget_is_said() -> None:
+def test_exceeded_budget_is_reported() -> None:
     spent = Estimate(steps=3, tokens=10, flops=2e12, minutes=90.0, kwh=0.5, bytes=0)
     assert spent.over(Budget()) == []
     assert spent.over(Budget(minutes=90, kwh=0.5, flops=int(2e12))) == []
     assert spent.over(Budget(minutes=60, kwh=1, flops=10**12)) == [
-        "1.5 h, where the profile's budget is 60 min",
-        "2.0e12 FLOPs, where the profile's budget is 1.0e12 FLOPs",
+        "1.5 h, but the profile's budget is 60 min",
+        "2.0e12 FLOPs, but the profile's budget is 1.0e12 FLOPs",
     ]
 
 
-def test_published_token_files_take_what_the_mix_needs() -> None:
+def test_published_token_files_cover_tokens_of_mix() -> None:
     """OLMo 2 7B: 3.9T tokens of four bytes in 187 shards, fetched at 100 MB/s."""
     plan = lay_out(load_recipe("olmo2-7b"))
     shards = [step for step in plan.steps_of("data") if step.name.startswith("olmo-mix-1124-")]

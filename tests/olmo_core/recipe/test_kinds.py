@@ -1,4 +1,4 @@
-"""The table of kinds has a row for every step of every recipe, and each belongs to a part of its release."""
+"""The table of kinds has a row for every step of every recipe, and each kind belongs to a part."""
 
 import pytest
 
@@ -17,22 +17,22 @@ def test_every_step_of_a_release_belongs_to_one_part(recipe: str) -> None:
     assert sorted(steps) == sorted(step.id for step in plan.steps)
 
 
-def test_every_kind_is_a_part_of_some_release() -> None:
+def test_every_kind_belongs_to_a_part() -> None:
     plan = lay_out(load_recipe("tiny"))
     made = {step.kind for step in plan.steps}
     assert KINDS.keys() - made == {RECOVERY, "pretrained"}
     assert {kind.part for kind in KINDS.values()} == {*plan.parts, STAGE} - plan.runs.keys()
 
 
-def test_what_a_run_commits_costs_nothing_beside_it() -> None:
+def test_checkpoints_add_no_time_to_their_run() -> None:
     assert all(KINDS[name].seconds == 0 for name in ("checkpoint", RECOVERY))
     assert {name for name, kind in KINDS.items() if kind.lane is Lane.PARENT} == {"checkpoint", RECOVERY}
 
 
-def test_evaluation_and_publishing_leave_training_alone() -> None:
+def test_background_parts_are_evaluate_and_publish() -> None:
     assert BACKGROUND_PARTS == ("evaluate", "publish")
 
 
-def test_a_kind_without_a_row_is_named_with_the_remedy() -> None:
+def test_unknown_kind_names_remedy() -> None:
     with pytest.raises(LookupError, match=r"^lengths: no such kind of step; add a row for it to olmo_core\.recipe\.k"):
         kind_called("lengths")

@@ -1,4 +1,4 @@
-"""What steps follow from a recipe: graphs of stages and soups, names, and what cannot be laid out."""
+"""Steps that follow from a recipe: graphs of stages and soups, names, and graphs that are refused."""
 
 import json
 import pickle
@@ -25,7 +25,7 @@ def third_stage(start: str) -> str:
     )
 
 
-def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
+def test_stage_can_start_from_pretrained_model() -> None:
     place = "{repo: allenai/OLMo-2-1124-7B, revision: " + "a" * 40 + "}"
     plan = planned(f"--stages.stage1.start={place}")
     (start,) = (step for step in plan.steps if step.kind == "pretrained")
@@ -34,7 +34,9 @@ def test_a_stage_may_start_from_a_model_trained_elsewhere() -> None:
     assert start in plan.steps_of("data")
     assert plan.pretrained() == [start]
     evaluated = {step.id for step in plan.steps_of("evaluate")}
-    assert {step.id for step in plan.results_of(start).values()} <= evaluated, "what the stage did is told against it"
+    assert {step.id for step in plan.results_of(start).values()} <= evaluated, (
+        "its scores are compared with the stage's"
+    )
     folder = "{path: /models/base, sha256: " + "b" * 64 + "}"
     assert planned(f"--stages.stage1.start={folder}").step("pretrained/base").fields["sha256"] == "b" * 64
     assert resting_on(plan, {start.label}) >= {"run/stage1", "run/stage2-ingredient1", "soup/soup"}
@@ -62,7 +64,7 @@ print(json.dumps([[step.id for step in steps], works, sorted(heavy)]))
 """
 
 
-def test_a_pickled_step_brings_a_worker_its_id_and_function_and_no_heavy_import() -> None:
+def test_pickled_steps_keep_id_and_work_without_heavy_imports() -> None:
     place = "{repo: allenai/OLMo-2-1124-7B, revision: " + "a" * 40 + "}"
     plans = (
         planned(f"--stages.stage1.start={place}"),
@@ -80,7 +82,7 @@ def test_a_pickled_step_brings_a_worker_its_id_and_function_and_no_heavy_import(
     assert {step.kind for step in steps if step.work is None} == {"checkpoint"}
 
 
-def test_a_repository_is_evaluated_by_commit_as_models_of_ours_are() -> None:
+def test_repository_is_evaluated_by_commit_like_own_models() -> None:
     shown = {"main": "c" * 40, "stage1-step20-tokens1K": "a" * 40, "renamed": "a" * 40}
     plan = lay_out_repository(MICRO.recipe, "org/model", shown)
     results = plan.published["stage1-step20-tokens1K"]
@@ -102,8 +104,8 @@ def test_a_repository_is_evaluated_by_commit_as_models_of_ours_are() -> None:
     assert plan.id not in {MICRO.id, lay_out_repository(MICRO.recipe, "org/other", shown).id}
 
 
-def test_the_graph_of_micro() -> None:
-    """Two stages, two seeds, a soup: every step with what it is made from. Roles as the rooms declare them."""
+def test_graph_of_micro() -> None:
+    """Two stages, two seeds, a soup: every step with its inputs."""
     graph = {step.label: sorted({source.label for source in step.inputs.values()}) for step in MICRO.steps}
     corpora = ["corpus/narrative", "corpus/wisdom"]
     tokens = ["tokens/narrative-00000", "tokens/wisdom-00000"]
@@ -135,7 +137,7 @@ def test_the_graph_of_micro() -> None:
     assert graph == expected
 
 
-def test_names_of_revisions_in_order() -> None:
+def test_revisions_are_named_in_order() -> None:
     """64,000 tokens are 125 steps of 8 x 64; 16,000 are rounded up to 32 steps, 16,384 tokens."""
     assert [revision.name for revision in MICRO.revisions] == [
         "stage1-step75-tokens39K",
@@ -146,7 +148,7 @@ def test_names_of_revisions_in_order() -> None:
     ]
 
 
-def test_a_corpus_is_made_of_shards_and_each_is_tokenised_by_itself() -> None:
+def test_corpus_shards_are_tokenised_separately() -> None:
     plan = planned("--corpora.wisdom.shards=3")
     shards = [f"wisdom/{shard:05d}" for shard in range(3)]
     assert list(plan.documents) == ["narrative/00000", *shards]
@@ -159,7 +161,7 @@ def test_a_corpus_is_made_of_shards_and_each_is_tokenised_by_itself() -> None:
     ]
 
 
-def test_inputs_come_before_what_is_made_from_them() -> None:
+def test_steps_follow_their_inputs() -> None:
     seen: set[str] = set()
     for step in MICRO.steps:
         assert {source.id for source in step.inputs.values()} <= seen
@@ -167,8 +169,8 @@ def test_inputs_come_before_what_is_made_from_them() -> None:
         seen.add(step.id)
 
 
-def test_three_runs_of_one_length_and_one_of_another() -> None:
-    """As OLMo 2 13B: three anneals of 100B tokens, one of 300B, all four in the soup."""
+def test_groups_of_a_stage_can_differ_in_length() -> None:
+    """Like OLMo 2 13B: three anneals of 100B tokens and one of 300B, all four in the soup."""
     plan = planned(*THREE_AND_ONE, "--stages.stage2.names.unit=K")
     assert [(run.ingredient, run.seed, run.config.steps) for run in plan.runs["stage2"]] == [
         (1, 1, 8),
@@ -187,7 +189,7 @@ def test_three_runs_of_one_length_and_one_of_another() -> None:
     assert len({run.step.inputs["mix"].label for run in plan.runs["stage2"]}) == 2, "two mixes, two names"
 
 
-def test_a_soup_may_leave_ingredients_out() -> None:
+def test_soup_can_use_some_ingredients() -> None:
     plan = planned(*THREE_AND_ONE, "--soups.soup.ingredients=[stage2/1, stage2/4]")
     assert [source.name for source in plan.soups["soup"].inputs.values()] == [
         "stage2-ingredient1-step8",
@@ -195,14 +197,14 @@ def test_a_soup_may_leave_ingredients_out() -> None:
     ]
 
 
-def test_a_stage_may_follow_a_soup() -> None:
+def test_stage_can_start_from_soup() -> None:
     plan = planned(third_stage("soup"))
     assert plan.runs["stage3"][0].step.inputs["start"] is plan.soups["soup"]
     assert list(plan.runs) == ["stage1", "stage2", "stage3"]
-    assert changed(third_stage("soup")) == {"revision/main"}, "main lists one revision more; nothing else is touched"
+    assert changed(third_stage("soup")) == {"revision/main"}, "main lists one more revision; nothing else changes"
 
 
-def test_a_soup_may_lie_along_one_run() -> None:
+def test_soup_can_average_checkpoints_of_one_run() -> None:
     changes = ["--stages.stage1.checkpoint_every=25", "--soups.tail={ingredients: [stage1@50, stage1@100, stage1]}"]
     plan = planned(*changes)
     assert [source.name for source in plan.soups["tail"].inputs.values()] == [
@@ -213,13 +215,13 @@ def test_a_soup_may_lie_along_one_run() -> None:
     assert plan.soups["tail"].id in plan.results
 
 
-def test_a_stage_may_start_in_the_middle_of_another() -> None:
+def test_stage_can_start_from_intermediate_checkpoint() -> None:
     plan = planned(third_stage("stage1@75"))
     assert plan.runs["stage3"][0].step.inputs["start"].name == "stage1-step75"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "said"),
+    ("overrides", "message"),
     [
         (["--stages.stage1.start=soup", "--stages.stage1.schedule.peak=0.01"], "in a loop: soup, stage1, stage2"),
         (["--stages.stage1.start=stage1"], "in a loop: soup, stage1, stage2"),
@@ -241,41 +243,41 @@ def test_a_stage_may_start_in_the_middle_of_another() -> None:
             "schedule.peak is inherit, but checkpoint/stage1-step125 ends at rate 0; give the rate itself, or a "
             "schedule.final above 0",
         ),
-        (["--evaluation.heldout=[narrative]"], "wisdom"),  # by which micro's decision goes
+        (["--evaluation.heldout=[narrative]"], "wisdom"),  # the decision of micro uses it
     ],
 )
-def test_a_graph_that_cannot_be_is_refused_with_the_reason(overrides: list[str], said: str) -> None:
+def test_invalid_graph_is_refused(overrides: list[str], message: str) -> None:
     recipe = load_recipe("micro", overrides)
     with pytest.raises(ValueError) as error:
         lay_out(recipe)
-    assert said in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_corpus_of_which_nothing_is_held_out_is_left_out() -> None:
+def test_corpus_without_heldout_text_is_not_scored() -> None:
     plan = planned("--corpora.narrative.heldout=0", "--stages.stage1.heldout={every: 50}")
     read = {role for step in plan.steps for role in step.inputs if role.startswith("heldout/")}
     assert read == {"heldout/wisdom"}
     assert [plan.judged_on(runs[0]) for runs in plan.runs.values()] == [["wisdom"], ["wisdom"]]
-    for overrides, said in (
+    for overrides, message in (
         (
             ["--evaluation.heldout=[narrative]"],
             r"evaluation\.heldout: corpora\.narrative\.heldout is 0; leave narrative out",
         ),
         (["--corpora.wisdom.heldout=0"], "corpora: heldout is 0 for all; give one a share above 0"),
     ):
-        with pytest.raises(ConfigError, match=said):
+        with pytest.raises(ConfigError, match=message):
             planned("--corpora.narrative.heldout=0", *overrides)
 
 
 @pytest.mark.parametrize("overrides", [[], ["--stages.stage2.batch_size=100"], THREE_AND_ONE])
-def test_a_mix_holds_what_its_runs_draw(overrides: list[str]) -> None:
+def test_mix_holds_exactly_the_tokens_of_its_runs(overrides: list[str]) -> None:
     for runs in planned(*overrides).runs.values():
         for run in runs:
             instances = run.step.inputs["mix"].fields["tokens"] / run.config.sequence_length
             assert instances == run.config.steps * run.config.batch_size
 
 
-def test_main_may_become_the_soup_or_an_ingredient() -> None:
+def test_candidates_are_soup_and_ingredients() -> None:
     assert sorted(step.label for step in MICRO.candidates()) == [
         "checkpoint/stage2-ingredient1-step32",
         "checkpoint/stage2-ingredient2-step32",

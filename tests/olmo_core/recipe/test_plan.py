@@ -1,4 +1,4 @@
-"""What a plan is asked: identity of its steps, what a changed field changes, steps by label, tags, workers."""
+"""Queries of a plan: ids, effects of a changed field, steps by label, tags, workers."""
 
 import json
 import os
@@ -17,13 +17,13 @@ from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.recipe import Recipe, load_recipe
 
 
-def test_parts_share_out_all_steps() -> None:
+def test_every_step_belongs_to_one_part() -> None:
     labels = [step.label for part in MICRO.parts for step in MICRO.steps_of(part)]
     assert sorted(labels) == sorted(MICRO_IDS)
     assert MICRO.parts == ["data", "stage1", "stage2", "soup", "evaluate", "publish"]
 
 
-def test_changing_one_seed_changes_that_ingredient_soup_revisions_and_evaluations_and_nothing_else() -> None:
+def test_changed_seed_changes_its_run_soup_results_and_revisions() -> None:
     assert changed("--stages.stage2.seeds=[42, 7]") == {
         "run/stage2-ingredient2",
         "checkpoint/stage2-ingredient2-step32",
@@ -40,7 +40,7 @@ def test_changing_one_seed_changes_that_ingredient_soup_revisions_and_evaluation
 
 @settings(max_examples=15, deadline=None)
 @given(st.lists(st.integers(0, 2**31), min_size=2, max_size=4, unique=True), st.data())
-def test_of_any_seeds_changing_one_leaves_the_other_runs_alone(seeds: list[int], data: st.DataObject) -> None:
+def test_changed_seed_keeps_other_runs(seeds: list[int], data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(seeds) - 1))
     other = data.draw(st.integers(0, 2**31).filter(lambda seed: seed not in seeds))
     before = planned(f"--stages.stage2.seeds={seeds}")
@@ -76,7 +76,7 @@ def test_of_any_seeds_changing_one_leaves_the_other_runs_alone(seeds: list[int],
         ("--release.card.title=Another", of_kind("revision")),
     ],
 )
-def test_a_changed_field_changes_what_declares_it_and_what_rests_on_that(override: str, direct: set[str]) -> None:
+def test_changed_field_changes_only_dependent_steps(override: str, direct: set[str]) -> None:
     assert changed(override) == resting_on(MICRO, direct)
 
 
@@ -92,8 +92,8 @@ TASKS = st.lists(
 
 @settings(max_examples=15, deadline=None)
 @given(TASKS, st.data())
-def test_a_task_added_or_changed_is_a_column_of_its_own(tasks: list[dict[str, object]], data: st.DataObject) -> None:
-    """Only its items, its results and the revisions are others: no other result, and neither decision nor export."""
+def test_changed_task_changes_its_results_and_revisions(tasks: list[dict[str, object]], data: st.DataObject) -> None:
+    """Other results, the decision and exports keep their ids."""
     one = data.draw(st.sampled_from(tasks))
     others = [task for task in tasks if task is not one]
     before = [{**one, "limit": 11}, *others] if data.draw(st.booleans()) else others
@@ -109,7 +109,7 @@ def test_a_task_added_or_changed_is_a_column_of_its_own(tasks: list[dict[str, ob
 
 @settings(max_examples=4, deadline=None)
 @given(st.permutations(["corpora", "mixes"]), st.booleans())
-def test_the_order_of_names_in_a_file_bears_no_identity(sections: list[str], reverse: bool) -> None:
+def test_order_of_names_does_not_change_ids(sections: list[str], reverse: bool) -> None:
     values = load_recipe("micro").model_dump(mode="json")
     for section in sections:
         values[section] = dict(sorted(values[section].items(), reverse=reverse))
@@ -118,7 +118,7 @@ def test_the_order_of_names_in_a_file_bears_no_identity(sections: list[str], rev
     assert ids(lay_out(Recipe.model_validate(values))) == MICRO_IDS
 
 
-def test_ids_depend_on_no_machine(tmp_path: Path) -> None:
+def test_ids_do_not_depend_on_machine(tmp_path: Path) -> None:
     """Another process, folder, home, hash seed and locale: the same ids."""
     code = (
         "from olmo_core.recipe.layout import lay_out; from olmo_core.recipe.recipe import load_recipe;"
@@ -137,29 +137,29 @@ def test_ids_depend_on_no_machine(tmp_path: Path) -> None:
     assert found.stdout.strip() == MICRO.id, found.stderr
 
 
-def test_workers_of_a_run_follow_from_the_profile_and_change_no_id() -> None:
+def test_workers_come_from_profile_without_changing_ids() -> None:
     big = laptop("training.seeds.count=8", "training.seeds.gpus=1")
     before = ids(MICRO)
     seeds = MICRO.runs["stage2"][0].step
     assert MICRO.workers(seeds, big).count == 8
     assert MICRO.workers(seeds, laptop()).count == 1
-    assert MICRO.workers(MICRO.runs["stage1"][0].step, big).count == 1, "a stage with one seed has workers of its own"
+    assert MICRO.workers(MICRO.runs["stage1"][0].step, big).count == 1, "a stage with one seed uses `training.single`"
     assert ids(MICRO) == before
 
 
 @pytest.mark.parametrize("text", ["soup/soup", MICRO_IDS["soup/soup"], MICRO_IDS["soup/soup"][:6]])
-def test_a_step_is_found_by_label_and_by_the_beginning_of_its_id(text: str) -> None:
+def test_step_is_found_by_label_or_id_prefix(text: str) -> None:
     assert MICRO.step(text).label == "soup/soup"
 
 
-def test_a_step_is_found_by_its_name_where_that_is_enough() -> None:
+def test_step_is_found_by_unique_name() -> None:
     assert MICRO.step("pretrain").label == "mix/pretrain"
     with pytest.raises(KeyError):
         MICRO.step("soup")  # the soup and its export
 
 
-def test_a_step_that_is_not_there_is_answered_with_the_nearest() -> None:
-    with pytest.raises(KeyError, match="no step is called 'mix/pretrian'; near are mix/pretrain"):
+def test_unknown_step_names_nearest() -> None:
+    with pytest.raises(KeyError, match="no step is called 'mix/pretrian'; nearest: mix/pretrain"):
         MICRO.step("mix/pretrian")
 
 

@@ -213,7 +213,7 @@ def test_wrong_value_is_named_with_its_field(override: str, field: str) -> None:
             "--stages.stage1.groups=[{seeds: [1], mix: pretrain, tokens: 3}]",
             "stages.stage1: mix, seeds, tokens and groups exclude each other",
         ),
-        ("--stages.stage1.seeds=null", "stages.stage1: seeds required, unless the stage has groups"),
+        ("--stages.stage1.seeds=null", "stages.stage1: seeds required; give them, or give groups"),
     ],
 )
 def test_inconsistent_parts_are_named_with_remedy(override: str, message: str) -> None:

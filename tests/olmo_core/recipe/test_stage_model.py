@@ -1,4 +1,4 @@
-"""A stage may change the model it starts from in the fields that keep its weights; what follows inherits them."""
+"""A stage can change fields of its model that keep the weights; later stages inherit the change."""
 
 import pytest
 from computes import laptop
@@ -28,7 +28,7 @@ def test_runs_train_the_model_of_their_stage(recipe: Recipe) -> None:
     assert after.step.fields["changed"] == ["context_length", "rope_theta"]
 
 
-def test_a_stage_inherits_the_model_it_starts_from(recipe: Recipe) -> None:
+def test_stage_inherits_model_of_its_start(recipe: Recipe) -> None:
     run = lay_out(recipe).runs["last"][0]
     assert (run.model.context_length, run.model.rope_theta) == (512, 8e6)
     assert "changed" not in run.step.fields
@@ -40,7 +40,7 @@ def test_other_stages_keep_their_ids() -> None:
     assert plan.runs["stage2"][0].step.id != plain.runs["stage2"][0].step.id
 
 
-def test_longer_sequences_cost_what_their_own_model_does() -> None:
+def test_flops_follow_the_model_of_the_stage() -> None:
     change = ["--stages.stage2.model={context_length: 2048}", "--stages.stage2.sequence_length=1024"]
     flops = [
         estimate_parts(plan, plan.steps, (), laptop())["stage2"].flops
@@ -62,7 +62,7 @@ def test_longer_sequences_cost_what_their_own_model_does() -> None:
         ("--soups.soup.ingredients=[stage1, stage2]", "stage1 and stage2 have models of different shapes"),
     ],
 )
-def test_a_change_that_does_not_fit_is_refused(change: str, message: str) -> None:
+def test_invalid_model_change_is_refused(change: str, message: str) -> None:
     changes = [change] if "ingredients" not in change else [LONGER, change]
     with pytest.raises(ConfigError, match=message):
         load_recipe("micro", changes)

@@ -1,4 +1,4 @@
-"""A whole synthetic release on the recipe of test size, made once."""
+"""A complete synthetic release of the recipe `micro`, made once per session."""
 
 import pytest
 from report_world import fill, plan_of
@@ -20,7 +20,7 @@ def plan() -> Plan:
 
 @pytest.fixture(scope="session")
 def store(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    """Only read by the tests; one that changes records makes a store of its own."""
+    """The store of the release, read-only: a test that changes records creates its own store."""
     store = Store(tmp_path_factory.mktemp("store"))
     fill(plan, store)
     return store

@@ -1,4 +1,4 @@
-"""A release of synthetic records: a real plan, store and decision, with work that takes no time."""
+"""A release of synthetic records: plan, store and decision are real, the other work takes no time."""
 
 import json
 import math
@@ -30,7 +30,7 @@ def plan_of(recipe: str = "micro", *overrides: str) -> Plan:
 
 
 def fill(plan: Plan, store: Store, steps: Iterable[Step] | None = None) -> None:
-    """Commit a record of every step (or of these), each after its inputs; readings of energy with the runs."""
+    """Commit a record of every step, or of the given ones, inputs first; runs have energy readings."""
     for step in plan.steps if steps is None else steps:
         if step.kind == "decision":
             make(step, store)
@@ -40,7 +40,7 @@ def fill(plan: Plan, store: Store, steps: Iterable[Step] | None = None) -> None:
 
 def commit(plan: Plan, store: Store, step: Step) -> Record:
     attempt = begin(store, step)
-    assert attempt is not None, f"{step.label} is there already"
+    assert attempt is not None, f"{step.label} already exists"
     with attempt:
         result = _work(plan, step, attempt.out)
         inputs = {role: store.peek(source) for role, source in step.inputs.items()}
@@ -49,7 +49,7 @@ def commit(plan: Plan, store: Store, step: Step) -> Record:
 
 
 def history(plan: Plan, run: Step) -> list[dict[str, float]]:
-    """Rows as a run writes them; the loss falls and differs a little from seed to seed."""
+    """Return the history rows of a run; the loss decreases and varies slightly with the seed."""
     config = plan.run_of(run).config
     rows = []
     for step in range(1, config.steps + 1):
@@ -90,7 +90,7 @@ def _work(plan: Plan, step: Step, out: Path) -> dict[str, Any]:
 
 
 def _rows(result: Step) -> list[Row]:
-    """What a model made of the documents of a group: better with more tokens, the soup best."""
+    """Return a model's scores on the documents of a group: better with more tokens, best for the soup."""
     random = np.random.default_rng(int(result.inputs["model"].id[:8], 16))
     model = result.inputs["model"]
     level = 2.2 + 1 / model.fields["step"] if model.kind == "checkpoint" else 2.0

@@ -1,4 +1,4 @@
-"""The graph: boxes that say what rests on what, in layers where nothing lies on anything else."""
+"""The graph: boxes and edges match the dependencies of steps, and nothing in a layer overlaps."""
 
 from itertools import combinations
 
@@ -33,7 +33,7 @@ def drawn(request: pytest.FixtureRequest) -> tuple[Plan, dict[str, Box]]:
     return plan, boxes(ReleaseView(plan, {}, {}, {}))
 
 
-def test_every_step_is_in_one_box_and_rests_on_what_it_is_made_from(drawn: tuple[Plan, dict[str, Box]]) -> None:
+def test_boxes_contain_every_step_once_with_minimal_edges(drawn: tuple[Plan, dict[str, Box]]) -> None:
     plan, found = drawn
     of_step = {step.id: box.title for box in found.values() for step in box.steps}
     assert sorted(of_step) == sorted(step.id for step in plan.steps)
@@ -46,10 +46,10 @@ def test_every_step_is_in_one_box_and_rests_on_what_it_is_made_from(drawn: tuple
         assert reachable(drawn_edges, title) == reachable(real, title)
         for source in drawn_edges[title]:
             others = drawn_edges[title] - {source}
-            assert all(source not in reachable(drawn_edges, other) for other in others), "one edge less would do"
+            assert all(source not in reachable(drawn_edges, other) for other in others), "the edge is redundant"
 
 
-def test_what_is_made_from_a_box_lies_below_it_and_nothing_overlaps(drawn: tuple[Plan, dict[str, Box]]) -> None:
+def test_edges_go_down_and_boxes_do_not_overlap(drawn: tuple[Plan, dict[str, Box]]) -> None:
     _, found = drawn
     places, edges = _place(found)
     assert {(edge[0], edge[-1]) for edge in edges} == {(s, title) for title, box in found.items() for s in box.sources}
@@ -62,11 +62,11 @@ def test_what_is_made_from_a_box_lies_below_it_and_nothing_overlaps(drawn: tuple
             assert abs(places[one][0] - places[other][0]) >= room
 
 
-def test_boxes_say_how_many_of_their_steps_are_made(plan: Plan, store: Store) -> None:
+def test_boxes_count_steps_made(plan: Plan, store: Store) -> None:
     figure = graph_figure(read_release(plan, store))
     states = {row[0]: row[1] for row in figure.table.rows}
     assert states["corpora"].startswith("2 made, ")
-    assert states["stage2, seed 42"].startswith("made, "), "a run with its checkpoint"
+    assert states["stage2, seed 42"].startswith("made, "), "one box holds the run and its checkpoint"
     assert states["main"].startswith("made, ")
     assert ">seed 42069<" in figure.svg
     few = ReleaseView(plan, {plan.corpora["wisdom"].id: next(store.records("corpus"))}, {plan.tokenizer.id: "gone"}, {})

@@ -1,4 +1,4 @@
-"""The page: what it says of whole and half releases, that it stands alone, and that it can be read by everyone."""
+"""The page of complete and partial releases: its content, that it is self-contained, and that it is accessible."""
 
 import re
 import subprocess
@@ -61,7 +61,7 @@ def nothing(plan: Plan, compute: Compute, tmp_path_factory: pytest.TempPathFacto
     return render(plan, Store(tmp_path_factory.mktemp("empty")), compute)
 
 
-def test_it_says_what_main_is_and_how_every_revision_is_loaded(whole: str, plan: Plan) -> None:
+def test_page_names_main_and_load_line_of_every_revision(whole: str, plan: Plan) -> None:
     page = Page(whole)
     assert page.texts["h1"] == ["OLMo micro"]
     assert "main is soup" in re.sub(r"\s+", " ", page.texts["main"][0])
@@ -73,7 +73,7 @@ def test_it_says_what_main_is_and_how_every_revision_is_loaded(whole: str, plan:
     assert "stage2-ingredient2" in page.texts["ul"][-1], "every run is in the legend"
 
 
-def test_a_release_of_which_nothing_is_made_has_a_page(nothing: str, plan: Plan) -> None:
+def test_empty_release_has_a_page(nothing: str, plan: Plan) -> None:
     text = re.sub(r"\s+", " ", Page(nothing).texts["body"][0])
     assert f"This release is not complete. {len(plan.steps)} of {len(plan.steps)} steps are missing" in text
     assert "Not decided yet: the step decision/main is missing." in text
@@ -81,7 +81,7 @@ def test_a_release_of_which_nothing_is_made_has_a_page(nothing: str, plan: Plan)
     assert "Not evaluated yet: stage1-step75," in text
 
 
-def test_a_half_made_release_shows_its_half(plan: Plan, compute: Compute, tmp_path: Path) -> None:
+def test_half_made_release_shows_made_part(plan: Plan, compute: Compute, tmp_path: Path) -> None:
     store = Store(tmp_path)
     first = [*plan.steps_of("data"), *plan.steps_of("stage1")]
     end = plan.runs["stage1"][0].end
@@ -91,13 +91,13 @@ def test_a_half_made_release_shows_its_half(plan: Plan, compute: Compute, tmp_pa
     assert "Training loss of stage1" in headings
     assert "Training loss of stage2" not in headings
     assert "narrative" in headings
-    assert "4 of 17 made" in page.texts["table"][0], "the tasks and two of fifteen results"
+    assert "4 of 17 made" in page.texts["table"][0], "two tasks and two of fifteen results"
     assert "Not evaluated yet: stage1-step75, stage1-step125 on opposites, stage2" in page.texts["main"][0]
     assert "2 of 2 made" not in page.texts["table"][0] and "stage2, seed 42missing" in page.texts["table"][0]
 
 
 @pytest.mark.parametrize("name", ["whole", "nothing"])
-def test_it_needs_nothing_from_outside(name: str, request: pytest.FixtureRequest) -> None:
+def test_page_references_nothing_external(name: str, request: pytest.FixtureRequest) -> None:
     text: str = request.getfixturevalue(name)
     page = Page(text)
     assert not {"script", "link", "img", "iframe", "object", "image"} & {tag for tag, _ in page.elements}
@@ -108,7 +108,7 @@ def test_it_needs_nothing_from_outside(name: str, request: pytest.FixtureRequest
 
 
 @pytest.mark.parametrize("name", ["whole", "nothing"])
-def test_everyone_can_read_it(name: str, request: pytest.FixtureRequest) -> None:
+def test_page_is_accessible(name: str, request: pytest.FixtureRequest) -> None:
     text: str = request.getfixturevalue(name)
     page = Page(text)
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
@@ -128,14 +128,14 @@ def test_everyone_can_read_it(name: str, request: pytest.FixtureRequest) -> None
     assert page.all("a")[0] == {"class": "skip", "href": "#main"}
 
 
-def test_every_figure_has_its_numbers(whole: str) -> None:
+def test_every_figure_has_a_table(whole: str) -> None:
     figures = re.findall(r"<figure>.*?</figure>", whole, re.DOTALL)
     with_numbers = [each for each in figures if "<details>" in each and "<table>" in each]
-    # The table of the graph stands beside it.
+    # The table of the graph is outside its figure.
     assert len(figures) == 1 + len(with_numbers) == 1 + 1 + 2 + 2 + 2
 
 
-def test_a_planned_release_of_thousands_of_steps_is_a_small_page(compute: Compute, tmp_path: Path) -> None:
+def test_page_of_thousands_of_steps_is_small(compute: Compute, tmp_path: Path) -> None:
     plan = plan_of("olmo2-1b")
     text = render(plan, Store(tmp_path), compute)
     page = Page(text)
@@ -147,7 +147,7 @@ def test_a_planned_release_of_thousands_of_steps_is_a_small_page(compute: Comput
     assert "from_pretrained" not in text, "nothing can be loaded yet"
 
 
-def test_text_can_be_told_from_its_ground_in_both_themes(nothing: str) -> None:
+def test_text_contrast_meets_wcag_in_both_themes(nothing: str) -> None:
     themes = re.findall(r":root \{([^}]*)\}", nothing)[:2]
     for theme in themes:
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})", theme))
@@ -159,19 +159,19 @@ def test_text_can_be_told_from_its_ground_in_both_themes(nothing: str) -> None:
 
 
 def contrast(one: str, other: str) -> float:
-    """WCAG 2.2, contrast ratio."""
+    """Return the contrast ratio of WCAG 2.2."""
     low, high = sorted((luminance(one), luminance(other)))
     return (high + 0.05) / (low + 0.05)
 
 
 def luminance(colour: str) -> float:
-    """WCAG 2.2, relative luminance."""
+    """Return the relative luminance of WCAG 2.2."""
     parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
-def test_equal_records_give_equal_bytes_in_every_process(
+def test_equal_records_give_equal_bytes_across_processes(
     whole: str, plan: Plan, store: Store, compute: Compute
 ) -> None:
     assert render(plan, store, compute) == whole
@@ -186,7 +186,7 @@ def test_equal_records_give_equal_bytes_in_every_process(
     assert again.stdout.decode() == whole
 
 
-def test_words_of_a_recipe_cannot_become_markup(compute: Compute, tmp_path: Path) -> None:
+def test_recipe_text_is_escaped(compute: Compute, tmp_path: Path) -> None:
     hostile = "<script>alert(1)</script> $x$ & \"'"
     plan = plan_of(
         "micro",
@@ -200,7 +200,7 @@ def test_words_of_a_recipe_cannot_become_markup(compute: Compute, tmp_path: Path
     assert hostile in page.texts["td"]
 
 
-def test_it_names_no_place_of_the_machine(whole: str, store: Store) -> None:
+def test_page_contains_no_path_or_host(whole: str, store: Store) -> None:
     assert store.root not in whole
     record = next(iter(store.records()))
     assert record.host not in re.findall(r"[\w.-]+", re.sub(r"<[^>]*>", " ", whole))

@@ -1,4 +1,4 @@
-"""Numbers of the page against the records they come from: curves, scores, comparisons, cost, words."""
+"""Numbers of the page match the records: curves, scores, comparisons, cost, formats."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,7 +42,7 @@ def looks(plan: Plan) -> dict[str, Any]:
 
 
 @given(LOSSES, st.integers(1, 60))
-def test_stretches_hold_every_step_once(losses: list[float], bins: int) -> None:
+def test_bins_cover_every_step_once(losses: list[float], bins: int) -> None:
     curve = binned([HistoryRow(10 * (i + 1), loss, i / 7) for i, loss in enumerate(losses)], bins)
     ends = [int(tokens) // 10 for tokens in curve.tokens]
     assert len(ends) == min(bins, len(losses)) and ends[-1] == len(losses)
@@ -50,14 +50,12 @@ def test_stretches_hold_every_step_once(losses: list[float], bins: int) -> None:
         [0, *ends], ends, curve.loss, curve.low, curve.high, curve.rate, strict=False
     ):
         own = losses[begin:end]
-        assert own, "no stretch is empty"
+        assert own, "no bin is empty"
         assert mean == pytest.approx(sum(own) / len(own))
         assert (low, high, rate) == (min(own), max(own), (end - 1) / 7)
 
 
-def test_scores_are_those_of_the_results_with_their_intervals(
-    release: ReleaseView, plan: Plan, looks: dict[str, Any]
-) -> None:
+def test_score_tables_match_results(release: ReleaseView, plan: Plan, looks: dict[str, Any]) -> None:
     figures = {figure.title: figure for figure in heldout_figures(release, looks)}
     assert set(figures) == {"narrative", "wisdom"}
     rows = {row[0]: row for row in figures["wisdom"].table.rows}
@@ -76,9 +74,7 @@ def test_scores_are_those_of_the_results_with_their_intervals(
         )
 
 
-def test_a_long_series_is_shown_by_evenly_spaced_models(
-    looks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_long_series_is_thinned_evenly(looks: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, store = plan_of("micro", "stages.stage1.checkpoint_every=25"), Store(tmp_path)
     fill(plan, store)
     monkeypatch.setattr("olmo_core.report.scores.POINTS", 3)
@@ -86,30 +82,30 @@ def test_a_long_series_is_shown_by_evenly_spaced_models(
     shown = [row[0] for row in figure.table.rows]
     assert shown[:3] == ["stage1-step25", "stage1-step75", "stage1-step125"] and shown[-1] == "soup"
     assert "6 of 8 models, evenly spaced" in figure.table.caption
-    assert "8 models" in figure.description, "what is best is said of all"
+    assert "8 models" in figure.description, "the best of all models is named"
 
 
 @given(st.lists(st.integers(), max_size=50), st.integers(2, 20))
-def test_thinned_keeps_both_ends_and_the_order(items: list[int], most: int) -> None:
+def test_thinned_keeps_ends_and_order(items: list[int], most: int) -> None:
     places = thinned(range(len(items)), most)
     assert places == sorted(set(places)) and len(places) == min(most, len(items))
     assert not items or (places[0], places[-1]) == (0, len(items) - 1)
 
 
-def test_tasks_show_their_main_metric_and_chance(release: ReleaseView, looks: dict[str, Any]) -> None:
+def test_task_figures_show_main_metric_and_chance(release: ReleaseView, looks: dict[str, Any]) -> None:
     figures = task_figures(release, looks)
     assert [figure.title for figure in figures] == ["kinds:rc_0shot, accuracy", "opposites:rc_0shot, accuracy"]
     assert all("Guessing gets 0.25." in figure.description and ">chance<" in figure.svg for figure in figures)
     assert all("higher is better" in figure.description for figure in figures)
 
 
-def test_no_stand_in_colour_is_left_in_a_figure(release: ReleaseView, looks: dict[str, Any]) -> None:
+def test_placeholder_colours_are_replaced(release: ReleaseView, looks: dict[str, Any]) -> None:
     for figure in heldout_figures(release, looks):
         assert not [colour for colour in VARIABLES if colour in figure.svg]
         assert "var(--accent)" in figure.svg and "var(--series-1)" in figure.svg
 
 
-def test_the_comparison_is_the_decisions(release: ReleaseView, plan: Plan) -> None:
+def test_comparison_matches_decision(release: ReleaseView, plan: Plan) -> None:
     record = release.record(plan.decision)
     assert record is not None
     decision = record.result
@@ -122,13 +118,13 @@ def test_the_comparison_is_the_decisions(release: ReleaseView, plan: Plan) -> No
     assert first[:2] == ("soup (main)", f"{decision['candidates']['soup']['bits_per_byte']:.4f}")
 
 
-def test_a_row_of_a_mix_says_first_what_was_asked_and_given(plan: Plan, store: Store) -> None:
+def test_mix_rows_begin_with_shares(plan: Plan, store: Store) -> None:
     rows = mix_rows(plan, store)
     assert list(rows[0]) == ["mix", "corpus", "share_asked", "share_given", "tokens", "epochs"]
     assert {row["mix"] for row in rows} == {step.name for step in plan.mixes.values()}
 
 
-def test_what_has_no_documents_is_in_no_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_without_documents_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan, store = plan_of("micro", "--corpora.narrative.heldout=0"), Store(tmp_path)
     monkeypatch.setattr(
         report_world,
@@ -146,19 +142,19 @@ def test_what_has_no_documents_is_in_no_table(tmp_path: Path, monkeypatch: pytes
     assert row["checkpoint"] == "stage1-step125"
 
 
-def test_the_end_of_every_run_is_named_as_a_recipe_refers_to_it() -> None:
+def test_end_rows_use_recipe_references() -> None:
     plan = plan_of("micro")
     rows = [{"model": step.name} for step in [*plan.checkpoints(), *plan.soups.values()]]
     assert [row["model"] for row in end_rows(plan, rows)] == ["stage1", "stage2/1", "stage2/2", "soup"]
-    assert [row["model"] for row in end_rows(plan, rows[:1])] == ["stage1@75"], "which has not ended yet"
+    assert [row["model"] for row in end_rows(plan, rows[:1])] == ["stage1@75"], "the run has not ended yet"
 
 
-def test_a_decision_without_a_soup_compares_nothing() -> None:
+def test_decision_without_soup_has_no_comparison() -> None:
     assert comparison_figure({"comparisons": {}}) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12))
-def test_time_at_work_counts_every_second_once(spans: list[tuple[int, int]]) -> None:
+def test_seconds_at_work_count_overlaps_once(spans: list[tuple[int, int]]) -> None:
     begin = datetime(2026, 1, 1, tzinfo=UTC)
     records: Any = [
         SimpleNamespace(
@@ -171,12 +167,12 @@ def test_time_at_work_counts_every_second_once(spans: list[tuple[int, int]]) -> 
     assert seconds_at_work(records) == len(covered)
 
 
-def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseView, compute: Compute) -> None:
+def test_energy_sums_readings_and_counts_missing_ones(release: ReleaseView, compute: Compute) -> None:
     rows = {row[0]: row for row in cost_table(release, compute).rows}
     without = sum(record.kind not in {"run", "checkpoint"} for record in release.records.values())
     assert rows["energy"][2] == f"6 Wh, {without} steps not measured"
     assert rows["CO2e"][2] == f"1.5 g, {without} steps not measured"
-    assert rows["of it read from hardware counters"][2] == "25%"
+    assert rows["share read from hardware counters"][2] == "25%"
     assert rows["CO2e"][1] == "-"
     assert rows["tokens trained on"][1:] == ("96K", "96.8K")  # whole batches
     kinds = {row[0]: row for row in kinds_table(release).rows}
@@ -196,21 +192,21 @@ def test_energy_is_the_sum_of_readings_and_says_what_has_none(release: ReleaseVi
         (90_000, "1 d 01 h"),
     ],
 )
-def test_times_for_people(seconds: float, shown: str) -> None:
+def test_duration_format(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def test_units_suit_their_numbers() -> None:
+def test_mass_chooses_unit() -> None:
     assert (mass(0.0035), mass(2)) == ("3.5 g", "2 kg")
 
 
-def test_long_lists_say_how_many_more_there_are() -> None:
+def test_long_list_counts_omitted_names() -> None:
     assert some([]) == ""
-    assert some("abcdefghi") == "a, b, c, d, e, f, g, h, i", "one more name is no longer than to say so"
+    assert some("abcdefghi") == "a, b, c, d, e, f, g, h, i", "one more name is as short as `and 1 more`"
     assert some("abcdefghijk") == "a, b, c, d, e, f, g, h and 3 more"
 
 
-def test_runs_never_look_alike() -> None:
+def test_looks_of_runs_are_distinct() -> None:
     looks = {(each.colour, each.marker) for each in map(look, range(49))}
     assert len(looks) == 49
     assert len({each.glyph for each in map(look, range(7))}) == 7

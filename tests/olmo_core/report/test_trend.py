@@ -30,7 +30,7 @@ def bits_per_byte(store: Store, plan: Plan, model: Step, source: str) -> float:
     return sum(row.bits for row in rows) / sum(row.bytes for row in rows)
 
 
-def test_a_checkpoint_is_compared_with_the_one_before_it_on_the_corpora_of_its_mix(plan: Plan, store: Store) -> None:
+def test_checkpoint_is_compared_with_previous_on_its_mix(plan: Plan, store: Store) -> None:
     (row,) = trend_rows(read_trend(plan, store))  # the runs of stage 2 have one checkpoint each
     assert (row["checkpoint"], row["against"]) == ("stage1-step125", "stage1-step75")
     early, late = plan.runs["stage1"][0].checkpoints.values()
@@ -42,7 +42,7 @@ def test_a_checkpoint_is_compared_with_the_one_before_it_on_the_corpora_of_its_m
     assert row["low"] < row["difference"] < row["high"]
 
 
-def test_what_was_not_evaluated_is_left_out_until_it_is(plan: Plan, tmp_path: Path) -> None:
+def test_checkpoint_without_result_is_left_out(plan: Plan, tmp_path: Path) -> None:
     store = Store(tmp_path)
     early = next(iter(plan.runs["stage1"][0].checkpoints.values()))
     result = plan.result(early, HELDOUT)
@@ -51,7 +51,7 @@ def test_what_was_not_evaluated_is_left_out_until_it_is(plan: Plan, tmp_path: Pa
 
 
 @pytest.mark.parametrize(("change", "regression"), [(0.5, True), (-0.5, False), (0.0, False)])
-def test_only_what_is_worse_beyond_its_interval_is_a_regression(
+def test_regression_needs_interval_above_zero(
     change: float, regression: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan, store = plan_of(), Store(tmp_path)
@@ -76,10 +76,10 @@ def test_only_what_is_worse_beyond_its_interval_is_a_regression(
     assert row["difference"] == pytest.approx(change, abs=1e-3)
 
 
-def test_revisions_of_a_repository_follow_each_other_as_their_names_tell(plan: Plan, tmp_path: Path) -> None:
+def test_repository_revisions_are_ordered_by_name(plan: Plan, tmp_path: Path) -> None:
     plan, store = lay_out_repository(plan.recipe, "org/model", REVISIONS), Store(tmp_path)
     fill(plan, store, plan.published["main"][HELDOUT].closure())
-    assert read_trend(plan, store) == {}, "main stands nowhere on a run"
+    assert read_trend(plan, store) == {}, "main is not part of a run"
     for name in ("stage1-step20-tokens1K", "stage1-step100-tokens2K"):
         fill(plan, store, [step for step in plan.published[name][HELDOUT].closure() if store.peek(step) is None])
     trend = read_trend(plan, store)
@@ -92,10 +92,8 @@ def test_revisions_of_a_repository_follow_each_other_as_their_names_tell(plan: P
     assert trend["stage1"][0].scores.keys() == {"narrative", "wisdom"}
 
 
-def test_the_picture_is_the_same_for_the_same_records_and_another_for_others(
-    plan: Plan, store: Store, tmp_path: Path
-) -> None:
+def test_picture_depends_only_on_records(plan: Plan, store: Store, tmp_path: Path) -> None:
     picture = trend_picture(read_trend(plan, store))
     assert picture.startswith(b"\x89PNG")
     assert picture == trend_picture(read_trend(plan, store))
-    assert picture != trend_picture(read_trend(plan, Store(tmp_path))), "nothing is evaluated there"
+    assert picture != trend_picture(read_trend(plan, Store(tmp_path))), "the other store has no results"

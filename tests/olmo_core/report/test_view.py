@@ -12,14 +12,14 @@ from olmo_core.report.view import read_release
 
 @pytest.fixture
 def half_made(plan: Plan, tmp_path: Path) -> Store:
-    """Data, stage 1 up to its first checkpoint, nothing after it."""
+    """A store with the data and stage 1 up to its first checkpoint."""
     store = Store(tmp_path, warn=lambda _: None)
     fill(plan, store, plan.steps_of("data"))
     commit(plan, store, plan.runs["stage1"][0].checkpoints[75])
     return store
 
 
-def test_a_whole_release_is_made(plan: Plan, store: Store) -> None:
+def test_complete_release_has_all_steps_made(plan: Plan, store: Store) -> None:
     release = read_release(plan, store)
     assert {release.state(step) for step in plan.steps} == {"made"}
     assert release.problems == {}
@@ -28,7 +28,7 @@ def test_a_whole_release_is_made(plan: Plan, store: Store) -> None:
         assert rows == [(row["tokens"], row["loss"], row["lr"]) for row in history(plan, run.step)]
 
 
-def test_a_run_that_goes_on_shows_the_steps_of_its_checkpoints(plan: Plan, half_made: Store) -> None:
+def test_unfinished_run_shows_history_of_checkpoints(plan: Plan, half_made: Store) -> None:
     release = read_release(plan, half_made)
     run = plan.runs["stage1"][0]
     assert release.state(run.step) == "missing"
@@ -36,15 +36,15 @@ def test_a_run_that_goes_on_shows_the_steps_of_its_checkpoints(plan: Plan, half_
     assert release.histories[plan.runs["stage2"][0].step.id] == []
 
 
-def test_what_lies_behind_a_missing_checkpoint_is_no_history(tmp_path: Path) -> None:
+def test_history_stops_at_missing_checkpoint(tmp_path: Path) -> None:
     plan, store = plan_of("micro", "stages.stage1.checkpoint_every=50"), Store(tmp_path)
     run = plan.runs["stage1"][0]
-    for at in (50, 125):  # not 100: steps 101 to 125 would follow step 50 as if nothing were between
+    for at in (50, 125):  # not 100: steps 101 to 125 would seem to follow step 50 directly
         commit(plan, store, run.checkpoints[at])
     assert len(read_release(plan, store).histories[run.step.id]) == 50
 
 
-def test_what_was_set_aside_is_named_with_its_reason(plan: Plan, half_made: Store) -> None:
+def test_step_set_aside_has_a_reason(plan: Plan, half_made: Store) -> None:
     step = plan.corpora["wisdom"]
     record = half_made.peek(step)
     assert record is not None
@@ -54,14 +54,12 @@ def test_what_was_set_aside_is_named_with_its_reason(plan: Plan, half_made: Stor
     assert release.problems[step.id] == "file train.jsonl is missing"
 
 
-def test_what_rests_on_other_content_is_set_aside(
-    plan: Plan, half_made: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_step_with_changed_input_is_set_aside(plan: Plan, half_made: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     step = plan.corpora["wisdom"]
     record = half_made.peek(step)
     assert record is not None
     half_made.set_aside(record, "for the test")
-    monkeypatch.setattr("report_world.DOCUMENTS", 7)  # the corpus comes out differently
+    monkeypatch.setattr("report_world.DOCUMENTS", 7)  # gives the corpus other content
     commit(plan, half_made, step)
     release = read_release(plan, half_made)
     assert release.state(step) == "made"
@@ -69,7 +67,7 @@ def test_what_rests_on_other_content_is_set_aside(
     assert "made again with other content" in release.problems[plan.tokenizer.id]
 
 
-def test_a_history_that_was_changed_is_not_shown(plan: Plan, half_made: Store) -> None:
+def test_damaged_history_is_not_shown(plan: Plan, half_made: Store) -> None:
     run = plan.runs["stage1"][0]
     record = half_made.peek(run.checkpoints[75])
     assert record is not None
@@ -81,7 +79,7 @@ def test_a_history_that_was_changed_is_not_shown(plan: Plan, half_made: Store) -
     assert "history.jsonl of checkpoint/stage1-step75" in release.problems[run.step.id]
 
 
-def test_tokens_seen_count_the_runs_before(plan: Plan, store: Store) -> None:
+def test_tokens_seen_include_earlier_runs(plan: Plan, store: Store) -> None:
     release = read_release(plan, store)
     batch = 8 * 64
     (stage1,), stage2 = plan.runs["stage1"], plan.runs["stage2"]
