@@ -85,7 +85,7 @@ def test_budget_of_the_profile_is_compared_with_the_prediction(
     path = tmp_path / "poor.yaml"
     path.write_text("budget: {minutes: 0.01, flops: 1}\n")
     over = survey("micro", str(path), [], False, quiet())["over_budget"]
-    assert [each.partition(", where the profile's budget is ")[2] for each in over] == ["1 s", "1.0e00 FLOPs"]
+    assert [each.partition(", but the profile's budget is ")[2] for each in over] == ["1 s", "1.0e00 FLOPs"]
     assert survey("micro", "laptop", [], False, quiet())["over_budget"] == []
 
 

@@ -140,8 +140,8 @@ def refused(code: int) -> urllib.error.HTTPError:
 @pytest.mark.parametrize(
     ("found", "seen", "remedy"),
     [
-        (refused(401), "wants a password", "PREFECT_API_AUTH_STRING"),
-        (refused(403), "wants a password", "PREFECT_API_AUTH_STRING"),
+        (refused(401), "requires a password", "PREFECT_API_AUTH_STRING"),
+        (refused(403), "requires a password", "PREFECT_API_AUTH_STRING"),
         (refused(500), "answers 500", "log"),
         (urllib.error.URLError(OSError("Name or service not known")), "Name or service not known", "address"),
         (TimeoutError("timed out"), "timed out", "address"),

@@ -39,19 +39,19 @@ def test_prediction_is_that_of_the_whole_release(plan: Plan, compute: Compute) -
     assert cost.minutes is not None and cost.kwh is not None
     found = rows(view(plan), compute, MACHINE)
     assert found["training FLOPs"][0] == show_flops(cost.flops)
-    assert found["time with a step at work"][0] == show_duration(60 * cost.minutes)
+    assert found["time with a step running"][0] == show_duration(60 * cost.minutes)
     assert found["energy"][0] == show_energy(cost.kwh)
 
 
 def test_nothing_made_is_zero_work_and_no_energy(plan: Plan, compute: Compute) -> None:
     found = {name: actual for name, (_, actual) in rows(view(plan), compute, MACHINE).items()}
     assert (found["tokens trained on"], found["training FLOPs"]) == ("0", "0")
-    assert found["energy"] == found["CO2e"] == found["of it read from hardware counters"] == "-"
+    assert found["energy"] == found["CO2e"] == found["share read from hardware counters"] == "-"
 
 
 def test_unmeasured_machine_has_no_predicted_time(plan: Plan, compute: Compute) -> None:
     found = rows(view(plan), compute, None)
-    assert (found["time with a step at work"][0], found["energy"][0], found["CO2e"][0]) == ("-", "-", "-")
+    assert (found["time with a step running"][0], found["energy"][0], found["CO2e"][0]) == ("-", "-", "-")
 
 
 def test_actual_tokens_and_flops_follow_the_histories(plan: Plan, compute: Compute) -> None:
@@ -90,7 +90,7 @@ def test_energy_adds_up_readings_and_counts_steps_without(
     records = {step.id: record("result", each) for step, each in zip(results, readings, strict=False)}
     found = rows(view(plan, records), compute)
     assert found["energy"][1] == energy
-    assert found["of it read from hardware counters"][1] == counters
+    assert found["share read from hardware counters"][1] == counters
 
 
 def test_checkpoint_is_not_missing_a_reading_of_its_own(plan: Plan, compute: Compute) -> None:
@@ -102,7 +102,7 @@ def test_checkpoint_is_not_missing_a_reading_of_its_own(plan: Plan, compute: Com
 def test_steps_at_the_same_time_count_once_in_time_at_work(plan: Plan, compute: Compute) -> None:
     results = [step for step in plan.steps if step.kind == "result"][:3]
     found = rows(view(plan, {step.id: record("result") for step in results}), compute)
-    assert found["time with a step at work"][1] == "1 min 30 s"
+    assert found["time with a step running"][1] == "1 min 30 s"
     assert found["time of all steps, one after the other"][1] == "4 min 30 s"
 
 

@@ -95,7 +95,7 @@ def origin(commit: str | None, dirty: bool, python: str) -> Any:
 def test_origin_names_each_commit_and_environment_once() -> None:
     made = (("b" * 40, False, "3.11.9"), ("a" * 40, True, "3.11.9"), ("b" * 40, False, "3.11.9"), (None, False, "3.12"))
     found = _origin([origin(*each) for each in made])
-    assert found["commits"] == [f"{'a' * 40} with changes that were not committed", "b" * 40, "unknown"]
+    assert found["commits"] == [f"{'a' * 40} with uncommitted changes", "b" * 40, "unknown"]
     assert found["environments"] == [
         f"Python {python}, x86_64, AVX2; numpy 2.1, torch 2.8" for python in ("3.11.9", "3.12")
     ]
