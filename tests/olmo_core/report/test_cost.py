@@ -103,7 +103,7 @@ def test_steps_at_the_same_time_count_once_in_time_at_work(plan: Plan, compute: 
     results = [step for step in plan.steps if step.kind == "result"][:3]
     found = rows(view(plan, {step.id: record("result") for step in results}), compute)
     assert found["time with a step running"][1] == "1 min 30 s"
-    assert found["time of all steps, one after the other"][1] == "4 min 30 s"
+    assert found["sum of the times of all steps"][1] == "4 min 30 s"
 
 
 def test_kinds_are_those_with_records_in_the_order_of_the_plan(plan: Plan) -> None:
