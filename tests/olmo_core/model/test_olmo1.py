@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from transformers import OlmoConfig, OlmoForCausalLM
+from stock import stock
 
 from olmo_core.model.arithmetic import linear, matmul
 from olmo_core.model.config import ModelConfig, padded, preset
@@ -15,18 +15,6 @@ SHAPE = dict(
     architecture="olmo1", d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=64,
     norm_eps=1e-5,
 )  # fmt: skip
-NAMES = {
-    "embeddings.": "model.embed_tokens.",
-    "blocks.": "model.layers.",
-    "attention.w_q.": "self_attn.q_proj.",
-    "attention.w_k.": "self_attn.k_proj.",
-    "attention.w_v.": "self_attn.v_proj.",
-    "attention.w_out.": "self_attn.o_proj.",
-    "feed_forward.w1.": "mlp.gate_proj.",
-    "feed_forward.w2.": "mlp.down_proj.",
-    "feed_forward.w3.": "mlp.up_proj.",
-    "head.": "lm_head.",
-}
 
 
 def made(**changes: object) -> Transformer:
@@ -38,36 +26,10 @@ def made(**changes: object) -> Transformer:
     return model
 
 
-def twin(model: Transformer) -> OlmoForCausalLM:
-    c = model.config
-    theirs = OlmoForCausalLM(
-        OlmoConfig(
-            vocab_size=c.padded_vocab_size,
-            hidden_size=c.d_model,
-            intermediate_size=c.hidden_size,
-            num_hidden_layers=c.n_layers,
-            num_attention_heads=c.n_heads,
-            num_key_value_heads=c.n_kv_heads,
-            max_position_embeddings=c.context_length,
-            rope_parameters={"rope_type": "default", "rope_theta": c.rope_theta},
-            clip_qkv=c.clip_qkv,
-            tie_word_embeddings=c.tied_embeddings,
-            pad_token_id=None,
-        )
-    ).eval()
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        for ours, other in NAMES.items():
-            name = name.replace(ours, other)
-        weights[name] = tensor
-    theirs.load_state_dict(weights, strict=not c.tied_embeddings)
-    return theirs
-
-
 @pytest.mark.parametrize("changes", [{}, {"clip_qkv": 0.5}, {"tied_embeddings": True}, {"n_kv_heads": 2}], ids=str)
 def test_logits_and_gradients_equal_transformers(changes: dict[str, object]) -> None:
     model = made(**changes)
-    theirs = twin(model)
+    theirs = stock(model)
     tokens = torch.randint(0, 300, (2, 40), generator=torch.Generator().manual_seed(1))
     ours, expected = model(tokens), theirs(tokens).logits
     assert torch.allclose(ours, expected, rtol=1e-4, atol=1e-4)

@@ -1,57 +1,15 @@
 import pytest
 import torch
-from transformers import Olmo2Config, Olmo2ForCausalLM
+from stock import stock
 
 from olmo_core.model.config import ModelConfig, preset, presets
 from olmo_core.model.transformer import Transformer
 
 SHAPE = dict(d_model=48, n_layers=3, n_heads=6, hidden_size=80, vocab_size=300, context_length=64)
-HF_NAMES = {  # our name -> transformers', repeated here so that the test cannot share a mistake with the hub room
-    "embeddings.": "model.embed_tokens.",
-    "blocks.": "model.layers.",
-    "attention_norm.": "post_attention_layernorm.",
-    "feed_forward_norm.": "post_feedforward_layernorm.",
-    "attention.w_q.": "self_attn.q_proj.",
-    "attention.w_k.": "self_attn.k_proj.",
-    "attention.w_v.": "self_attn.v_proj.",
-    "attention.w_out.": "self_attn.o_proj.",
-    "attention.q_norm.": "self_attn.q_norm.",
-    "attention.k_norm.": "self_attn.k_norm.",
-    "feed_forward.w1.": "mlp.gate_proj.",
-    "feed_forward.w2.": "mlp.down_proj.",
-    "feed_forward.w3.": "mlp.up_proj.",
-    "head.": "lm_head.",
-}
 
 
 def made(**changes: int) -> Transformer:
     return Transformer(ModelConfig.model_validate({**SHAPE, **changes})).initialize(torch.Generator().manual_seed(3))
-
-
-def twin(model: Transformer) -> Olmo2ForCausalLM:
-    c = model.config
-    hf = Olmo2ForCausalLM(
-        Olmo2Config(
-            vocab_size=c.padded_vocab_size,
-            hidden_size=c.d_model,
-            intermediate_size=c.hidden_size,
-            num_hidden_layers=c.n_layers,
-            num_attention_heads=c.n_heads,
-            num_key_value_heads=c.n_kv_heads,
-            max_position_embeddings=c.context_length,
-            rms_norm_eps=c.norm_eps,
-            rope_parameters={"rope_type": "default", "rope_theta": c.rope_theta},
-            tie_word_embeddings=False,
-            pad_token_id=None,
-        )
-    ).eval()
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        for ours, theirs in HF_NAMES.items():
-            name = name.replace(ours, theirs)
-        weights["model.norm.weight" if name == "norm.weight" else name] = tensor
-    hf.load_state_dict(weights)
-    return hf
 
 
 @pytest.mark.parametrize("n_kv_heads", [6, 2, 1])
@@ -61,7 +19,7 @@ def test_logits_and_gradients_match_transformers(n_kv_heads: int) -> None:
         generator = torch.Generator().manual_seed(5)
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)
-    hf = twin(model)
+    hf = stock(model)
     tokens = torch.randint(0, 300, (2, 64), generator=torch.Generator().manual_seed(1))
     ours, theirs = model(tokens), hf(tokens).logits
     assert torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
@@ -73,7 +31,7 @@ def test_logits_and_gradients_match_transformers(n_kv_heads: int) -> None:
 def test_text_longer_than_chunk_matches_transformers() -> None:
     model = made(context_length=200)
     tokens = torch.randint(0, 300, (2, 200), generator=torch.Generator().manual_seed(9))
-    assert torch.allclose(model(tokens), twin(model)(tokens).logits, rtol=1e-5, atol=1e-5)
+    assert torch.allclose(model(tokens), stock(model)(tokens).logits, rtol=1e-5, atol=1e-5)
 
 
 def test_later_token_changes_no_earlier_logits() -> None:
