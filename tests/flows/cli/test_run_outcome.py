@@ -16,16 +16,9 @@ from flows.cli import run as running
 from flows.cli.run import _conclude, _parts, _prefect, run_release
 from flows.opening import Opening
 from infra.profile import Profile, load_profile
-from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.recipe import load_recipe
 from tasks.workers.failures import EndedError, StepsFailedError
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return lay_out(load_recipe("micro"))
 
 
 @pytest.mark.parametrize(

@@ -10,35 +10,24 @@ from report_world import commit
 from rich.console import Console
 
 from flows.cli.status import print_state, state
-from flows.opening import open_store
-from infra.profile import load_profile
-from olmo_core.recipe.layout import lay_out
+from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
-    return lay_out(load_recipe("micro"))
-
-
-@pytest.fixture(scope="module")
-def home(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(plan: Plan, store: Store, empty_home: Path) -> Path:
     """A home with the tokenizer and what it is made from, two runs without their inputs, and two repositories."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OLMO_HOME", str(folder))
-        store = open_store(load_profile("laptop"))
     for step in (*plan.tokenizer.closure(), *(run.step for run in plan.runs["stage2"])):
         commit(plan, store, step)
     checkpoints = ["stage1-step100-tokens52K", "stage1-step75-tokens39K"]
     for recipe, names in (("micro", ["main", *checkpoints]), ("tiny", ["main"])):
-        refs = folder / "hub" / f"models--{load_recipe(recipe).release.card.repo.replace('/', '--')}" / "refs"
+        refs = empty_home / "hub" / f"models--{load_recipe(recipe).release.card.repo.replace('/', '--')}" / "refs"
         refs.mkdir(parents=True)
         for name in names:
             (refs / name).write_text(name.encode().hex().ljust(40, "0")[:40])
-    return folder
+    return empty_home
 
 
 @pytest.fixture

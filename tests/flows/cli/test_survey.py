@@ -13,19 +13,12 @@ from flows.cli import plan as planning
 from flows.cli.plan import machine_of, survey
 from flows.opening import open_store
 from infra.profile import Profile, load_profile
-from olmo_core.recipe.layout import lay_out
 from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
-from olmo_core.recipe.recipe import load_recipe
 
 MACHINE = Machine("a CPU", 2, {"bf16": 60e9, "fp32": 60e9})
 GPUS = "{count: 8, cpus: 1, gpus: 1, placement: {device: cuda}}"
-
-
-@pytest.fixture(scope="module")
-def plan() -> Plan:
-    return lay_out(load_recipe("micro"))
 
 
 @pytest.fixture

@@ -10,29 +10,17 @@ from report_world import commit
 from rich.console import Console
 
 from flows.cli.why import explain, print_why
-from flows.opening import open_store
-from infra.profile import load_profile
-from olmo_core.recipe.layout import lay_out
+from olmo_core.artifact.store import Store
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan, UnknownStepError
-from olmo_core.recipe.recipe import load_recipe
 
 
 @pytest.fixture(scope="module")
-def plan() -> Plan:
-    return lay_out(load_recipe("micro"))
-
-
-@pytest.fixture(scope="module")
-def home(plan: Plan, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def home(plan: Plan, store: Store, empty_home: Path) -> Path:
     """A home in which the tokenizer is made."""
-    folder = tmp_path_factory.mktemp("home")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OLMO_HOME", str(folder))
-        store = open_store(load_profile("laptop"))
     for step in plan.tokenizer.closure():
         commit(plan, store, step)
-    return folder
+    return empty_home
 
 
 @pytest.fixture(autouse=True)
