@@ -1,7 +1,7 @@
 """Profile: where and how a release runs. Nothing in it bears identity; changing it changes no id.
 
-What is made is declared by the recipe, what it is computed on by `Compute`. Secrets are never in a profile: they come
-from the environment or from a file.
+The recipe declares what is made, and `Compute` what it runs on. Secrets are never in a profile: they come from the
+environment or from a file.
 """
 
 import os
@@ -86,17 +86,17 @@ class Profile(Compute):
 
     @property
     def remote(self) -> bool:
-        """Whether steps run on a cluster that is up already: no other is started then."""
+        """Whether steps run on an existing cluster, so that none is started."""
         return self.ray.address is not None
 
     @property
     def logical_cpus(self) -> int | None:
-        """How many CPUs Ray counts; None for as many as there are."""
+        """Number of logical CPUs given to Ray; None for all of the machine's."""
         return self.ray.cpus
 
     @property
     def copies_revisions(self) -> bool:
-        """Whether revisions are published into a local folder, where each is a copy."""
+        """Whether revisions are copied into a local folder."""
         return self.hub.endpoint is None
 
     @property
@@ -124,7 +124,7 @@ def load_profile(name: str, overrides: list[str] | None = None) -> Profile:
     """Return a built-in profile by name, or one from a YAML file by path.
 
     Raises:
-        ConfigError: there is no such profile, or it does not validate.
+        ConfigError: the profile is not known or not valid.
     """
     path = find_yaml(name, BUILTIN, "profile")
     values = apply_overrides({"name": path.stem, **read_yaml(path)}, overrides or [])

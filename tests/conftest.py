@@ -26,7 +26,7 @@ LONGEST_FIRST = (
 def pytest_configure(config: pytest.Config) -> None:
     """Beside another, a process computes with one thread: with two each, they would wait for one another.
 
-    What is imported until all tests are found is no garbage, and not looked at for any.
+    Objects created while tests are collected stay alive, so the garbage collector need not scan them.
     """
     gc.disable()
     if hasattr(config, "workerinput"):

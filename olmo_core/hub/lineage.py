@@ -1,7 +1,7 @@
-"""`lineage.json`: everything a revision rests on, so that it can be traced and made again.
+"""`lineage.json`: all steps behind a revision, so that it can be traced and reproduced.
 
-One entry a step, inputs first: what it was asked (enough to compute its id again), which bytes came out, by which
-source and in which environment. It holds no time, host, path or commit: the same recipe, source and environment give
+One entry per step, inputs first: its settings (enough to recompute its id), the digests of its output, its source and
+its environment. It holds no time, host, path or commit: the same recipe, source and environment give
 the same bytes, wherever and whenever. The commit is in the record of each step and in the message of a Hub's commit.
 `files` lists every other file of the revision, so a later publication knows which files of a branch are its own.
 """
@@ -23,10 +23,10 @@ def lineage(revision: Step, model: Step, records: Mapping[str, Record]) -> Linea
     """Return the lineage of a revision as plain JSON, without `files`: the card, one of them, is made of it.
 
     Args:
-        revision: the step that makes it; its own entry has no digest, for the lineage is one of its files.
-        model: the checkpoint or soup its weights are.
-        records: id -> record of the steps it rests on. A run has none here: it commits checkpoints while it goes on, so
-            whether it is complete is a matter of time.
+        revision: the step that makes it; its entry has no digest, because the lineage is one of its files.
+        model: the checkpoint or soup with its weights.
+        records: id -> record of the steps before it. Runs are left out: a run commits checkpoints before it is
+            complete, so whether it has a record depends on the time.
     """
     steps = list(revision.closure())
     known = [records[step.id] for step in steps if step.id in records]
@@ -62,7 +62,7 @@ def encode(lineage: Lineage, files: Iterable[FileEntry]) -> bytes:
 
 
 def listed_files(content: bytes) -> dict[str, str]:
-    """Return path -> sha256 of the files that a `lineage.json` lists; none where it is not one of ours."""
+    """Return path -> sha256 of the files that a `lineage.json` lists; none if it has another format."""
     try:
         return {entry.path: entry.sha256 for entry in map(FileEntry.model_validate, json.loads(content)["files"])}
     except (ValueError, TypeError, KeyError):

@@ -1,7 +1,7 @@
-"""The step `revision`: everything a name on the Hub shows: the export, its card, its lineage.
+"""The step `revision`: the files behind a name on the Hub, which are the export, its card and its lineage.
 
-`main` is such a step too: it has an export of every candidate and takes the one the decision names. Light to import;
-putting revisions in front of people is left to `publish`.
+`main` is such a step too: its inputs are the exports of all candidates, and it uses the one that the decision names.
+`publication` publishes revisions. Light to import.
 """
 
 import hashlib
@@ -24,11 +24,11 @@ LIST_FILE = "revisions.txt"
 
 
 def revision_step(name: str, card: CardConfig, export: Step, results: Mapping[str, Step]) -> Step:
-    """The step whose artifact is the revision `name`: the files of `export`, README.md and lineage.json.
+    """Return the step whose artifact is the revision `name`: the files of `export`, README.md and lineage.json.
 
     Args:
         name: as computed by `names`.
-        card: what the model card says about the release.
+        card: text and metadata of the model card.
         export: the model in Hugging Face form.
         results: its results by group, for the card.
     """
@@ -45,11 +45,11 @@ def main_step(
     results: Mapping[str, Mapping[str, Step]],
     revisions: Sequence[str],
 ) -> Step:
-    """The step whose artifact is the revision `main`: that of the candidate the decision names.
+    """Return the step whose artifact is the revision `main`: that of the candidate the decision names.
 
     Args:
-        card: what the model card says about the release.
-        decision: says which candidate.
+        card: text and metadata of the model card.
+        decision: names the candidate.
         exports: candidate -> its export, for every candidate of the decision.
         results: candidate -> its results by group.
         revisions: names of all other revisions, listed in the card and in revisions.txt.
@@ -74,12 +74,12 @@ def main_step(
 
 
 def native_step(revision: Artifact) -> Step:
-    """Return the checkpoint or soup that a revision's weights are."""
+    """Return the checkpoint or soup whose weights a revision has."""
     return next(step for step in revision.step.closure() if step.id == revision.record.result["model"])
 
 
 def make_revision(job: Job) -> dict[str, Any]:
-    """Put the revision together; return its name, the candidate it shows and the id of that checkpoint or soup."""
+    """Assemble the revision; return its name, the candidate it shows and the id of that checkpoint or soup."""
     candidate = _candidate(job)
     export = job.inputs[f"export/{candidate}"]
     model = export.step.inputs["model"]
@@ -109,21 +109,21 @@ def _candidate(job: Job) -> str:
 
 
 def _records(job: Job) -> dict[str, Record]:
-    """Records of every step below this one but runs, which may be going on still."""
+    """Return the records of all steps before this one, except runs, which may not be finished."""
     records = {}
     for step in job.step.closure():
         if step.kind != "run" and step.id != job.step.id:
             artifact = job.find(step)
             if artifact is None:
                 raise LookupError(
-                    f"{job.step.label} rests on {step.label} (id {step.id[:12]}), which is not in the store"
+                    f"{job.step.label} depends on {step.label} (id {step.id[:12]}), which is not in the store"
                 )
             records[step.id] = artifact.record
     return records
 
 
 def _place(source: Path, target: Path) -> None:
-    """Link rather than copy where one disk holds both: weights are large, and artifacts do not change."""
+    """Link the file, or copy it to another disk: weights are large, and artifacts do not change."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)

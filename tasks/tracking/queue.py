@@ -77,7 +77,7 @@ class EventQueue:
             self._note.unlink(missing_ok=True)
 
     def noted(self) -> str:
-        """Return why nothing can be sent at the moment, '' if there is no obstacle."""
+        """Return why nothing can be sent at the moment; '' if events can be sent."""
         with suppress(FileNotFoundError):
             return self._note.read_text()
         return ""

@@ -69,7 +69,7 @@ class Sender:
                 self._pause(POLL_SECONDS)
 
     def watch(self, input_: int) -> None:
-        """Wake the sender at every byte of a file descriptor; once it is closed, exit when there is no progress."""
+        """Wake the sender at every byte of a file descriptor; exit once it is closed and no event is sent any more."""
         while os.read(input_, 1024):
             self._wake.set()
         self.end()

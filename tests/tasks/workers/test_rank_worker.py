@@ -21,7 +21,7 @@ STEP = Step("run", "r", 1)
 
 
 class Pins:
-    """A board that notes what it is told."""
+    """A board that records the calls it gets."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[str, tuple[Any, ...]]] = []
@@ -81,7 +81,7 @@ def test_rank_0_alone_reports_meters_and_listens(world: World) -> None:
     assert world.board.calls == []
 
 
-def test_run_that_was_asked_to_stop_says_what_it_saved_and_fails(world: World) -> None:
+def test_stopped_run_reports_its_checkpoint_and_fails(world: World) -> None:
     world.failure = PreemptedError("run/r is saved at step 3", 15)
     with pytest.raises(PreemptedError):
         world.work()

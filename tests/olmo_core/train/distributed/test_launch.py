@@ -68,14 +68,14 @@ def rank_1(monkeypatch: pytest.MonkeyPatch, receive: Callable[[Tensor], None]) -
     return jobs
 
 
-def test_others_are_told_once_that_a_run_begins_and_then_that_it_is_there(store: Store, sent: list[bool]) -> None:
+def test_rank_0_sends_one_message_that_the_run_begins_or_exists(store: Store, sent: list[bool]) -> None:
     make_run(RUN, store, HERE)
     assert sent == [True]
     make_run(RUN, store, HERE)
     assert sent == [True, False]
 
 
-def test_others_are_told_before_the_work_and_not_where_an_input_is_missing(
+def test_message_precedes_work_and_is_not_sent_if_an_input_is_missing(
     tmp_path: Path, store: Store, sent: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun: list[int] = []
@@ -84,7 +84,7 @@ def test_others_are_told_before_the_work_and_not_where_an_input_is_missing(
     assert begun == [0], "at the message nothing was committed yet"
     with pytest.raises(MissingInputError, match="mix/m"):
         make_run(RUN, Store(tmp_path / "empty"), HERE)
-    assert begun == [0], "ranks that were told nothing end with rank 0"
+    assert begun == [0], "ranks without a message end with rank 0"
 
 
 def test_other_rank_trains_in_a_folder_of_its_own_that_is_gone_afterwards(
@@ -108,7 +108,7 @@ def test_other_rank_has_nothing_to_do_where_the_run_is_there(store: Store, monke
     assert jobs == []
 
 
-def test_other_rank_says_that_rank_0_ended_before_the_run_began(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rank_reports_that_rank_0_ended_before_the_run_began(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def receive(_: Tensor) -> None:
         raise RuntimeError("Connection closed by peer")
 
@@ -127,7 +127,7 @@ def test_other_rank_names_the_input_that_it_does_not_see(tmp_path: Path, monkeyp
 
 
 def test_lone_process_sends_no_message(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dist, "broadcast", lambda *_: pytest.fail("there is nobody to tell"))
+    monkeypatch.setattr(dist, "broadcast", lambda *_: pytest.fail("no other rank exists"))
     make_run(RUN, store, HERE)
     assert store.find(RUN) is not None
 
