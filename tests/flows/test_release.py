@@ -169,7 +169,7 @@ def free_port() -> int:
 def test_single_part_names_missing_step(tmp_path: Path) -> None:
     message = " ".join(olmo(tmp_path, "run", "micro", "--only", "soup", code=2).split())
     assert message.startswith("olmo: soup of micro needs ")
-    assert "checkpoint/stage2-ingredient1-step32, not in" in message
+    assert "checkpoint/stage2-ingredient1-step32, not found in" in message
     assert "`olmo run micro --only stage2`, or the deployments data/micro, anneal/micro" in message
     assert not (tmp_path / "artifacts").exists()
 
