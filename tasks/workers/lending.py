@@ -1,23 +1,30 @@
-"""Lend actors to one step at a time; the last one returned is lent first, because it has its imports already."""
+"""Lend actors to one step at a time, and start another only for work that has waited as long as a start takes."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from queue import LifoQueue
+from threading import Condition
 from typing import Generic, TypeVar
 
 from tasks.workers.failures import EndedError
+
+START_SECONDS = 20.0  # of CPU time that a new actor takes to import what it needs, on a slow machine
 
 T = TypeVar("T")
 
 
 class Lending(Generic[T]):
-    """A pool of actors that can be borrowed until the release ends."""
+    """A pool of actors that can be borrowed until the release ends.
 
-    def __init__(self, actors: Iterable[T]) -> None:
+    The last one returned is lent first, because it has its imports and perhaps the model.
+    """
+
+    def __init__(self, start: Callable[[], T], limit: int, patience: float = START_SECONDS) -> None:
+        """Lend at most `limit` actors; work that has waited `patience` seconds for one gets a new one of `start`."""
+        self._start, self._limit, self._patience = start, limit, patience
         self._ended = False
-        self._free: LifoQueue[T | None] = LifoQueue()
-        for actor in actors:
-            self._free.put(actor)
+        self._changed = Condition()
+        self._free: list[T] = []
+        self._started = 0
 
     @contextmanager
     def one(self) -> Iterator[T]:
@@ -26,15 +33,34 @@ class Lending(Generic[T]):
         Raises:
             EndedError: the release ends.
         """
-        actor = self._free.get()
+        actor = self._borrow()
         try:
-            if self._ended or actor is None:
-                raise EndedError
             yield actor
         finally:
-            self._free.put(actor)
+            with self._changed:
+                self._free.append(actor)
+                self._changed.notify()
 
     def end(self) -> None:
         """Stop lending and wake all waiting threads."""
-        self._ended = True
-        self._free.put(None)  # wakes one waiting thread, which puts it back for the next
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _borrow(self) -> T:
+        with self._changed:
+            if self._started:
+                self._changed.wait_for(lambda: self._ended or self._free, self._patience)
+            self._changed.wait_for(lambda: self._ended or self._free or self._started < self._limit)
+            if self._ended:
+                raise EndedError
+            if self._free:
+                return self._free.pop()
+            self._started += 1
+        try:
+            return self._start()
+        except BaseException:
+            with self._changed:
+                self._started -= 1
+                self._changed.notify()
+            raise

@@ -45,7 +45,7 @@ class Pool:
         self.board: Any = ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote(outbox)
         self._task = ray.remote(num_cpus=1, max_retries=0)(_make_reporting)
         actor = ray.remote(BackgroundWorker).options(num_cpus=0, max_restarts=-1)
-        self._background: Lending[Any] = Lending(actor.remote(self.board) for _ in range(profile.background_workers))
+        self._background: Lending[Any] = Lending(lambda: actor.remote(self.board), profile.background_workers)
         self._lock = threading.Lock()
         self._going: set[Any] = set()
         self._ended = False

@@ -7,13 +7,15 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
 
 MARK = "OLMO_TEST_MARK"
 LIMIT_SECONDS = 600.0  # for a release on a busy machine; otherwise nothing here takes a minute
+DRAIN_SECONDS = 10.0  # for what an ended command has printed to come through the terminal
 CTRL_C = b"\x03"
 
 
@@ -42,9 +44,12 @@ class Terminal:
         os.kill(self.pid, number)
 
     def end(self) -> int:
-        """Read to the end; return the exit code."""
-        self._read(lambda: False, "the command did not end")
+        """Read until the command has ended, and what it has printed; return the exit code."""
+        self._read(self._has_ended, "the command did not end")
         _, status = os.waitpid(self.pid, 0)
+        drained = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < drained and self._take():
+            pass
         return os.waitstatus_to_exitcode(status)
 
     def left(self) -> list[str]:
@@ -58,19 +63,34 @@ class Terminal:
                 continue
         return found
 
-    def _read(self, met: "object", message: str) -> None:
+    def _read(self, met: Callable[[], bool], message: str) -> None:
         end = time.monotonic() + LIMIT_SECONDS
-        while not met():  # type: ignore[operator]
-            assert time.monotonic() < end, f"{message}:\n{self.output[-4000:]}"
-            if not select.select([self._side], [], [], 0.2)[0]:
-                continue
-            try:
-                data = os.read(self._side, 65536)
-            except OSError:  # the last process that had it open has ended
-                data = b""
-            if not data:
+        while not met():
+            assert time.monotonic() < end, f"{message}; {self._threads()}:\n{self.output[-4000:]}"
+            if not self._take():
                 return
-            self.output += data.decode(errors="replace")
+
+    def _take(self) -> bool:
+        """Read what has been printed; return False once no process has the terminal open."""
+        if not select.select([self._side], [], [], 0.2)[0]:
+            return True
+        try:
+            data = os.read(self._side, 65536)
+        except OSError:
+            return False
+        self.output += data.decode(errors="replace")
+        return bool(data)
+
+    def _has_ended(self) -> bool:
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _threads(self) -> str:
+        """Return where in the kernel each thread of the command waits."""
+        found = []
+        for folder in sorted(Path(f"/proc/{self.pid}/task").glob("*")):
+            with suppress(OSError):
+                found.append(f"{(folder / 'comm').read_text().strip()} in {(folder / 'wchan').read_text()}")
+        return ", ".join(found)
 
 
 def olmo() -> str:

@@ -44,7 +44,7 @@ class Site:
         self.log: list[str] = []
         self.reports: list[dict[str, Report]] = []
         self.pool = Pool.__new__(Pool)
-        self.pool._background = Lending([Actor("worker", self.log)])
+        self.pool._background = Lending(lambda: Actor("worker", self.log), 1)
         self.pool._lock, self.pool._connection = threading.Lock(), threading.Lock()
         self.pool._going, self.pool._ended, self.pool._connected = set(), False, True
         self.pool.cluster = cast(Any, SimpleNamespace(stop=lambda: self.log.append("cluster stopped")))
