@@ -16,7 +16,7 @@ from flows.errors import refusing
 from flows.forms import Overrides, ProfileName, RecipeName, Repository, RevisionPattern, described
 from flows.interruption import heeding
 from flows.missing import check_sources, missing_results, to_make
-from flows.opening import Opening, bytes_to_write, check_room, open_session, prepare, read_plan
+from flows.opening import Opening, bytes_to_write, check_room, kept_digests, open_session, prepare, read_plan
 from flows.repository import models_bytes, repository_plan
 from infra.profile import load_profile
 from olmo_core.artifact.identity import Step
@@ -47,7 +47,8 @@ def nightly(
     revisions: RevisionPattern = "*",
 ) -> None:
     """Compute the missing results of every checkpoint and soup in the store, or of every revision of a repository."""
-    opening = prepare(read_plan(recipe, overrides), load_profile(profile), ())
+    loaded = load_profile(profile)
+    opening = prepare(read_plan(recipe, overrides, loaded), loaded, ())
     if repository is not None:
         opening = _of_repository(opening, repository, revisions)
     plan, held = opening.plan, opening.held
@@ -69,7 +70,7 @@ def nightly(
 def _of_repository(opening: Opening, repository: str, pattern: str) -> Opening:
     """Return an opening that evaluates the revisions of a repository in place of the release's models."""
     profile = opening.profile
-    plan = repository_plan(opening.plan.recipe, profile.hub.endpoint, repository, pattern)
+    plan = repository_plan(opening.plan.recipe, profile.hub.endpoint, repository, pattern, kept_digests(profile))
     placement = profile.placement.model_copy(update={"hub": profile.hub.endpoint})  # where models come from
     return replace(opening, plan=plan, profile=profile.model_copy(update={"placement": placement}))
 

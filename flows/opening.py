@@ -21,6 +21,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.make import stale_inputs
 from olmo_core.artifact.snapshot import Snapshot
 from olmo_core.artifact.store import Store
+from olmo_core.documents.file_digests import FileDigests
 from olmo_core.hub.target import PublishError
 from olmo_core.recipe.estimate import estimate
 from olmo_core.recipe.fit import check_fit
@@ -100,7 +101,7 @@ def prepare(plan: Plan, profile: Profile, parts: Sequence[str], show: Show | Non
     return Opening(plan, profile, open_store(profile), parts)
 
 
-def read_plan(recipe: str, overrides: Sequence[str]) -> Plan:
+def read_plan(recipe: str, overrides: Sequence[str], profile: Profile) -> Plan:
     """Return the plan of a recipe.
 
     Raises:
@@ -108,9 +109,14 @@ def read_plan(recipe: str, overrides: Sequence[str]) -> Plan:
     """
     loaded = load_recipe(recipe, list(overrides))
     try:
-        return lay_out(loaded)
+        return lay_out(loaded, kept_digests(profile))
     except ValueError as error:
         raise ConfigError(f"recipe {recipe}: {error}") from error
+
+
+def kept_digests(profile: Profile) -> FileDigests:
+    """Return the digests of local files that corpora are read from, kept below the profile's home."""
+    return FileDigests(profile.folder / "digests.json")
 
 
 def open_store(profile: Profile) -> Store:
@@ -194,8 +200,9 @@ def release_session(
         with heeding(session):
             yield session
         return
-    plan = read_plan(recipe, overrides)
-    opening = prepare(plan, load_profile(profile), parts or plan.parts)
+    loaded = load_profile(profile)
+    plan = read_plan(recipe, overrides, loaded)
+    opening = prepare(plan, loaded, parts or plan.parts)
     opening.check()
     with open_session(opening) as session, heeding(session):
         yield session

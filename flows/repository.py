@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from infra.services.errors import ServiceError
 from olmo_core.artifact.identity import Step
+from olmo_core.documents.file_digests import FileDigests
 from olmo_core.hub.names import MAIN, place
 from olmo_core.recipe.estimate import WEIGHT_BYTES
 from olmo_core.recipe.layout import lay_out_repository
@@ -16,7 +17,9 @@ from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.recipe import Recipe
 
 
-def repository_plan(recipe: Recipe, endpoint: str | None, repository: str, pattern: str) -> Plan:
+def repository_plan(
+    recipe: Recipe, endpoint: str | None, repository: str, pattern: str, digests: FileDigests | None = None
+) -> Plan:
     """Return the plan that evaluates the revisions of a repository whose names match a shell pattern.
 
     Raises:
@@ -34,7 +37,7 @@ def repository_plan(recipe: Recipe, endpoint: str | None, repository: str, patte
     if not found:
         names = ", ".join(sorted(revisions)[:5]) or f"none, only the branches {', '.join(sorted(branches)[:5])}"
         raise ConfigError(f"revisions {pattern!r} of {repository}: no such revision; there are {names}")
-    return lay_out_repository(recipe, repository, found)
+    return lay_out_repository(recipe, repository, found, digests)
 
 
 def models_bytes(models: Sequence[Step], endpoint: str | None) -> int:

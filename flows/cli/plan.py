@@ -27,7 +27,8 @@ def survey(recipe: str, profile: str, overrides: list[str], strict_code: bool, c
     Raises:
         ConfigError: the recipe or the profile is not valid, or they do not fit each other.
     """
-    plan, loaded = read_plan(recipe, overrides), load_profile(profile)
+    loaded = load_profile(profile)
+    plan = read_plan(recipe, overrides, loaded)
     opening = Opening(plan, loaded, open_store(loaded), plan.parts)
     found = verdicts(plan, opening.held, strict_code)
     check_fit(plan, loaded, [step for step in plan.steps if not found[step.id].hit], cores())

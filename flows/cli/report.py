@@ -15,7 +15,8 @@ def write_report(recipe: str, profile: str, overrides: list[str], out: Path | No
     Raises:
         ConfigError: the recipe or profile is not known, or the file cannot be written; no partial file is left.
     """
-    plan, loaded = read_plan(recipe, overrides), load_profile(profile)
+    loaded = load_profile(profile)
+    plan = read_plan(recipe, overrides, loaded)
     path = out.expanduser() if out is not None else loaded.folder / "report" / f"{plan.recipe.name}.html"
     if path.is_dir():
         raise ConfigError(f"--out {path} is a folder; give the name of a file")

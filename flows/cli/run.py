@@ -41,7 +41,8 @@ def run_release(
     """
     began = time.monotonic()
     console = Console(stderr=as_json)
-    plan, given = read_plan(recipe, overrides), load_profile(profile)
+    given = load_profile(profile)
+    plan = read_plan(recipe, overrides, given)
     parts = _parts(plan, only, start)
     if unused := unused_address(given):
         console.print(unused, highlight=False, markup=False, soft_wrap=True)

@@ -57,7 +57,8 @@ def show(rows: list[dict[str, str]], profile: Profile, console: Console) -> None
 
 def examined(recipe: str, profile: str) -> list[Finding]:
     """Return the findings of `olmo doctor`, which include disk space for the missing artifacts of a recipe."""
-    plan, loaded = read_plan(recipe, []), load_profile(profile)
+    loaded = load_profile(profile)
+    plan = read_plan(recipe, [], loaded)
     needed = 0  # a remote store takes no disk space here, and its contents are only known once it answers
     if "://" not in loaded.store_root:
         needed = bytes_to_write(plan, open_store(loaded).snapshot(), plan.steps, loaded)

@@ -11,9 +11,9 @@ from olmo_core.artifact.why import why
 
 def explain(recipe: str, profile: str, overrides: list[str], label: str, strict_code: bool) -> dict[str, Any]:
     """Return whether a step would be reused, and if not, what differs."""
-    plan = read_plan(recipe, overrides)
-    step = plan.step(label)
-    found = why(step, open_store(load_profile(profile)), strict_code)
+    loaded = load_profile(profile)
+    step = read_plan(recipe, overrides, loaded).step(label)
+    found = why(step, open_store(loaded), strict_code)
     return {
         "step": step.label,
         "id": step.id,

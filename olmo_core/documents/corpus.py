@@ -7,7 +7,7 @@ same salt: a passage held out of one corpus is held out of all. `shard` reads an
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.digests import held_out, read_digests, repeated
 from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, read_documents
+from olmo_core.documents.listing import File
 from olmo_core.documents.shard import (
     DIGESTS_FILE,
     DOCUMENTS_FILE,
     REPORT_FILE,
     DocumentsConfig,
-    documents_step,
+    documents_steps,
     read_report,
 )
 
@@ -49,8 +50,14 @@ def kept_file(shard: int) -> str:
     return f"kept-{shard:05d}.bits"
 
 
-def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -> Step:
-    """Return the step that makes the corpus `name` from its shards; `packages` are the recipe's package steps by name.
+def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step], files: Sequence[File] = ()) -> Step:
+    """Return the step that makes the corpus `name` from its shards.
+
+    Args:
+        name: name of the corpus.
+        config: its source, and what is held out.
+        packages: the recipe's package steps by name.
+        files: the files of a source of files, as listed now.
 
     Raises:
         ValueError: the source reads a package that the recipe does not list.
@@ -60,7 +67,7 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step]) -
         name=name,
         version=CORPUS_VERSION,
         fields=config.model_dump(mode="json", exclude=set(DocumentsConfig.model_fields)),
-        inputs={_role(shard): documents_step(name, config, shard, packages) for shard in range(config.shards)},
+        inputs={_role(shard): step for shard, step in enumerate(documents_steps(name, config, packages, files))},
         work=make_corpus,
     )
 
@@ -173,5 +180,6 @@ def _check_parts(name: str, share: float, shards: list[int], heldout: int) -> No
         )
     if not all(shards):
         raise ValueError(
-            f"corpora.{name}.shards: {len(shards)} shards of {sum(shards)} documents leave one empty; give fewer"
+            f"corpora.{name}: {len(shards)} shards of {sum(shards)} documents leave one empty; give fewer shards, or "
+            "larger ones (source.shard_bytes)"
         )

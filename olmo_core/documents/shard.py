@@ -5,20 +5,25 @@ A shard does not depend on other shards or on what is held out: a change of thos
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job, Progress, silent
 from olmo_core.documents.digests import digest_row
 from olmo_core.documents.document import Document, DocumentWriter, clean
+from olmo_core.documents.listing import File
+from olmo_core.documents.pieces import by_address, pieces_of
+from olmo_core.documents.sources.files import BadRow, FileSource
+from olmo_core.documents.sources.jsonl import JsonlSource
 from olmo_core.documents.sources.olmo_tasks import OlmoTasksSource
 from olmo_core.documents.sources.pythonbible import PythonBibleSource
 from olmo_core.documents.sources.restructured import RestructuredSource
 from olmo_core.documents.sources.shipped import ShippedSource
+from olmo_core.documents.sources.source import CountedSource
 from olmo_core.documents.sources.wikipedia import WikipediaSource
 
 DOCUMENTS_VERSION = 1
@@ -26,9 +31,10 @@ DOCUMENTS_FILE = "shard.jsonl.gz"
 DIGESTS_FILE = "digests.bin"
 REPORT_FILE = "report.json"
 _PROGRESS_DOCUMENTS = 1000
+_SHOWN_PLACES = 10
 
 Source = Annotated[
-    WikipediaSource | RestructuredSource | PythonBibleSource | OlmoTasksSource | ShippedSource,
+    WikipediaSource | RestructuredSource | PythonBibleSource | OlmoTasksSource | ShippedSource | JsonlSource,
     Field(discriminator="reader"),
 ]
 
@@ -40,11 +46,29 @@ class DocumentsConfig(BaseModel):
 
     source: Source = Field(description="The reader, and what it reads.")
     min_characters: int = Field(1, ge=1, description="Shorter documents are dropped and counted.")
-    shards: int = Field(1, ge=1, description="Parts in which the documents are read and tokenized, in parallel.")
+    shards: int = Field(
+        1,
+        ge=1,
+        description="Parts in which the documents are read and tokenized, in parallel; `source.shard_bytes` for files.",
+    )
+
+    @model_validator(mode="after")
+    def _one_way_to_cut(self) -> Self:
+        if isinstance(self.source, FileSource) and self.shards != 1:
+            raise ValueError(f"shards is {self.shards}; files are cut by source.shard_bytes, leave shards out")
+        return self
 
 
-def documents_step(name: str, config: DocumentsConfig, shard: int, packages: Mapping[str, Step]) -> Step:
-    """Return the step that reads one shard of the corpus `name`; `packages` are the recipe's package steps by name.
+def documents_steps(
+    name: str, config: DocumentsConfig, packages: Mapping[str, Step], files: Sequence[File] = ()
+) -> list[Step]:
+    """Return the steps that read the shards of the corpus `name`.
+
+    Args:
+        name: name of the corpus.
+        config: its source, and how that is divided.
+        packages: the recipe's package steps by name.
+        files: the files of a source of files, as listed now.
 
     Raises:
         ValueError: the source reads a package that the recipe does not list.
@@ -54,14 +78,28 @@ def documents_step(name: str, config: DocumentsConfig, shard: int, packages: Map
             raise ValueError(
                 f"corpora.{name}.source.package: no package {role!r} in the recipe; it lists {sorted(packages)}"
             )
-    return Step(
-        kind="documents",
-        name=f"{name}-{shard:05d}",
-        version=DOCUMENTS_VERSION,
-        fields={**config.model_dump(mode="json", include=set(DocumentsConfig.model_fields)), "shard": shard},
-        inputs={role: packages[role] for role in config.source.packages},
-        work=make_documents,
-    )
+    return [
+        Step(
+            kind="documents",
+            name=f"{name}-{shard:05d}",
+            version=DOCUMENTS_VERSION,
+            fields=fields,
+            inputs={role: packages[role] for role in config.source.packages},
+            work=make_documents,
+        )
+        for shard, fields in enumerate(_declared(config, files))
+    ]
+
+
+def _declared(config: DocumentsConfig, files: Sequence[File]) -> Iterator[dict[str, Any]]:
+    """Yield what decides the bytes of each shard: its number of how many, or its pieces of files."""
+    if isinstance(config.source, FileSource):
+        source = config.source.model_dump(mode="json", exclude=config.source.LISTED)
+        for pieces in config.source.shards(files):
+            yield {"source": source, "min_characters": config.min_characters, "files": by_address(pieces)}
+    else:
+        whole = config.model_dump(mode="json", include=set(DocumentsConfig.model_fields))
+        yield from ({**whole, "shard": shard} for shard in range(config.shards))
 
 
 def make_documents(job: Job) -> dict[str, Any]:
@@ -70,24 +108,38 @@ def make_documents(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: the source cannot be read.
     """
-    config = DocumentsConfig.model_validate({key: value for key, value in job.fields.items() if key != "shard"})
-    archives = {role: package.path / package.step.fields["filename"] for role, package in job.inputs.items()}
-    documents = config.source.read_shard(archives, int(job.fields["shard"]), config.shards)
+    declared = dict(job.fields)
+    if "files" in declared:
+        pieces = pieces_of(declared.pop("files"))
+        declared["source"] = {**declared["source"], "paths": [piece.address for piece in pieces]}
+        config = DocumentsConfig.model_validate(declared)
+        documents = cast(FileSource, config.source).documents(pieces)
+    else:
+        shard = int(declared.pop("shard"))
+        config = DocumentsConfig.model_validate(declared)
+        archives = {role: package.path / package.step.fields["filename"] for role, package in job.inputs.items()}
+        documents = cast(CountedSource, config.source).read_shard(archives, shard, config.shards)
     return write_shard(job.out, documents, config.min_characters, job.progress)
 
 
 def write_shard(
-    folder: Path, documents: Iterable[Document], min_characters: int = 1, progress: Progress = silent
+    folder: Path, documents: Iterable[Document | BadRow], min_characters: int = 1, progress: Progress = silent
 ) -> dict[str, Any]:
     """Clean documents and write them as the files of a shard; return the report.
 
-    The report counts the documents read, dropped by reason and written, and the bytes of text written.
+    The report counts the rows read, dropped by reason (with the places of the first ones) and written, and the bytes of
+    text written.
     """
     dropped: Counter[str] = Counter()
+    places: dict[str, list[str]] = {}
     read = 0
     with DocumentWriter(folder / DOCUMENTS_FILE) as kept, (folder / DIGESTS_FILE).open("wb") as digests:
-        for read, document in enumerate(map(clean, documents), start=1):
-            if len(document.text) < min_characters:
+        for read, row in enumerate(documents, start=1):
+            if isinstance(row, BadRow):
+                dropped[row.reason] += 1
+                if dropped[row.reason] <= _SHOWN_PLACES:
+                    places.setdefault(row.reason, []).append(f"{row.where}: {row.detail}")
+            elif len((document := clean(row)).text) < min_characters:
                 dropped["shorter than min_characters"] += 1
             else:
                 kept.write(document)
@@ -100,6 +152,7 @@ def write_shard(
         "dropped": dict(sorted(dropped.items())),
         "documents": kept.documents,
         "bytes": kept.bytes,
+        **({"bad_rows": places} if places else {}),
     }
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
     return report

@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping
 from pydantic import ValidationError
 
 from olmo_core.artifact.identity import Step
-from olmo_core.documents.corpus import corpus_step, shards_of
+from olmo_core.documents.corpus import CorpusConfig, corpus_step, shards_of
+from olmo_core.documents.file_digests import FileDigests
+from olmo_core.documents.listing import File, ListingError, list_files
 from olmo_core.documents.package import package_step
+from olmo_core.documents.sources.files import FileSource
 from olmo_core.evaluate.step import heldout_result_step, task_result_step
 from olmo_core.evaluate.task import HELDOUT, task_step
 from olmo_core.hub.export import export_step
@@ -27,16 +30,22 @@ from olmo_core.train.config import TrainingConfig
 from olmo_core.train.step import checkpoint_step, run_step, saved_after
 
 
-def lay_out(recipe: Recipe) -> Plan:
-    """Return the plan of a release.
+def lay_out(recipe: Recipe, digests: FileDigests | None = None) -> Plan:
+    """Return the plan of a release; the files that its corpora are read from are listed as they are now.
+
+    Args:
+        recipe: the release.
+        digests: digests of local files that have been read before.
 
     Raises:
         ValueError: the recipe's graph has a loop, names a checkpoint that no run makes, or contains a value that the
-            code of a step refuses.
+            code of a step refuses; or the files of a corpus cannot be listed.
     """
     plan = Plan(recipe)
     plan.packages = {name: package_step(config) for name, config in recipe.packages.items()}
-    plan.corpora = {name: corpus_step(name, config, plan.packages) for name, config in recipe.corpora.items()}
+    for name, corpus_config in recipe.corpora.items():
+        listed = _listed(name, corpus_config, digests or FileDigests())
+        plan.corpora[name] = corpus_step(name, corpus_config, plan.packages, listed)
     plan.tokenizer = _tokenizer(plan)
     for name, corpus in plan.corpora.items():
         for shard, documents in enumerate(shards_of(corpus)):
@@ -51,15 +60,18 @@ def lay_out(recipe: Recipe) -> Plan:
     return plan
 
 
-def lay_out_repository(recipe: Recipe, repo: str, revisions: Mapping[str, str]) -> Plan:
+def lay_out_repository(
+    recipe: Recipe, repo: str, revisions: Mapping[str, str], digests: FileDigests | None = None
+) -> Plan:
     """Return a plan that evaluates the revisions of a Hub repository in the same way as the release's own models.
 
     Args:
         recipe: defines the tasks and the held-out text.
         repo: `organisation/name`.
         revisions: name -> commit. The commit bears the identity: two names of one commit share its steps.
+        digests: digests of local files that have been read before.
     """
-    plan = lay_out(recipe)
+    plan = lay_out(recipe, digests)
     plan.repository = repo
     results: dict[str, dict[str, Step]] = {}
     for name in in_order(revisions):
@@ -70,6 +82,15 @@ def lay_out_repository(recipe: Recipe, repo: str, revisions: Mapping[str, str]) 
             results[commit] = _results(plan, model, tokenizer)
         plan.published[name] = results[commit]
     return plan
+
+
+def _listed(name: str, config: CorpusConfig, digests: FileDigests) -> list[File]:
+    if not isinstance(config.source, FileSource):
+        return []
+    try:
+        return list_files(config.source.paths, digests)
+    except ListingError as error:
+        raise ListingError(f"corpora.{name}.source.paths: {error}") from error
 
 
 def _tokenizer(plan: Plan) -> Step:

@@ -12,6 +12,7 @@ from olmo_core.tokens.ranges import is_remote
 
 # A star stands for every name of a mapping, or every item of a list.
 PLACES = (
+    "corpora.*.source.paths.*",
     "token_files.*.list_url",
     "token_files.*.root",
     "token_files.*.paths.*",

@@ -82,10 +82,11 @@ def test_only_running_parts_must_fit_workers(home: Path) -> None:
 
 @pytest.mark.parametrize("override", [[], ["--release.card.public=true"]])
 def test_target_names_visibility_without_changing_ids(hub: FakeHub, override: list[str]) -> None:
-    plan, profile = read_plan("micro", override), Profile(name="hub", hub={"endpoint": hub.url})
+    profile = Profile(name="hub", hub={"endpoint": hub.url})
+    plan = read_plan("micro", override, profile)
     seen = "public" if override else "private"
     assert check_target(plan, profile) == f"{REPO} at {hub.url}, to be created {seen}"
-    assert plan.id == read_plan("micro", []).id
+    assert plan.id == read_plan("micro", [], profile).id
 
 
 @pytest.mark.parametrize("override", [[], ["--release.card.public=true"]])
@@ -106,11 +107,12 @@ def test_foreign_model_is_refused_before_start(hub: FakeHub, tmp_path, monkeypat
     repo.branches["main"] = repo.commit({"config.json": hub.blob(b"{}")}, "")
     profile = Profile(name="hub", hub={"endpoint": hub.url})
     with pytest.raises(ServiceError, match=rf"^hub: {REPO}: main holds config\.json, which this project did not write"):
-        check_target(read_plan("micro", []), profile)
+        check_target(read_plan("micro", [], profile), profile)
 
 
 def test_unreachable_hub_is_reported_in_one_line(hub: FakeHub) -> None:
     hub.faults.append(Fault("GET .*", status=500, times=100))
+    profile = Profile(name="hub", hub={"endpoint": hub.url})
     with pytest.raises(ServiceError, match=r"^hub: .* does not answer after 1 attempts: ") as error:
-        check_target(read_plan("micro", []), Profile(name="hub", hub={"endpoint": hub.url}))
+        check_target(read_plan("micro", [], profile), profile)
     assert "\n" not in str(error.value)

@@ -13,10 +13,10 @@ import msgspec
 from pydantic import Field
 
 from olmo_core.documents.document import Document, read_documents
-from olmo_core.documents.sources.source import DocumentSource
+from olmo_core.documents.sources.source import CountedSource
 
 
-class ShippedSource(DocumentSource):
+class ShippedSource(CountedSource):
     """Documents of a file included in this project; needs no network."""
 
     reader: Literal["shipped"] = Field(description="Kind of reader.")

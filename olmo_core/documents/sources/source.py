@@ -1,7 +1,7 @@
 """The interface of all readers of documents: which packages they need, and which documents belong to a shard.
 
 Each reader is a module in this folder. A reader of an archive yields all documents of it, and its shards are cut by
-counting them; a reader whose files can be read from any position may choose its shards itself.
+counting them; `files` has the interface of readers of files, whose shards are ranges of bytes.
 """
 
 from abc import ABC, abstractmethod
@@ -24,6 +24,10 @@ class DocumentSource(BaseModel, ABC):
         """Names of the packages it reads, as listed in the recipe."""
         return ()
 
+
+class CountedSource(DocumentSource):
+    """A reader of text that comes with a package or with this project; the recipe gives the number of shards."""
+
     @abstractmethod
     def read_shard(self, archives: Mapping[str, Path], shard: int, shards: int) -> Iterator[Document]:
         """Yield the documents of one shard; each document is in exactly one shard.
@@ -35,7 +39,7 @@ class DocumentSource(BaseModel, ABC):
         """
 
 
-class ArchiveSource(DocumentSource):
+class ArchiveSource(CountedSource):
     """A reader of one package's archive; a shard has every n-th document."""
 
     package: str = Field(description="Name of the package under `packages`.")

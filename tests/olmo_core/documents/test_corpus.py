@@ -225,9 +225,9 @@ def test_empty_part_is_refused(tmp_path: Path) -> None:
         build(tmp_path / "a", MANY, pages_config(heldout=0.0001))
     with pytest.raises(ValueError, match=r"heldout: 0\.001 of 300 documents holds out 1, an interval needs 2; give"):
         build(tmp_path / "one", MANY, pages_config(heldout=0.001))
-    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 9 shards of 2 documents leave one empty"):
+    with pytest.raises(ValueError, match=r"corpora\.pages: 9 shards of 2 documents leave one empty"):
         build(tmp_path / "b", MANY[:2], pages_config(shards=9, heldout=0))
-    with pytest.raises(ValueError, match=r"corpora\.pages\.shards: 1 shards of 0 documents leave one empty"):
+    with pytest.raises(ValueError, match=r"corpora\.pages: 1 shards of 0 documents leave one empty"):
         build(tmp_path / "c", [], pages_config(heldout=0))
 
 

@@ -13,7 +13,7 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.digests import DIGEST, digest_row
 from olmo_core.documents.document import Document, read_documents, sanitise
-from olmo_core.documents.shard import DocumentsConfig, Source, documents_step, make_documents, read_report, write_shard
+from olmo_core.documents.shard import DocumentsConfig, Source, documents_steps, make_documents, read_report, write_shard
 
 PACKAGE = Step("package", "kit", 1, {"filename": "kit.tar.gz"})
 PAGES: dict[str, Any] = {"reader": "restructured", "package": "kit", "members": ["*.txt"]}
@@ -21,7 +21,7 @@ PAGES: dict[str, Any] = {"reader": "restructured", "package": "kit", "members": 
 
 def step(shard: int = 0, **changes: Any) -> Step:
     config = DocumentsConfig.model_validate({"source": PAGES} | changes)
-    return documents_step("pages", config, shard, {"kit": PACKAGE, "other": Step("package", "other", 1)})
+    return documents_steps("pages", config, {"kit": PACKAGE, "other": Step("package", "other", 1)})[shard]
 
 
 def test_shard_has_every_nth_page_with_its_address(tmp_path: Path) -> None:
@@ -68,16 +68,21 @@ def test_shard_identity_excludes_corpus_settings() -> None:
     assert step().inputs == {"kit": PACKAGE}
     assert set(step().fields) == {"source", "min_characters", "shards", "shard"}
     assert step().id == step().id
-    for change in ({"shards": 2}, {"min_characters": 2}, {"shard": 1}, {"source": PAGES | {"members": ["*.rst"]}}):
+    for change in (
+        {"shards": 2},
+        {"min_characters": 2},
+        {"shards": 2, "shard": 1},
+        {"source": PAGES | {"members": ["*.rst"]}},
+    ):
         assert step(**change).id != step().id
     with pytest.raises(ValueError, match=r"corpora\.pages\.source\.package: no package 'kit'.*\['other'\]"):
-        documents_step("pages", DocumentsConfig.model_validate({"source": PAGES}), 0, {"other": PACKAGE})
+        documents_steps("pages", DocumentsConfig.model_validate({"source": PAGES}), {"other": PACKAGE})
 
 
 def test_shipped_text_needs_no_package() -> None:
     source = {"reader": "shipped", "file": "micro.jsonl.gz", "sha256": SHIPPED_SHA256, "books": ["proverbs"]}
     config = DocumentsConfig.model_validate({"source": source, "shards": 2})
-    assert documents_step("wisdom", config, 0, {}).inputs == {}
+    assert documents_steps("wisdom", config, {})[0].inputs == {}
     parts = [list(config.source.read_shard({}, shard, 2)) for shard in range(2)]
     # Proverbs has 31 chapters.
     assert [len(part) for part in parts] == [16, 15]

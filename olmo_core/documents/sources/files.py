@@ -1,0 +1,73 @@
+"""What the readers of files share: which files, how large a shard is, and what happens to a row that is no document."""
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import ClassVar, Literal
+
+import msgspec
+from pydantic import Field
+
+from olmo_core.documents.document import Document
+from olmo_core.documents.listing import File
+from olmo_core.documents.pieces import Piece, shards_of_files
+from olmo_core.documents.sources.source import DocumentSource
+
+
+class BadRow(msgspec.Struct, frozen=True):
+    """A row that is no document.
+
+    Attributes:
+        where: file and line, or row.
+        reason: kind of fault, under which it is counted.
+        detail: the fault itself, for the message.
+    """
+
+    where: str
+    reason: str
+    detail: str
+
+
+class BadRowError(ValueError):
+    """A row that is no document, in a corpus that must have none."""
+
+
+class FileSource(DocumentSource):
+    """A reader of files at any address that fsspec reads."""
+
+    paths: tuple[str, ...] = Field(
+        min_length=1, description="Addresses, patterns (`*`, `**`) or folders; relative to the recipe's folder."
+    )
+    shard_bytes: int = Field(
+        256_000_000, ge=1, description="Most bytes of the files in one shard; a file that cannot be cut is whole."
+    )
+    on_bad_row: Literal["fail", "skip"] = Field(
+        "fail", description="`skip` drops rows that are no documents, and counts them by reason."
+    )
+
+    # Left out of the identity of a shard: its files, with their tags, stand for them.
+    LISTED: ClassVar = {"paths", "shard_bytes"}
+
+    def shards(self, files: Sequence[File]) -> list[tuple[Piece, ...]]:
+        """Return the pieces of every shard."""
+        return shards_of_files(files, self.shard_bytes, self.can_be_cut)
+
+    def documents(self, pieces: Iterable[Piece]) -> Iterator[Document | BadRow]:
+        """Yield the documents of a shard, and the rows that are left out.
+
+        Raises:
+            BadRowError: a row is no document, and none may be skipped; names file, row and remedy.
+        """
+        for piece in pieces:
+            for row in self.rows(piece):
+                if isinstance(row, BadRow) and self.on_bad_row == "fail":
+                    raise BadRowError(f"{row.where}: {row.detail}; correct it, or set on_bad_row: skip to leave it out")
+                yield row
+
+    @classmethod
+    @abstractmethod
+    def can_be_cut(cls, name: str) -> bool:
+        """Return whether a file of this name can be read from any position."""
+
+    @abstractmethod
+    def rows(self, piece: Piece) -> Iterator[Document | BadRow]:
+        """Yield the documents that begin in a piece of a file, in order; what is none is a `BadRow`."""
