@@ -22,10 +22,10 @@ class RayCluster(Section):
     """The Ray cluster that steps run on."""
 
     address: str | None = Field(
-        None, description="Address of a running cluster; a cluster is started here when not given."
+        None, description="Address of a running cluster; a cluster is started here if not given."
     )
     cpus: int | None = Field(
-        None, ge=1, description="Logical CPUs of a cluster started here; all of the machine's when not given."
+        None, ge=1, description="Logical CPUs of a cluster started here; all of the machine's if not given."
     )
 
 
@@ -33,11 +33,11 @@ class Hub(Section):
     """Where revisions are published."""
 
     repo: str | None = Field(
-        None, description="Repository, `organisation/name`; that of the recipe's card when not given."
+        None, description="Repository, `organisation/name`; that of the recipe's card if not given."
     )
     endpoint: str | None = Field(
         None,
-        description="Address of a Hub; when not given, revisions go to a local folder laid out as the Hub's cache.",
+        description="Address of a Hub; if not given, revisions go to a local folder laid out as the Hub's cache.",
     )
 
 
@@ -53,7 +53,7 @@ class Services(Section):
         None,
         ge=1,
         le=65535,
-        description="Port of PostgreSQL for Prefect and MLflow; they use SQLite files when not given.",
+        description="Port of PostgreSQL for Prefect and MLflow; they use SQLite files if not given.",
     )
 
 
@@ -62,12 +62,12 @@ class Profile(Compute):
 
     home: Path = Field(Path(".olmo"), description="Folder for all that is kept, unless another field gives its place.")
     artifacts: str | None = Field(
-        None, description="Root of the artifact store: a folder or an fsspec address; below home when not given."
+        None, description="Root of the artifact store: a folder or an fsspec address; below home if not given."
     )
     mlflow: str | None = Field(
-        None, description="Address of an MLflow tracking server; a database below home when not given."
+        None, description="Address of an MLflow tracking server; a database below home if not given."
     )
-    prefect: str | None = Field(None, description="Address of a Prefect API; a server is started here when not given.")
+    prefect: str | None = Field(None, description="Address of a Prefect API; a server is started here if not given.")
     ray: RayCluster = Field(default_factory=RayCluster, description="The Ray cluster.")
     hub: Hub = Field(default_factory=Hub, description="Where revisions are published.")
     services: Services = Field(default_factory=Services, description="Servers that `olmo up` starts.")
@@ -81,7 +81,7 @@ class Profile(Compute):
     )
     webhook: str | None = Field(
         None,
-        description="Environment variable that holds the address regressions are posted to; none are when not given.",
+        description="Environment variable that holds the address regressions are posted to; none are if not given.",
     )
 
     @property

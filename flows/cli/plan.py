@@ -80,8 +80,9 @@ def print_plan(console: Console, found: dict[str, Any]) -> None:
         rows = [*_folded(found["parts"]), {"part": "total", "run": run, "reused": reused, **found["predicted"]}]
         print_table(console, what, [_shown(row) for row in rows])
         console.print()
-    goal = f"revisions go to {found['revisions_go_to']}"
-    lines = [*_reasons(found), *_times(found), goal, *(f"over budget: {each}" for each in found["over_budget"])]
+    publishes = any(row["part"] == "publish" for row in found["parts"])
+    goal = [f"revisions go to {found['revisions_go_to']}"] if publishes else []
+    lines = [*_reasons(found), *_times(found), *goal, *(f"over budget: {each}" for each in found["over_budget"])]
     for line in lines if run else [f"{what}: nothing to run, {reused:,} steps reused", *lines]:
         console.print(line, highlight=False, markup=False, style="red" if line.startswith("over budget") else None)
 

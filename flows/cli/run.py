@@ -20,6 +20,7 @@ from infra.prefect_server import PrefectServer, client_environment
 from infra.profile import Profile, load_profile
 from olmo_core.artifact.imports import swift_imports
 from olmo_core.artifact.store import Store
+from olmo_core.hub.names import MAIN
 from olmo_core.recipe.overrides import ConfigError
 from olmo_core.recipe.plan import Plan
 from olmo_core.report.tables import decision, end_rows, evaluation_rows, stage_rows, verdicts
@@ -157,13 +158,16 @@ def _conclude(plan: Plan, store: Store, session: Session, seconds: float, consol
         console.print(f"main is {found['main']}: {found['reason']}", highlight=False)
     for note in session.notes:
         console.print(note, highlight=False, markup=False)
-    repo, cache = session.target.repo, _cache_arguments(session)
-    console.print(
-        f"{len(session.made)} steps made, {reused} reused, {duration(seconds)}; load any revision with\n"
-        f'  AutoModelForCausalLM.from_pretrained("{repo}", revision="main"{cache})',
-        highlight=False,
-        soft_wrap=True,
-    )
+    made = f"{len(session.made)} {'step' if len(session.made) == 1 else 'steps'} made, {reused} reused"
+    console.print(f"{made}, {duration(seconds)}{_loading(session)}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _loading(session: Session) -> str:
+    """Return how to load a revision, '' if `main` is not published yet."""
+    if MAIN not in session.target.published():
+        return ""
+    arguments = f'"{session.target.repo}", revision="{MAIN}"{_cache_arguments(session)}'
+    return f"; load any revision with\n  AutoModelForCausalLM.from_pretrained({arguments})"
 
 
 def _cache_arguments(session: Session) -> str:

@@ -10,6 +10,6 @@ class HubPlacement(Placement):
 
     hub: str | None = Field(
         default=None,
-        description="Hub that models trained elsewhere are downloaded from; HF_ENDPOINT, else huggingface.co, when not "
+        description="Hub that models trained elsewhere are downloaded from; HF_ENDPOINT, else huggingface.co, if not "
         "given.",
     )

@@ -47,7 +47,7 @@ class ModelConfig(BaseModel):
     rows: int | None = Field(
         None,
         exclude_if=unused,
-        description="Rows of embedding and head, for models trained elsewhere; when not given, `vocab_size` rounded up "
+        description="Rows of embedding and head, for models trained elsewhere; if not given, `vocab_size` rounded up "
         "to a multiple of 128.",
     )
     context_length: int = Field(ge=2, description="Longest sequence that the model supports, in tokens.")

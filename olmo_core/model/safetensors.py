@@ -53,7 +53,7 @@ def header(
 
     Args:
         tensors: name -> name of the dtype in the format, and shape.
-        metadata: metadata of the file; none when not given.
+        metadata: metadata of the file; none if not given.
     """
     entries: dict[str, Any] = {}
     end = 0

@@ -30,7 +30,7 @@ class DecisionConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: tuple[str, ...] | None = Field(None, description="Held-out sources to compare on; all when not given.")
+    sources: tuple[str, ...] | None = Field(None, description="Held-out sources to compare on; all if not given.")
     average: Literal["macro", "bytes"] = Field(
         "macro", description="`macro` weights all sources equally, `bytes` all bytes."
     )

@@ -58,7 +58,7 @@ class ScheduleConfig(BaseModel):
         None, gt=0, description="Units of the final fall; required for `wsd`, not allowed otherwise."
     )
     horizon: int | None = Field(
-        None, gt=0, description="Units after which the schedule ends; the end of the run when not given."
+        None, gt=0, description="Units after which the schedule ends; the end of the run if not given."
     )
     rest: int = Field(
         0,
@@ -103,7 +103,7 @@ class HeldoutConfig(BaseModel):
         description="Maximum UTF-8 bytes scored per source; documents are drawn by hash. All when null.",
     )
     document_bytes: int | None = Field(
-        None, ge=4, description="Maximum UTF-8 bytes scored per document, from its start; all when not given."
+        None, ge=4, description="Maximum UTF-8 bytes scored per document, from its start; all if not given."
     )
 
 
@@ -122,7 +122,7 @@ class TrainingSettings(BaseModel):
     )
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients with a larger global norm are scaled down to it.")
     skip_step: SkipStepConfig | None = Field(
-        None, description="Skip steps that are outliers; none when not given.", exclude_if=unused
+        None, description="Skip steps that are outliers; none if not given.", exclude_if=unused
     )
     canonical_shards: int | None = Field(
         None,
@@ -132,7 +132,7 @@ class TrainingSettings(BaseModel):
         exclude_if=unused,
     )
     heldout: HeldoutConfig | None = Field(
-        None, description="Score held-out text during training; none when not given.", exclude_if=unused
+        None, description="Score held-out text during training; none if not given.", exclude_if=unused
     )
     checkpoint_every: int = Field(ge=1, description="Steps between checkpoints; the last step always saves one.")
     optimizer: OptimizerConfig = Field(default_factory=OptimizerConfig, description="Settings of AdamW.")

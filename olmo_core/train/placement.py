@@ -16,12 +16,12 @@ class TrainPlacement(Placement):
 
     compile: bool | None = Field(
         default=None,
-        description="Compile the training step with torch.compile; when not given, only long runs are compiled.",
+        description="Compile the training step with torch.compile; if not given, only long runs are compiled.",
     )
     micro_batch: int | None = Field(
         default=None,
         ge=1,
-        description="Sequences per forward pass; a rank's whole share of the batch when not given.",
+        description="Sequences per forward pass; a rank's whole share of the batch if not given.",
     )
     sharding: Sharding = Field(
         default="replicate",
@@ -35,7 +35,7 @@ class TrainPlacement(Placement):
     recovery_every: int | None = Field(
         default=None,
         ge=1,
-        description="Training steps between extra checkpoints that only serve to resume after a crash; none when not "
+        description="Training steps between extra checkpoints that only serve to resume after a crash; none if not "
         "given. The last two are kept.",
     )
     trace: str | None = Field(

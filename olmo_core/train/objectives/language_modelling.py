@@ -32,7 +32,7 @@ class LanguageModelling(TrainingConfig):
     z_loss: float = Field(1e-5, ge=0, description="Weight of the z-loss, the squared log-normaliser of the logits.")
     ngram_filter: NgramFilterConfig | None = Field(
         None,
-        description="Leave out instances that repeat themselves; none when not given.",
+        description="Leave out instances that repeat themselves; none if not given.",
         exclude_if=unused,
     )
     document_attention: bool = Field(

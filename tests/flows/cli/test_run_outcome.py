@@ -146,6 +146,12 @@ def test_revision_on_a_hub_needs_no_folder(conclude: Any) -> None:
     assert 'from_pretrained("org/micro", revision="main")\n' in conclude([], profile=profile)
 
 
+def test_run_of_a_part_ends_without_a_revision_to_load(conclude: Any) -> None:
+    unpublished = SimpleNamespace(repo="org/micro", published=dict)
+    lines = conclude([], decided=None, made=["mix/anneal"], target=unpublished).splitlines()
+    assert lines[-1] == "1 step made, 0 reused, 1 min 15 s"
+
+
 def test_undecided_release_prints_no_decision(conclude: Any) -> None:
     assert "main is" not in conclude([], decided=None)
 
