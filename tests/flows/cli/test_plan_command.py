@@ -169,3 +169,9 @@ def test_json_plan_has_every_step() -> None:
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0] == "run    documents/narrative-00000: no documents was ever made in this store"
     assert len(lines) == len(plan.steps)
+
+
+def test_plan_names_where_revisions_go_only_if_it_publishes() -> None:
+    plan = lay_out(load_recipe("micro"))
+    assert "revisions go to" in printed(found(plan, Made()))
+    assert "revisions go to" not in printed(found(plan, Made(), parts=("data", "stage1")))
