@@ -1,6 +1,7 @@
-"""A corpus: which documents of its shards are trained on, which are held out, and which are duplicates.
+"""A corpus: which documents of its shards are trained on, held out, duplicates, or dropped by a filter.
 
-The digests of the documents decide this over all shards at once; only held-out documents are read as text. A document's
+Digests and tags of the documents decide this over all shards at once; only held-out documents are read as text, and a
+few of those that filters drop, as examples. A document's
 own digest decides whether it is held out, so the decision is the same on every machine and in every corpus with the
 same salt: a passage held out of one corpus is held out of all. `shard` reads and cleans the documents.
 """
@@ -9,16 +10,17 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.digests import held_out, read_digests, repeated
 from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, read_documents
+from olmo_core.documents.filters.filter import Limits
 from olmo_core.documents.listing import File
 from olmo_core.documents.shard import (
     DIGESTS_FILE,
@@ -28,8 +30,11 @@ from olmo_core.documents.shard import (
     documents_steps,
     read_report,
 )
+from olmo_core.documents.tags import read_tags, tags_step
+from olmo_core.documents.verdict import Verdict, filter_report, judge, resolved
 
 CORPUS_VERSION = 4
+_DOCUMENTS = "documents/"
 MIN_HELDOUT = 2  # Documents of each source that the confidence interval of a decision needs.
 
 
@@ -43,6 +48,16 @@ class CorpusConfig(DocumentsConfig):
         description="A different salt holds out different documents; corpora that may overlap need the same one.",
         exclude_if=unused,
     )
+    filters: dict[str, dict[str, Limits]] = Field(
+        default_factory=dict,
+        description="Filter → value → limits in place of the published ones; `{}` has the published limits.",
+        exclude_if=lambda given: not given,
+    )
+
+    @model_validator(mode="after")
+    def _filters_are_known(self) -> Self:
+        resolved(self.filters)
+        return self
 
 
 def kept_file(shard: int) -> str:
@@ -62,19 +77,26 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step], f
     Raises:
         ValueError: the source reads a package that the recipe does not list.
     """
+    shards = documents_steps(name, config, packages, files)
+    tags = {
+        f"tags/{each}/{shard:05d}": tags_step(step, each)
+        for each in config.filters
+        for shard, step in enumerate(shards)
+    }
+    filters = {"filters": resolved(config.filters)} if config.filters else {}
     return Step(
         kind="corpus",
         name=name,
         version=CORPUS_VERSION,
-        fields=config.model_dump(mode="json", exclude=set(DocumentsConfig.model_fields)),
-        inputs={_role(shard): step for shard, step in enumerate(documents_steps(name, config, packages, files))},
+        fields={**config.model_dump(mode="json", exclude={*DocumentsConfig.model_fields, "filters"}), **filters},
+        inputs={_role(shard): step for shard, step in enumerate(shards)} | tags,
         work=make_corpus,
     )
 
 
 def shards_of(corpus: Step) -> list[Step]:
     """Return the `documents` steps of a corpus, in order."""
-    return [corpus.inputs[_role(shard)] for shard in range(len(corpus.inputs))]
+    return [step for role, step in sorted(corpus.inputs.items()) if role.startswith(_DOCUMENTS)]
 
 
 def make_corpus(job: Job) -> dict[str, Any]:
@@ -84,12 +106,15 @@ def make_corpus(job: Job) -> dict[str, Any]:
         ValueError: a shard or the held-out part would be too small, or the files of a shard are from different runs.
     """
     share, salt = float(job.fields["heldout"]), job.fields.get("salt")
-    folders = [job.inputs[_role(shard)].path for shard in range(len(job.inputs))]
+    folders = [job.inputs[_role(shard)].path for shard in range(len(shards_of(job.step)))]
     digests = [read_digests(folder / DIGESTS_FILE) for folder in folders]
-    duplicates = repeated(digests)
-    apart = held_out(np.concatenate([shard["place"] for shard in digests]), share, salt) & ~duplicates
-    kept = ~(duplicates | apart)
     bounds = np.cumsum([len(shard) for shard in digests])[:-1]
+    verdict = _filtered(job, sum(map(len, digests)))
+    duplicates = np.zeros_like(verdict.passed)
+    passed = np.split(verdict.passed, bounds)
+    duplicates[verdict.passed] = repeated([rows[own] for rows, own in zip(digests, passed, strict=True)])
+    apart = held_out(np.concatenate([shard["place"] for shard in digests]), share, salt) & verdict.passed & ~duplicates
+    kept = verdict.passed & ~(duplicates | apart)
     train = []
     with DocumentWriter(job.out / HELDOUT_FILE) as heldout:
         of_shards = zip(folders, digests, np.split(kept, bounds), np.split(apart, bounds), strict=True)
@@ -101,6 +126,7 @@ def make_corpus(job: Job) -> dict[str, Any]:
                     heldout.write(document)
             job.progress(shard + 1, len(folders), "shards")
     dropped = Counter({"duplicate": int(duplicates.sum())})
+    dropped.update({reason: len(rows) for reason, rows in verdict.dropped.items()})
     reports = [read_report(folder) for folder in folders]
     for report in reports:
         dropped.update(report["dropped"])
@@ -110,6 +136,11 @@ def make_corpus(job: Job) -> dict[str, Any]:
         "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},
         "train": train,
         "heldout": {"documents": heldout.documents, "bytes": heldout.bytes},
+        **(
+            {"filters": filter_report(verdict, [folder / DOCUMENTS_FILE for folder in folders], bounds)}
+            if verdict.by_rule
+            else {}
+        ),
     }
     _check_accounts(job.step.label, whole)
     _check_parts(job.step.name, share, [shard["documents"] for shard in train], heldout.documents)
@@ -134,13 +165,13 @@ def read_kept(corpus: Path, documents: Path, shard: int) -> Iterator[Document]:
 
 def training_inputs(role: str, corpus: Step) -> dict[str, Step]:
     """Return the inputs of a step that calls `read_training` with this role to read a corpus's training documents."""
-    return {role: corpus, **{f"{role}/{each}": step for each, step in corpus.inputs.items()}}
+    return {role: corpus, **{f"{role}/{_role(shard)}": step for shard, step in enumerate(shards_of(corpus))}}
 
 
 def read_training(inputs: Mapping[str, Artifact], role: str) -> Iterator[Document]:
     """Yield the training documents of a corpus, shard by shard; `inputs` are a job's, see `training_inputs`."""
     corpus = inputs[role]
-    for shard in range(len(corpus.step.inputs)):
+    for shard in range(len(shards_of(corpus.step))):
         yield from read_kept(corpus.path, inputs[f"{role}/{_role(shard)}"].path, shard)
 
 
@@ -150,7 +181,18 @@ def read_heldout(folder: Path) -> list[Document]:
 
 
 def _role(shard: int) -> str:
-    return f"documents/{shard:05d}"
+    return f"{_DOCUMENTS}{shard:05d}"
+
+
+def _filtered(job: Job, documents: int) -> Verdict:
+    """Return what the filters of the corpus say about all its documents."""
+    filters = job.fields.get("filters", {})
+    shards = range(len(shards_of(job.step)))
+    tags = {
+        name: np.concatenate([read_tags(job.inputs[f"tags/{name}/{n:05d}"].path, len(limits)) for n in shards])
+        for name, limits in filters.items()
+    }
+    return judge(documents, filters, tags)
 
 
 def _kept(path: Path, documents: int) -> NDArray[np.bool_]:

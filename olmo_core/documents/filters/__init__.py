@@ -1,0 +1,1 @@
+"""Filters of documents: published rules with their thresholds, one publication a file."""

@@ -1,0 +1,36 @@
+"""Counts of the n-grams of a text's words, by hashes in place of tuples: some ten times as fast as counting those."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+_FACTOR = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio, odd: multiplication by it loses nothing
+
+
+def ngram_counts(
+    words: Sequence[str], longest: int
+) -> Iterator[tuple[int, NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]]:
+    """Yield, for n from 2 to `longest`, n and for every different n-gram: its count, characters and first place.
+
+    An n-gram's characters are those of its words. Different n-grams have the same hash with probability 2^-64 a pair.
+    """
+    numbers: dict[str, int] = {}
+    ids = np.fromiter((numbers.setdefault(word, len(numbers)) for word in words), np.uint64, len(words))
+    ends = np.concatenate([[0], np.cumsum([len(word) for word in words], dtype=np.int64)])
+    hashes = _mixed(ids)
+    mixed = hashes
+    for n in range(2, longest + 1):
+        if len(words) < n:
+            return
+        mixed = _mixed(mixed[:-1] * _FACTOR + hashes[n - 1 :])
+        _, first, counts = np.unique(mixed, return_index=True, return_counts=True)
+        yield n, counts, ends[first + n] - ends[first], first
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return well distributed hashes (the finaliser of splitmix64, Steele et al. 2014)."""
+    values = (values + _FACTOR) ^ ((values + _FACTOR) >> np.uint64(30))
+    values = values * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
