@@ -18,10 +18,12 @@ from pydantic import Field, model_validator
 
 from olmo_core.artifact.identity import Step, unused
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.documents.digests import held_out, read_digests, repeated
+from olmo_core.documents.digests import read_digests
 from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, read_documents
 from olmo_core.documents.filters.filter import Limits
 from olmo_core.documents.listing import File
+from olmo_core.documents.minhash import MinHashConfig
+from olmo_core.documents.selection import select
 from olmo_core.documents.shard import (
     DIGESTS_FILE,
     DOCUMENTS_FILE,
@@ -30,11 +32,11 @@ from olmo_core.documents.shard import (
     documents_steps,
     read_report,
 )
+from olmo_core.documents.signatures import read_signatures, signatures_step
 from olmo_core.documents.tags import read_tags, tags_step
-from olmo_core.documents.verdict import Verdict, filter_report, judge, resolved
+from olmo_core.documents.verdict import filter_report, resolved
 
 CORPUS_VERSION = 4
-_DOCUMENTS = "documents/"
 MIN_HELDOUT = 2  # Documents of each source that the confidence interval of a decision needs.
 
 
@@ -52,6 +54,11 @@ class CorpusConfig(DocumentsConfig):
         default_factory=dict,
         description="Filter → value → limits in place of the published ones; `{}` has the published limits.",
         exclude_if=lambda given: not given,
+    )
+    near_duplicates: MinHashConfig | None = Field(
+        None,
+        description="Keep one of several documents that are nearly equal, the first; all if not given.",
+        exclude_if=unused,
     )
 
     @model_validator(mode="after")
@@ -78,10 +85,13 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step], f
         ValueError: the source reads a package that the recipe does not list.
     """
     shards = documents_steps(name, config, packages, files)
-    tags = {
-        f"tags/{each}/{shard:05d}": tags_step(step, each)
-        for each in config.filters
-        for shard, step in enumerate(shards)
+    measured = {
+        **{f"tags/{each}": [tags_step(shard, each) for shard in shards] for each in config.filters},
+        **(
+            {"signatures": [signatures_step(shard, config.near_duplicates) for shard in shards]}
+            if config.near_duplicates
+            else {}
+        ),
     }
     filters = {"filters": resolved(config.filters)} if config.filters else {}
     return Step(
@@ -89,14 +99,18 @@ def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step], f
         name=name,
         version=CORPUS_VERSION,
         fields={**config.model_dump(mode="json", exclude={*DocumentsConfig.model_fields, "filters"}), **filters},
-        inputs={_role(shard): step for shard, step in enumerate(shards)} | tags,
+        inputs={
+            _role(what, number): step
+            for what, steps in {"documents": shards, **measured}.items()
+            for number, step in enumerate(steps)
+        },
         work=make_corpus,
     )
 
 
 def shards_of(corpus: Step) -> list[Step]:
     """Return the `documents` steps of a corpus, in order."""
-    return [step for role, step in sorted(corpus.inputs.items()) if role.startswith(_DOCUMENTS)]
+    return [step for role, step in sorted(corpus.inputs.items()) if role.startswith("documents/")]
 
 
 def make_corpus(job: Job) -> dict[str, Any]:
@@ -105,19 +119,13 @@ def make_corpus(job: Job) -> dict[str, Any]:
     Raises:
         ValueError: a shard or the held-out part would be too small, or the files of a shard are from different runs.
     """
-    share, salt = float(job.fields["heldout"]), job.fields.get("salt")
-    folders = [job.inputs[_role(shard)].path for shard in range(len(shards_of(job.step)))]
+    folders = _folders(job, "documents")
     digests = [read_digests(folder / DIGESTS_FILE) for folder in folders]
     bounds = np.cumsum([len(shard) for shard in digests])[:-1]
-    verdict = _filtered(job, sum(map(len, digests)))
-    duplicates = np.zeros_like(verdict.passed)
-    passed = np.split(verdict.passed, bounds)
-    duplicates[verdict.passed] = repeated([rows[own] for rows, own in zip(digests, passed, strict=True)])
-    apart = held_out(np.concatenate([shard["place"] for shard in digests]), share, salt) & verdict.passed & ~duplicates
-    kept = verdict.passed & ~(duplicates | apart)
+    chosen = select(np.concatenate(digests), job.fields, _tags(job), _signatures(job))
     train = []
     with DocumentWriter(job.out / HELDOUT_FILE) as heldout:
-        of_shards = zip(folders, digests, np.split(kept, bounds), np.split(apart, bounds), strict=True)
+        of_shards = zip(folders, digests, np.split(chosen.kept, bounds), np.split(chosen.heldout, bounds), strict=True)
         for shard, (folder, rows, own_kept, own_apart) in enumerate(of_shards):
             np.packbits(own_kept).tofile(job.out / kept_file(shard))
             train.append({"documents": int(own_kept.sum()), "bytes": int(rows["bytes"][own_kept].sum())})
@@ -125,8 +133,7 @@ def make_corpus(job: Job) -> dict[str, Any]:
                 for document in read_documents(folder / DOCUMENTS_FILE, own_apart):
                     heldout.write(document)
             job.progress(shard + 1, len(folders), "shards")
-    dropped = Counter({"duplicate": int(duplicates.sum())})
-    dropped.update({reason: len(rows) for reason, rows in verdict.dropped.items()})
+    dropped = Counter(chosen.dropped)
     reports = [read_report(folder) for folder in folders]
     for report in reports:
         dropped.update(report["dropped"])
@@ -136,14 +143,13 @@ def make_corpus(job: Job) -> dict[str, Any]:
         "dropped": {reason: count for reason, count in sorted(dropped.items()) if count},
         "train": train,
         "heldout": {"documents": heldout.documents, "bytes": heldout.bytes},
-        **(
-            {"filters": filter_report(verdict, [folder / DOCUMENTS_FILE for folder in folders], bounds)}
-            if verdict.by_rule
-            else {}
-        ),
     }
+    if chosen.verdict.by_rule:
+        whole["filters"] = filter_report(chosen.verdict, [folder / DOCUMENTS_FILE for folder in folders], bounds)
     _check_accounts(job.step.label, whole)
-    _check_parts(job.step.name, share, [shard["documents"] for shard in train], heldout.documents)
+    _check_parts(
+        job.step.name, float(job.fields["heldout"]), [shard["documents"] for shard in train], heldout.documents
+    )
     (job.out / REPORT_FILE).write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
     return whole
 
@@ -165,14 +171,17 @@ def read_kept(corpus: Path, documents: Path, shard: int) -> Iterator[Document]:
 
 def training_inputs(role: str, corpus: Step) -> dict[str, Step]:
     """Return the inputs of a step that calls `read_training` with this role to read a corpus's training documents."""
-    return {role: corpus, **{f"{role}/{_role(shard)}": step for shard, step in enumerate(shards_of(corpus))}}
+    return {
+        role: corpus,
+        **{f"{role}/{_role('documents', shard)}": step for shard, step in enumerate(shards_of(corpus))},
+    }
 
 
 def read_training(inputs: Mapping[str, Artifact], role: str) -> Iterator[Document]:
     """Yield the training documents of a corpus, shard by shard; `inputs` are a job's, see `training_inputs`."""
     corpus = inputs[role]
     for shard in range(len(shards_of(corpus.step))):
-        yield from read_kept(corpus.path, inputs[f"{role}/{_role(shard)}"].path, shard)
+        yield from read_kept(corpus.path, inputs[f"{role}/{_role('documents', shard)}"].path, shard)
 
 
 def read_heldout(folder: Path) -> list[Document]:
@@ -180,19 +189,27 @@ def read_heldout(folder: Path) -> list[Document]:
     return list(read_documents(folder / HELDOUT_FILE))
 
 
-def _role(shard: int) -> str:
-    return f"{_DOCUMENTS}{shard:05d}"
+def _role(what: str, shard: int) -> str:
+    return f"{what}/{shard:05d}"
 
 
-def _filtered(job: Job, documents: int) -> Verdict:
-    """Return what the filters of the corpus say about all its documents."""
-    filters = job.fields.get("filters", {})
-    shards = range(len(shards_of(job.step)))
-    tags = {
-        name: np.concatenate([read_tags(job.inputs[f"tags/{name}/{n:05d}"].path, len(limits)) for n in shards])
-        for name, limits in filters.items()
+def _folders(job: Job, what: str) -> list[Path]:
+    """Return the folder of what was made of each shard: `documents`, `signatures`, or `tags/<filter>`."""
+    return [job.inputs[_role(what, shard)].path for shard in range(len(shards_of(job.step)))]
+
+
+def _tags(job: Job) -> dict[str, NDArray[np.float64]]:
+    return {
+        name: np.concatenate([read_tags(folder, len(limits)) for folder in _folders(job, f"tags/{name}")])
+        for name, limits in job.fields.get("filters", {}).items()
     }
-    return judge(documents, filters, tags)
+
+
+def _signatures(job: Job) -> NDArray[np.uint64] | None:
+    config = job.fields.get("near_duplicates")
+    if config is None:
+        return None
+    return np.concatenate([read_signatures(folder, config["bands"]) for folder in _folders(job, "signatures")])
 
 
 def _kept(path: Path, documents: int) -> NDArray[np.bool_]:

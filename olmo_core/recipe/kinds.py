@@ -75,6 +75,7 @@ _TABLE = (
     Kind("package", "data", Lane.FLOW, "packages", 4.0, bytes=50e6),
     Kind("documents", "data", Lane.TASK, "document shards", 4.0, bytes=3e6),
     Kind("tags", "data", Lane.TASK, "tags", 4.0, bytes=1e5),
+    Kind("signatures", "data", Lane.TASK, "signatures", 4.0, bytes=1e5),
     Kind("corpus", "data", Lane.TASK, "corpora", 1.0, "dataset", bytes=1e5),
     Kind("tokenizer", "data", Lane.TASK, "tokenizer", 1.5),
     Kind("tokens", "data", Lane.TASK, "token files", 3.0, bytes=4e6),

@@ -106,3 +106,26 @@ def test_document_is_dropped_for_the_first_reason_it_meets(rows: list[list[float
         first = [n for n, row in enumerate(rows) if row[column] > 0.5 and max(row[:column], default=0) <= 0.5]
         assert verdict.dropped[f"c4 {name}"].tolist() == first
         assert verdict.by_rule[f"c4 {name}"] == sum(row[column] > 0.5 for row in rows)
+
+
+def test_first_of_nearly_equal_documents_is_kept(tmp_path: Path, store: Store) -> None:
+    words = [f"w{number}" for number in range(200)]
+    pages = [" ".join(words), " ".join([*words, "More!"]), " ".join(words[::-1]), " ".join(words).upper()]
+    (tmp_path / "a.jsonl").write_text(
+        "\n".join(json.dumps({"id": f"p{n}", "text": text}) for n, text in enumerate(pages))
+    )
+    near = {"near_duplicates": {"bands": 20, "rows": 4}, "heldout": 0.0}
+    report = made(corpus(tmp_path, {}, **near), store)
+    assert report["dropped"] == {"duplicate": 1, "near duplicate": 1} and report["train"][0]["documents"] == 2
+    plain = corpus(tmp_path, {}, heldout=0.0)
+    assert made(plain, store)["dropped"] == {"duplicate": 1}
+    assert shards_of(plain) == shards_of(corpus(tmp_path, {}, **near)), "documents are read once"
+
+
+def test_dropped_document_does_not_stand_for_its_cluster(tmp_path: Path, store: Store) -> None:
+    body = " ".join(["the"] * 2 + [f"word{number}" for number in range(100)])
+    pages = {"code": f"{body} {{", "page": body}
+    (tmp_path / "a.jsonl").write_text("\n".join(json.dumps({"id": n, "text": text}) for n, text in pages.items()))
+    step = corpus(tmp_path, {"c4": {}}, near_duplicates={}, heldout=0.0)
+    report = made(step, store)
+    assert report["dropped"] == {"c4 curly_bracket": 1} and report["train"] == [{"bytes": len(body), "documents": 1}]

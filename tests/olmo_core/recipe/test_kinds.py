@@ -20,7 +20,7 @@ def test_every_step_of_a_release_belongs_to_one_part(recipe: str) -> None:
 def test_every_kind_belongs_to_a_part() -> None:
     plan = lay_out(load_recipe("tiny"))
     made = {step.kind for step in plan.steps}
-    assert KINDS.keys() - made == {RECOVERY, "pretrained", "tags"}
+    assert KINDS.keys() - made == {RECOVERY, "pretrained", "signatures", "tags"}
     assert {kind.part for kind in KINDS.values()} == {*plan.parts, STAGE} - plan.runs.keys()
 
 
