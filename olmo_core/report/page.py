@@ -20,6 +20,7 @@ from olmo_core.recipe.machine import Machine
 from olmo_core.recipe.plan import Plan
 from olmo_core.recipe.quantity import show_count
 from olmo_core.report.comparison import candidates_table, comparison_figure
+from olmo_core.report.corpora import dropped_table, sources_table
 from olmo_core.report.cost import cost_table, kinds_table
 from olmo_core.report.curves import loss_figures
 from olmo_core.report.figure import SOUP_LOOK, Look, Table, look
@@ -71,6 +72,7 @@ def render(plan: Plan, store: Store, compute: Compute, machine: Machine | None =
         revisions=_revisions(release),
         mixes=_mixes(release),
         sources=sources_table(release),
+        dropped=dropped_table(release),
         cost=cost_table(release, compute, machine),
         country=compute.country,
         kinds=kinds_table(release),
@@ -103,23 +105,6 @@ def _times(release: ReleaseView, steps: list[Step]) -> tuple[str, str]:
         return NONE, NONE
     last = max(record.finished for record in records)
     return duration(sum(record.seconds for record in records)), last[:19].replace("T", " ")
-
-
-def sources_table(release: ReleaseView) -> Table:
-    """Return every corpus with its licence and size."""
-    rows = []
-    for name, step in release.plan.corpora.items():
-        record = release.record(step)
-        sizes = [NONE, NONE, NONE]
-        if record is not None:
-            train = record.result["train"]
-            counts = (sum(shard["documents"] for shard in train), sum(shard["bytes"] for shard in train))
-            sizes = [f"{count:,}" for count in (*counts, record.result["heldout"]["documents"])]
-        rows.append((name, step.fields["licence"], *sizes))
-    for name, files in release.plan.recipe.token_files.items():
-        rows.append((f"{name}, as token files", files.licence, NONE, NONE, NONE))
-    columns = ("corpus", "licence of the text", "documents", "bytes", "held out")
-    return Table("Corpora; no mix contains held-out documents", columns, rows, 2)
 
 
 def _unevaluated(release: ReleaseView) -> Iterator[str]:

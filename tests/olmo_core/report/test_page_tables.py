@@ -10,7 +10,8 @@ from report_world import plan_of
 from olmo_core.artifact.identity import Step
 from olmo_core.recipe.plan import Plan
 from olmo_core.report import page
-from olmo_core.report.page import _facts, _mixes, _origin, _revisions, sources_table, steps_table
+from olmo_core.report.corpora import dropped_table, sources_table
+from olmo_core.report.page import _facts, _mixes, _origin, _revisions, steps_table
 from olmo_core.report.view import ReleaseView
 
 
@@ -34,6 +35,15 @@ def test_step_has_its_state_time_and_moment(plan: Plan, checkpoints: list[Step])
     assert rows[made.label] == (made.id[:12], "made", "1 min 15 s", "2026-01-02 03:04:05")
     assert rows[aside.label] == (aside.id[:12], "set aside", "-", "-")
     assert rows[missing.label] == (missing.id[:12], "missing", "-", "-")
+
+
+def test_documents_left_out_are_shown_by_reason(plan: Plan) -> None:
+    result = {"dropped": {"c4 curly_bracket": 1200, "duplicate": 3}, "documents_read": 4800}
+    rows = dropped_table(view(plan, {plan.corpora["wisdom"].id: record(**result)}))
+    assert rows is not None
+    assert rows.rows == [("wisdom", "c4 curly_bracket", "1,200", "25.0%"), ("wisdom", "duplicate", "3", "0.1%")]
+    assert dropped_table(view(plan, {plan.corpora["wisdom"].id: record(dropped={}, documents_read=9)})) is None
+    assert dropped_table(view(plan)) is None
 
 
 @pytest.mark.parametrize("most", [3, 4])
