@@ -77,7 +77,12 @@ def _work(plan: Plan, step: Step, out: Path) -> dict[str, Any]:
         return found
     if step.kind == "corpus":
         shard = {"documents": 100, "bytes": 123_456}
-        return {"documents_read": 2 * DOCUMENTS, "dropped": {"duplicate": 3}, "train": [shard], "heldout": {"documents": DOCUMENTS}}
+        return {
+            "documents_read": 2 * DOCUMENTS,
+            "dropped": {"duplicate": 3},
+            "train": [shard],
+            "heldout": {"documents": DOCUMENTS},
+        }
     if step.kind == "mix":
         weights = step.fields["weights"]
         each = {"share_given": 1 / len(weights), "tokens": 1000, "epochs": 0.5}
