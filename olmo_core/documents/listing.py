@@ -80,7 +80,11 @@ def _infos(store: Any, path: str) -> Mapping[str, Mapping[str, Any]]:
     else:
         found = store.glob(path, detail=True)
         root = path[: min(path.index(each) for each in _PATTERN if each in path)].rpartition("/")[0]
-    return {name: info for name, info in found.items() if info["type"] == "file" and _is_data(name[len(root) :])}
+    return {name: info for name, info in found.items() if _is_file(name, info) and _is_data(name[len(root) :])}
+
+
+def _is_file(name: str, info: Mapping[str, Any]) -> bool:
+    return info["type"] == "file" or (bool(info.get("islink")) and Path(name).is_file())
 
 
 def _is_data(name: str) -> bool:

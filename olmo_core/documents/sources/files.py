@@ -2,11 +2,13 @@
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from typing import ClassVar, Literal
 
 import msgspec
 from pydantic import Field
 
+from olmo_core.documents.byte_stream import DamagedFileError
 from olmo_core.documents.document import Document
 from olmo_core.documents.listing import File
 from olmo_core.documents.pieces import Piece, shards_of_files
@@ -57,11 +59,31 @@ class FileSource(DocumentSource):
         Raises:
             BadRowError: a row is no document, and none may be skipped; names file, row and remedy.
         """
-        for piece in pieces:
-            for row in self.rows(piece):
-                if isinstance(row, BadRow) and self.on_bad_row == "fail":
-                    raise BadRowError(f"{row.where}: {row.detail}; correct it, or set on_bad_row: skip to leave it out")
-                yield row
+        for row in self._with_unique_ids(pieces):
+            if isinstance(row, BadRow) and self.on_bad_row == "fail":
+                raise BadRowError(f"{row.where}: {row.detail}; correct it, or set on_bad_row: skip to leave it out")
+            yield row
+
+    def _with_unique_ids(self, pieces: Iterable[Piece]) -> Iterator[Document | BadRow]:
+        """Yield the rows of a shard; a document whose id another one of the shard has is a `BadRow`."""
+        seen: set[bytes] = set()
+        for row in (row for piece in pieces for row in self._readable(piece)):
+            if isinstance(row, Document):
+                name = blake2b(row.id.encode(errors="surrogatepass"), digest_size=8).digest()
+                if name in seen:
+                    row = BadRow(f"{row.source}, id {row.id!r}", "repeated id", "another document has this id")
+                seen.add(name)
+            yield row
+
+    def _readable(self, piece: Piece) -> Iterator[Document | BadRow]:
+        """Yield the rows of a piece; what is behind damage, or an empty file, is one `BadRow`."""
+        if not piece.bytes:
+            yield BadRow(piece.address, "empty file", "the file has no bytes")
+            return
+        try:
+            yield from self.rows(piece)
+        except DamagedFileError as error:
+            yield BadRow(piece.address, "damaged file", str(error))
 
     @classmethod
     @abstractmethod
