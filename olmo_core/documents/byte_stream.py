@@ -21,7 +21,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# igzip reads three times as fast as zlib. Most packages for zstd take a truncated file for a whole one; this one does not.
+# igzip is three times as fast as zlib. Most packages for zstd take a truncated file for a whole one; this does not.
 _DECOMPRESS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
     ".gz": lambda file: cast(IO[bytes], igzip.GzipFile(fileobj=file, mode="rb")),  # type: ignore[no-untyped-call]
     ".zst": lambda file: cast(IO[bytes], zstd.ZstdFile(file)),

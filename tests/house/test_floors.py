@@ -31,7 +31,7 @@ LIGHT = (
 )
 
 # Distributions whose name is not the name they are imported by.
-DISTRIBUTIONS = {"pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
+DISTRIBUTIONS = {"backports": "backports-zstd", "pynvml": "nvidia-ml-py", "yaml": "pyyaml"}
 
 # Machine paths, and the hosts packages are fetched from: neither belongs in a file that others will run.
 PRIVATE = re.compile(r"/(?:home|root|Users|work|mnt|opt)/\w|pythonhosted\.org|pypi\.org")
@@ -166,7 +166,7 @@ def test_safe_reading_is_not_called_unsafe() -> None:
 
 def test_every_import_is_a_declared_dependency() -> None:
     names = [re.split(r"[<>=\[~!;]", line)[0].lower() for line in SETTINGS["project"]["dependencies"]]
-    own = set(CONTRACTS["root_packages"]) | set(sys.stdlib_module_names)
+    own = set(CONTRACTS["root_packages"]) | {*sys.stdlib_module_names, "compression"}  # of Python 3.14
     used = {module.split(".")[0] for path in SOURCES for module in imported(read(path))} - own
     assert {DISTRIBUTIONS.get(name, name).replace("_", "-") for name in used} <= {
         name.replace("_", "-") for name in names
