@@ -50,7 +50,7 @@ def opened(piece: Piece) -> Iterator[IO[bytes]]:
         DamagedFileError: raised while reading; names the file and the remedy.
     """
     store, path = url_to_fs(piece.address)
-    _check_unchanged(piece, store.info(path))
+    check_unchanged(piece, store.info(path))
     with store.open(path, "rb") as raw:
         head = raw.read(256)
         refuse_pointer(piece.address, head)
@@ -61,7 +61,12 @@ def opened(piece: Piece) -> Iterator[IO[bytes]]:
             yield file
 
 
-def _check_unchanged(piece: Piece, info: Mapping[str, Any]) -> None:
+def check_unchanged(piece: Piece, info: Mapping[str, Any]) -> None:
+    """Check what a store says about a file against the listing.
+
+    Raises:
+        ListingError: the file has changed since the release was planned; names it.
+    """
     now = info["size"], tag_of(piece.address, info) if "://" in piece.address else piece.tag
     if now != (piece.bytes, piece.tag):
         raise ListingError(

@@ -20,10 +20,13 @@ from olmo_core.documents.pieces import by_address, pieces_of
 from olmo_core.documents.sources.files import BadRow, FileSource
 from olmo_core.documents.sources.jsonl import JsonlSource
 from olmo_core.documents.sources.olmo_tasks import OlmoTasksSource
+from olmo_core.documents.sources.parquet import ParquetSource
 from olmo_core.documents.sources.pythonbible import PythonBibleSource
 from olmo_core.documents.sources.restructured import RestructuredSource
+from olmo_core.documents.sources.separated import SeparatedSource
 from olmo_core.documents.sources.shipped import ShippedSource
 from olmo_core.documents.sources.source import CountedSource
+from olmo_core.documents.sources.text import TextSource
 from olmo_core.documents.sources.wikipedia import WikipediaSource
 
 DOCUMENTS_VERSION = 1
@@ -34,7 +37,15 @@ _PROGRESS_DOCUMENTS = 1000
 _SHOWN_PLACES = 10
 
 Source = Annotated[
-    WikipediaSource | RestructuredSource | PythonBibleSource | OlmoTasksSource | ShippedSource | JsonlSource,
+    WikipediaSource
+    | RestructuredSource
+    | PythonBibleSource
+    | OlmoTasksSource
+    | ShippedSource
+    | JsonlSource
+    | ParquetSource
+    | SeparatedSource
+    | TextSource,
     Field(discriminator="reader"),
 ]
 
