@@ -16,6 +16,7 @@ from olmo_core.documents.tally import BadRows, Documents, Tally
 
 SAMPLES = 10
 SAMPLE_CHARACTERS = 200
+_LISTED = 30
 _ROWS = 1000  # of a piece, for its columns
 
 
@@ -56,9 +57,11 @@ class Sounding(msgspec.Struct, frozen=True):
         if self.documents.looked_at:
             return ""
         if self.columns and self.text not in {each.name for each in self.columns}:
-            listed = ", ".join(f"{each.name} ({' or '.join(each.types) or 'null'})" for each in self.columns)
+            listed = ", ".join(
+                f"{shortened(each.name, 60)} ({' or '.join(each.types) or 'null'})" for each in self.columns[:_LISTED]
+            )
             return f"no text column{f' {self.text}' if self.text else ''}; name one with --text; there are {listed}"
-        return f"no document: {self.bad[0].places[0]}" if self.bad else "empty: no rows"
+        return f"no document: {shortened(self.bad[0].places[0], 300)}" if self.bad else "empty: no rows"
 
 
 def sound(reader: type[FileSource], name: str, files: Sequence[File], text: str | None, most: int) -> Sounding:
@@ -79,7 +82,7 @@ def sound(reader: type[FileSource], name: str, files: Sequence[File], text: str 
     column = text or (guess.name if guess else None)
     identity = id_.name if id_ else None
     tally = Tally()
-    if column is not None:
+    if column is not None and "columns" in reader.model_fields:
         own = {"text": column} | ({"id": identity} if identity else {})
         source = reader.model_validate({**fields, "columns": own})
     if column is not None or not columns:
@@ -88,7 +91,7 @@ def sound(reader: type[FileSource], name: str, files: Sequence[File], text: str 
     return Sounding(
         tuple(columns),
         column,
-        text is None,
+        not text,
         identity,
         tally.documents(files),
         tally.bad(),
