@@ -61,6 +61,8 @@ def _matching(pattern: str, local_tag: LocalTag) -> Iterator[File]:
     try:
         store, path = url_to_fs(pattern)
         infos = _infos(store, path)
+    except FileNotFoundError:
+        infos = {}
     except Exception as error:  # every store has errors of its own
         raise ListingError(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
     if not infos:
