@@ -75,7 +75,7 @@ def sound(reader: type[FileSource], name: str, files: Sequence[File], text: str 
         most: bytes to read, decompressed.
     """
     pieces = spread(files, most, reader.can_be_cut)
-    fields = {"reader": name, "paths": [file.address for file in files[:1]], "on_bad_row": "skip"}
+    fields = {"reader": name, "paths": [file.address for file in files[:1]]}
     source = reader.model_validate(fields)
     columns = columns_seen(row for piece in pieces for row in _undamaged(islice(source.raw_rows(piece), _ROWS)))
     guess, id_ = text_column(columns), id_column(columns)

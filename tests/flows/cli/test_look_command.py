@@ -55,6 +55,7 @@ def test_a_look_fits_80_columns_and_ends_with_a_section_to_paste(corpus: Path, o
     long = [line for line in lines if len(line) > 80 and "paths:" not in line]
     assert (long, "\x1b" in out) == ([], False)
     assert lines[0].startswith("2 files, ")
+    assert ["column", "type", "rows", "example"] in [line.split() for line in lines]
     assert "text column: article, a guess" in lines
     assert "documents: 41, 19.7 kB of text; all files were read" in lines
     assert "exact duplicates: 1 of 41 looked at (2.4%)" in lines
@@ -87,14 +88,23 @@ def test_json_has_everything(corpus: Path, olmo: Run) -> None:
 def test_the_recipe_it_writes_plans(corpus: Path, olmo: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OLMO_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(corpus.parent)
-    code, out, _ = olmo("data", "look", "web", "--out", "mine.yaml")
+    (tmp_path / "recipes").mkdir()
+    mine = "recipes/mine.yaml"
+    code, out, _ = olmo("data", "look", "web", "--out", mine)
     assert code == 0
-    assert out.splitlines()[-3:] == ["wrote mine.yaml; to go on:", "  olmo plan mine.yaml", "  olmo run mine.yaml"]
-    plan = read_plan("mine.yaml", [], load_profile("laptop"))
+    assert out.splitlines()[-3:] == [f"wrote {mine}; to go on:", f"  olmo plan {mine}", f"  olmo run {mine}"]
+    plan = read_plan(mine, [], load_profile("laptop"))
     (shard,) = [step for step in plan.steps if step.kind == "documents"]
     assert sorted(shard.fields["files"]) == [str(corpus / "a.jsonl"), str(corpus / "b.jsonl")]
-    code, _, err = olmo("data", "look", "web", "--out", "mine.yaml")
-    assert (code, err) == (2, "olmo: mine.yaml: exists already; give another name, nothing is overwritten\n")
+    code, _, err = olmo("data", "look", "not-even-read", "--out", mine, columns=1000)
+    assert (code, err) == (2, f"olmo: {mine}: exists already; give another name, nothing is overwritten\n")
+
+
+def test_a_name_cannot_write_to_the_terminal(corpus: Path, olmo: Run) -> None:
+    (corpus / "a\x1b[31m.jsonl").write_text('{"\\u001b[1m": 1, "article": 2}\n')
+    code, out, _ = olmo("data", "look", str(corpus))
+    assert (code, "\x1b" in out) == (0, False)
+    assert "    a [31m.jsonl, line 1: column 'article' is a number, not a string" in out.splitlines()
 
 
 def test_a_plan_keeps_the_digests_of_its_files_and_a_look_makes_none(

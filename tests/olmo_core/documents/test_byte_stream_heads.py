@@ -4,6 +4,7 @@ import bz2
 import gzip
 import lzma
 import random
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def test_a_head_loses_no_more_than_the_last_kilobytes(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
     path.write_bytes(PACKED[".gz"])
     size = path.stat().st_size
-    with opened(Piece(str(path), size, "t", 0, size - 9)) as file:  # without its check sum
-        assert len(DATA) - len(file.read()) < 10_000
+    whole = zlib.decompressobj(31).decompress(PACKED[".gz"][: size // 3])
+    with opened(Piece(str(path), size, "t", 0, size // 3)) as file:
+        assert 0 <= len(whole) - len(file.read()) < 10_000
 
 
 def test_a_damaged_head_is_named(tmp_path: Path) -> None:

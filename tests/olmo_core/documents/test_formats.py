@@ -13,6 +13,7 @@ from olmo_core.documents.sources.jsonl import JsonlSource
         ("s3://a/b.c.json.gz", Format(".json.gz", "gz", "jsonl")),
         ("/a/b.ndjson.zst", Format(".ndjson.zst", "zst", "jsonl")),
         ("/a.jsonl/b.bin", Format(".bin", "", "")),
+        ("/a.jsonl.d/README", Format("", "", "")),
         ("/a/README", Format("", "", "")),
         ("/a/b.warc.xz", Format(".warc.xz", "xz", "")),
         ("/a/b.gz", Format(".gz", "gz", "")),

@@ -62,7 +62,9 @@ def test_thinned_keeps_evenly_spread_items_of_any_number(count: int, most: int) 
         kept.add(item)
     items = list(kept)
     assert min(count, most // 2) <= len(items) <= most
-    assert len({after - before for before, after in pairwise(items)}) <= 1
+    gaps = {after - before for before, after in pairwise(items)}
+    assert len(gaps) <= 1
+    assert not gaps or count - 1 - items[-1] < gaps.pop(), "up to the end"
     assert items[:1] == ([0] if count else [])
     chosen = list(kept.evenly(10))
     assert len(chosen) == min(10, len(items)) == len(set(chosen))

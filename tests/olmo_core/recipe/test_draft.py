@@ -91,7 +91,9 @@ def test_corpora_of_several_readers_are_called_after_those() -> None:
     assert list(names(two)) == ["web-jsonl", "web-csv"]
 
 
-@pytest.mark.parametrize("path", ["/data/a: b#c", "/data/[x] {y}", "*odd", "s3://b/it's", '/data/"q"', "/data/\u00e9"])
+@pytest.mark.parametrize(
+    "path", ["/data/a: b#c", "/data/[x] {y}", "*odd", "s3://b/it's", "/data/a\\b", '/data/"q"', "/data/\u00e9"]
+)
 def test_every_path_survives_the_section(path: str) -> None:
     assert yaml.safe_load(section({"a": corpus(path)}))["corpora"]["a"]["source"]["paths"] == [path]
 
