@@ -10,6 +10,8 @@ from flows.interruption import commanded
 from olmo_core.recipe.overrides import overrides_of
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+data = typer.Typer(no_args_is_help=True, help="Look at text that a corpus can be made of.")
+app.add_typer(data, name="data")
 FREE = {"allow_extra_args": True, "ignore_unknown_options": True}
 OVER_BUDGET = 3
 
@@ -172,6 +174,29 @@ def down(profile: ProfileOption = "laptop") -> None:
     from flows.cli.services import down as take_down
 
     print("services stopped" if take_down(profile, Console(stderr=True)) else "no services were up")
+
+
+@data.command()
+def look(
+    path: Annotated[str, typer.Argument(help="File, folder, pattern ('data/**/*.jsonl') or address (s3://...).")],
+    text: Annotated[str | None, typer.Option(help="Column with the text; guessed by default.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Recipe to write, such as mine.yaml.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show formats, columns, documents, languages and samples of text, and the recipe section that reads it.
+
+    Up to 32 MB are read, so that a large folder takes seconds too; what they do not have is estimated.
+    """
+    from flows.cli.look import as_json as json_of
+    from flows.cli.look import look as look_at
+    from flows.cli.look import print_look
+    from flows.cli.tables import print_json
+
+    found, corpora = look_at(path, text, out, Console(stderr=True))
+    if as_json:
+        print_json(json_of(found, corpora))
+    else:
+        print_look(Console(), found, corpora, out)
 
 
 def _overrides(context: typer.Context) -> list[str]:

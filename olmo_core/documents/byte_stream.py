@@ -32,9 +32,15 @@ COMPRESSED = tuple(_DECOMPRESS)
 # Text in logs reaches 1:100; below the smallest size, a bomb does no harm.
 MAX_RATIO = 1000
 _BUFFER_BYTES = 1 << 20
+_HEAD_STEP_BYTES = 1 << 13
 _HARMLESS_BYTES = 100_000_000
 # What the libraries raise for damaged or truncated bytes; OSError only without a number, all others are of the disk.
 _DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstd.ZstdError, igzip.BadGzipFile)
+
+
+def compression_of(name: str) -> str:
+    """Return the end of a file's name that says how it is compressed; empty for a plain file."""
+    return next((each for each in COMPRESSED if name.endswith(each)), "")
 
 
 class DamagedFileError(ValueError):
@@ -45,9 +51,11 @@ class DamagedFileError(ValueError):
 def opened(piece: Piece) -> Iterator[IO[bytes]]:
     """Open the file of a piece at its first byte, decompressed; the caller stops at the end of the piece.
 
+    A piece that is only the head of a compressed file is decompressed as far as its bytes go, and ends there.
+
     Raises:
         ListingError: the file has changed since the release was planned; names it.
-        DamagedFileError: raised while reading; names the file and the remedy.
+        DamagedFileError: raised while reading; says what is wrong with the file.
     """
     store, path = url_to_fs(piece.address)
     check_unchanged(piece, store.info(path))
@@ -55,8 +63,8 @@ def opened(piece: Piece) -> Iterator[IO[bytes]]:
         head = raw.read(256)
         refuse_pointer(piece.address, head)
         raw.seek(piece.start)
-        suffix = next((each for each in COMPRESSED if piece.address.endswith(each)), None)
-        stream = raw if suffix is None else _Bounded(raw, piece, suffix)
+        compression = compression_of(piece.address)
+        stream = _Bounded(raw, piece, compression) if compression else raw
         with io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES) as file:
             yield file
 
@@ -75,12 +83,36 @@ def check_unchanged(piece: Piece, info: Mapping[str, Any]) -> None:
         )
 
 
+class _Head(io.RawIOBase):
+    """The first bytes of a file, as if it ended there."""
+
+    def __init__(self, file: IO[bytes], most: int) -> None:
+        super().__init__()
+        self._file = file
+        self._left = most
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer; return the number of bytes."""
+        data = self._file.read(min(len(buffer), self._left))
+        self._left -= len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+
 class _Bounded(io.RawIOBase):
     """Decompressed bytes, counted against the size of the file."""
 
     def __init__(self, raw: IO[bytes], piece: Piece, suffix: str) -> None:
         super().__init__()
-        self._file = _DECOMPRESS[suffix](raw)
+        self._cut = piece.end < piece.bytes
+        self._file = _DECOMPRESS[suffix](cast(IO[bytes], _Head(raw, piece.end)) if self._cut else raw)
+        # Of a head, what the last call would have returned is lost: calls are short, and `read1` makes one of each.
+        self._read = self._file.read1 if self._cut else self._file.read  # type: ignore[attr-defined]
+        self._most = _HEAD_STEP_BYTES if self._cut else _BUFFER_BYTES
         self._piece = piece
         self._left = max(_HARMLESS_BYTES, MAX_RATIO * piece.bytes)
 
@@ -91,8 +123,10 @@ class _Bounded(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer; return the number of bytes."""
         try:
-            data = self._file.read(len(buffer))
+            data = self._read(min(len(buffer), self._most))
         except (*_DAMAGE, OSError) as error:
+            if self._cut and isinstance(error, EOFError):
+                return 0
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             raise self._damaged(f"is truncated or damaged: {error}") from error

@@ -1,7 +1,8 @@
 """The files that a corpus is read from, as they are when a release is planned: address, size, and a tag of the content.
 
 The listing bears the identity of what is read: a file that changes gets another tag, and what is made of it another id.
-The tag is the sha256 of a local file, and what the store says about a remote one. `pieces` cuts files into shards.
+The tag of a remote file is what its store says about it; the caller chooses that of a local file: a release takes the
+sha256, a look at 100 GB the time of the last change. `pieces` cuts files into shards.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,14 +12,12 @@ from typing import Any
 import msgspec
 from fsspec.core import split_protocol, url_to_fs
 
-from olmo_core.documents.file_digests import FileDigests
-
 SCHEMES = ("file", "gs", "hf", "http", "https", "memory", "s3")
 # What stores say about the content of a file, best first: S3, Google and HTTP; the Hub; the time of its last change.
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "updated", "created")
 _PATTERN = frozenset("*?[")
 
-Look = Callable[[str, int], None]
+LocalTag = Callable[[Path], str]
 
 
 class ListingError(ValueError):
@@ -33,31 +32,37 @@ class File(msgspec.Struct, frozen=True, order=True):
     tag: str
 
 
-def list_files(patterns: Sequence[str], digests: FileDigests) -> list[File]:
+def list_files(patterns: Sequence[str], local_tag: LocalTag) -> list[File]:
     """Return the files that match addresses or patterns, sorted by address, each once.
 
     Args:
         patterns: addresses that fsspec reads or absolute paths, with `*`, `**` and `?`; a folder is all its files.
             Names that begin with a dot or an underscore below a folder or pattern are not data.
-        digests: digests of local files that have been read before.
+        local_tag: returns the tag of a local file: `FileDigests.of`, or `time_of_change`, which reads nothing.
 
     Raises:
         ListingError: nothing matches, or a file cannot be read or told from its older versions; names the address.
     """
     found: dict[str, File] = {}
     for pattern in patterns:
-        found |= {file.address: file for file in _matching(pattern, digests)}
-    digests.save()
+        found |= {file.address: file for file in _matching(pattern, local_tag)}
     return [found[address] for address in sorted(found)]
 
 
-def _matching(pattern: str, digests: FileDigests) -> Iterator[File]:
+def time_of_change(path: Path) -> str:
+    """Return the time of the last change of a local file as a tag, for files that no step is made of."""
+    return f"mtime:{path.stat().st_mtime_ns}"
+
+
+def _matching(pattern: str, local_tag: LocalTag) -> Iterator[File]:
     scheme = split_protocol(pattern)[0] or "file"
     if scheme not in SCHEMES:
         raise ListingError(f"{pattern}: {scheme}:// is not read from; there are {', '.join(SCHEMES)}")
     try:
         store, path = url_to_fs(pattern)
         infos = _infos(store, path)
+    except FileNotFoundError:
+        infos = {}
     except Exception as error:  # every store has errors of its own
         raise ListingError(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
     if not infos:
@@ -67,7 +72,7 @@ def _matching(pattern: str, digests: FileDigests) -> Iterator[File]:
         size = info.get("size")
         if size is None:
             raise ListingError(f"{address}: its server does not say how large it is; copy it to a disk or a bucket")
-        yield File(address, int(size), digests.of(Path(name)) if scheme == "file" else tag_of(address, info))
+        yield File(address, int(size), local_tag(Path(name)) if scheme == "file" else tag_of(address, info))
 
 
 def _infos(store: Any, path: str) -> Mapping[str, Mapping[str, Any]]:

@@ -88,9 +88,11 @@ def _listed(name: str, config: CorpusConfig, digests: FileDigests) -> list[File]
     if not isinstance(config.source, FileSource):
         return []
     try:
-        return list_files(config.source.paths, digests)
+        listed = list_files(config.source.paths, digests.of)
     except ListingError as error:
         raise ListingError(f"corpora.{name}.source.paths: {error}") from error
+    digests.save()
+    return listed
 
 
 def _tokenizer(plan: Plan) -> Step:

@@ -28,6 +28,7 @@ LIGHT = (
     "olmo_core.report.tables",
     "flows.cli.app",
     "flows.cli.plan",
+    "flows.cli.look",
 )
 
 # Distributions whose name is not the name they are imported by.

@@ -1,9 +1,9 @@
 """What the readers of files share: which files, how large a shard is, and what happens to a row that is no document."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 from pydantic import Field
@@ -46,6 +46,8 @@ class FileSource(DocumentSource):
         "fail", description="`skip` drops rows that are no documents, and counts them by reason."
     )
 
+    # Ends of the names of its files, without that of a compression; files of other names are read by an explicit path.
+    SUFFIXES: ClassVar[tuple[str, ...]] = ()
     # Left out of the identity of a shard: its files, with their tags, stand for them.
     LISTED: ClassVar = {"paths", "shard_bytes"}
 
@@ -93,3 +95,10 @@ class FileSource(DocumentSource):
     @abstractmethod
     def rows(self, piece: Piece) -> Iterator[Document | BadRow]:
         """Yield the documents that begin in a piece of a file, in order; what is none is a `BadRow`."""
+
+    def raw_rows(self, piece: Piece) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows that begin in a piece with all of their columns, for a look at files that have no recipe yet.
+
+        A reader of files without columns yields none.
+        """
+        return iter(())

@@ -1,7 +1,8 @@
 """Reader of Parquet files: one document a row; a large file is cut at its row groups."""
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar, Literal
 
 from fsspec.core import url_to_fs
 from pydantic import Field
@@ -22,6 +23,8 @@ class ParquetSource(FileSource):
     reader: Literal["parquet"] = Field(description="Kind of reader.")
     columns: Columns = Field(default_factory=Columns, description="Which columns are what.")
 
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".parquet",)
+
     @classmethod
     def can_be_cut(cls, name: str) -> bool:
         """Return True: a piece has the row groups that begin in it."""
@@ -32,37 +35,51 @@ class ParquetSource(FileSource):
 
         A document without an id is named by its file and row.
         """
-        import pyarrow
-        from pyarrow import parquet
+        with _opened(piece) as file:
+            names = file.schema_arrow.names
+            wanted = [name for name in self.columns.needed if name in names]
+            if self.columns.text.partition(".")[0] not in wanted:
+                detail = f"there is no column {self.columns.text!r}; there are {', '.join(names)}"
+                yield BadRow(piece.address, "no text", detail)
+                return
+            for number, row in _rows(file, piece, wanted):
+                yield self.columns.document(row, f"{piece.address}, row {number}", f"{piece.name}:{number}")
 
-        store, path = url_to_fs(piece.address)
-        check_unchanged(piece, store.info(path))
-        with store.open(path, "rb") as raw:
-            try:
-                file = parquet.ParquetFile(raw)
-                yield from self._documents(file, piece)
-            except (pyarrow.ArrowException, OSError) as error:
-                if isinstance(error, OSError) and error.errno is not None:
-                    raise
-                raise DamagedFileError(f"the file is truncated, damaged or no Parquet: {error}") from error
+    def raw_rows(self, piece: Piece) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of the row groups that begin in the piece, with all columns."""
+        with _opened(piece) as file:
+            yield from (row for _, row in _rows(file, piece, None))
 
-    def _documents(self, file: Any, piece: Piece) -> Iterator[Document | BadRow]:
-        wanted = [name for name in self.columns.needed if name in file.schema_arrow.names]
-        if self.columns.text.partition(".")[0] not in wanted:
-            there = ", ".join(file.schema_arrow.names)
-            yield BadRow(piece.address, "no text", f"there is no column {self.columns.text!r}; there are {there}")
-            return
-        row = 0
-        for group in range(file.num_row_groups):
-            about = file.metadata.row_group(group)
-            if piece.start <= _offset(about) < piece.end:
-                number = row
-                for batch in file.iter_batches(_BATCH_ROWS, [group], wanted, use_threads=False):
-                    for values in batch.to_pylist():
-                        where = f"{piece.address}, row {number}"
-                        yield self.columns.document(values, where, f"{piece.name}:{number}")
-                        number += 1
-            row += about.num_rows
+
+@contextmanager
+def _opened(piece: Piece) -> Iterator[Any]:
+    """Open a file with pyarrow; what is wrong with its bytes is a `DamagedFileError`."""
+    import pyarrow
+    from pyarrow import parquet
+
+    store, path = url_to_fs(piece.address)
+    check_unchanged(piece, store.info(path))
+    with store.open(path, "rb") as raw:
+        try:
+            yield parquet.ParquetFile(raw)
+        except (pyarrow.ArrowException, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise DamagedFileError(f"the file is truncated, damaged or no Parquet: {error}") from error
+
+
+def _rows(file: Any, piece: Piece, columns: Sequence[str] | None) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield number and values of each row of the row groups that begin in a piece."""
+    first = 0
+    for group in range(file.num_row_groups):
+        about = file.metadata.row_group(group)
+        if piece.start <= _offset(about) < piece.end:
+            number = first
+            for batch in file.iter_batches(_BATCH_ROWS, [group], columns, use_threads=False):
+                for row in batch.to_pylist():
+                    yield number, row
+                    number += 1
+        first += about.num_rows
 
 
 def _offset(group: Any) -> int:

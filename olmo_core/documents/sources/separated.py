@@ -2,8 +2,9 @@
 
 import csv
 import io
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,6 +23,8 @@ class SeparatedSource(FileSource):
     reader: Literal["csv"] = Field(description="Kind of reader.")
     delimiter: str = Field(",", min_length=1, max_length=1, description='Character between values; "\\t" for TSV.')
     columns: Columns = Field(default_factory=Columns, description="Which columns are what.")
+
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".csv",)
 
     @classmethod
     def can_be_cut(cls, name: str) -> bool:
@@ -50,3 +53,12 @@ class SeparatedSource(FileSource):
             except (csv.Error, UnicodeDecodeError) as error:
                 where = f"{piece.address}, after line {table.line_num}"
                 yield BadRow(where, "not CSV", f"the rest is left out: {error}")
+
+    def raw_rows(self, piece: Piece) -> Iterator[Mapping[str, Any]]:
+        """Yield the rows of a file up to the first that cannot be parsed."""
+        csv.field_size_limit(MAX_FIELD_CHARACTERS)
+        with opened(piece) as file, io.TextIOWrapper(file, "utf-8-sig", newline="") as lines:
+            table = csv.reader(lines, delimiter=self.delimiter, strict=True)
+            with suppress(csv.Error, UnicodeDecodeError):
+                names = next(table, [])
+                yield from (dict(zip(names, values, strict=False)) for values in table)

@@ -1,7 +1,7 @@
 """Reader of plain text and Markdown: one document a file."""
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -17,6 +17,8 @@ class TextSource(FileSource):
     """Files of text in UTF-8, optionally compressed; each is one document, and its address is its id."""
 
     reader: Literal["text"] = Field(description="Kind of reader.")
+
+    SUFFIXES: ClassVar[tuple[str, ...]] = (".txt", ".md", ".markdown")
 
     @classmethod
     def can_be_cut(cls, name: str) -> bool:

@@ -33,7 +33,7 @@ def corpus(folder: Path, filters: dict[str, Any], **changes: Any) -> Step:
     source = {"reader": "jsonl", "paths": [str(folder / "*.jsonl")], "shard_bytes": 4000}
     given = {"source": source, "licence": "CC0-1.0", "heldout": 0.4, "filters": filters, **changes}
     config = CorpusConfig.model_validate(given)
-    return corpus_step("pages", config, {}, list_files(config.source.paths, FileDigests()))  # type: ignore[union-attr]
+    return corpus_step("pages", config, {}, list_files(config.source.paths, FileDigests().of))  # type: ignore[union-attr]
 
 
 @pytest.fixture

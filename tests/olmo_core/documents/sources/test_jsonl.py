@@ -38,7 +38,7 @@ def source(folder: Path, **changes: Any) -> JsonlSource:
 
 def read(folder: Path, **changes: Any) -> list[Document | BadRow]:
     found = source(folder, **changes)
-    shards = found.shards(list_files(found.paths, FileDigests()))
+    shards = found.shards(list_files(found.paths, FileDigests().of))
     return [row for pieces in shards for row in found.documents(pieces)]
 
 
@@ -172,7 +172,7 @@ def test_odd_text_is_read_and_cleaned_later(tmp_path: Path, content: bytes, text
 def test_report_counts_bad_rows_and_has_the_first_places(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"".join([b"x\n" * 30, GOOD, b'{"text": 1}\n']))
     found = source(tmp_path)
-    pieces = shards_of_files(list_files(found.paths, FileDigests()), 10**6, found.can_be_cut)[0]
+    pieces = shards_of_files(list_files(found.paths, FileDigests().of), 10**6, found.can_be_cut)[0]
     (tmp_path / "out").mkdir()
     write_shard(tmp_path / "out", found.documents(pieces))
     report = read_report(tmp_path / "out")
@@ -187,7 +187,7 @@ def test_report_counts_bad_rows_and_has_the_first_places(tmp_path: Path) -> None
 def test_file_that_changed_since_the_plan_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(GOOD)
     found = source(tmp_path)
-    (pieces,) = found.shards(list_files(found.paths, FileDigests()))
+    (pieces,) = found.shards(list_files(found.paths, FileDigests().of))
     (tmp_path / "a.jsonl").write_bytes(GOOD + GOOD)
     with pytest.raises(ListingError, match=r"a\.jsonl has changed since the release was planned: it had 27 bytes"):
         list(found.documents(pieces))

@@ -26,7 +26,7 @@ READERS: dict[str, type[FileSource]] = {"parquet": ParquetSource, "csv": Separat
 def read(reader: str, folder: Path, **changes: Any) -> list[Document | BadRow]:
     values = {"reader": reader, "paths": [str(folder)], "on_bad_row": "skip"} | changes
     found = READERS[reader].model_validate(values)
-    shards = found.shards(list_files(found.paths, FileDigests()))
+    shards = found.shards(list_files(found.paths, FileDigests().of))
     return [row for pieces in shards for row in found.documents(pieces)]
 
 
@@ -84,7 +84,7 @@ def test_truncated_parquet_is_one_bad_row(tmp_path: Path) -> None:
 def test_changed_parquet_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", {"text": ["x"]})
     found = ParquetSource.model_validate({"reader": "parquet", "paths": [str(tmp_path)]})
-    (pieces,) = found.shards(list_files(found.paths, FileDigests()))
+    (pieces,) = found.shards(list_files(found.paths, FileDigests().of))
     write(tmp_path / "a.parquet", {"text": ["x", "yyyy"]})
     with pytest.raises(ListingError, match="has changed since"):
         list(found.documents(pieces))
