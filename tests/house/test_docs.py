@@ -16,6 +16,7 @@ from infra.profile import load_profile
 from olmo_core.artifact.make import make
 from olmo_core.artifact.store import Store
 from olmo_core.documents.document import Document
+from olmo_core.documents.formats import readers
 from olmo_core.documents.sources.archive import read_members
 from olmo_core.documents.sources.source import ArchiveSource
 from olmo_core.recipe.layout import lay_out
@@ -66,12 +67,24 @@ def test_a_test_names_every_page_with_a_recipe_a_profile_or_a_program() -> None:
 
 
 def test_the_corpus_of_the_guide_rests_on_its_package(tmp_path: Path) -> None:
-    (block,) = (block for block in blocks("docs/bring-a-corpus.md") if block.language == "yaml")
+    block = next(block for block in blocks("docs/bring-a-corpus.md") if "networkx" in block.text)
     (tmp_path / "mine.yaml").write_text(block.text)
     plan = lay_out(load_recipe(str(tmp_path / "mine.yaml")))
     corpus = plan.corpora["graphs"]
     assert [step.label for step in corpus.closure()] == ["package/networkx", "documents/graphs-00000", "corpus/graphs"]
     assert corpus in list(plan.runs["stage1"][0].step.closure())
+
+
+def test_files_of_the_guide_are_shards_and_a_table_lists_their_readers(tmp_path: Path) -> None:
+    block = next(block for block in blocks("docs/bring-a-corpus.md") if "on_bad_row" in block.text)
+    (tmp_path / "mine.yaml").write_text(block.text)
+    (tmp_path / "data" / "web").mkdir(parents=True)
+    (tmp_path / "data" / "web" / "a.jsonl.gz").write_bytes(b"x")
+    (tmp_path / "data" / "extra.jsonl").write_bytes(b"x")
+    (shard,) = lay_out(load_recipe(str(tmp_path / "mine.yaml"))).corpora["web"].inputs.values()
+    assert [Path(address).name for address in sorted(shard.fields["files"])] == ["extra.jsonl", "a.jsonl.gz"]
+    listed = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs/bring-a-corpus.md").read_text(), re.M)
+    assert set(listed) == set(readers())
 
 
 def test_the_reader_of_the_guide_yields_documents_and_names_a_line_that_is_none(tmp_path: Path) -> None:
