@@ -83,7 +83,7 @@ def test_a_compression_that_was_not_read_is_estimated_from_the_others(tmp_path: 
 
 def test_plain_and_compressed_files_are_scaled_apart(tmp_path: Path) -> None:
     write(tmp_path / "a.jsonl", many(1, 10_000))
-    write(tmp_path / "b.jsonl.gz", ({"url": f"{n}", "body": f"{n} {SENTENCE * 20}"} for n in range(20_000)))
+    write(tmp_path / "b.jsonl.gz", ({"url": f"{n}", "body": f"{n} {SENTENCE}"} for n in range(20_000)))
     assert documents(overview(str(tmp_path), most=500_000)).count == pytest.approx(30_000, rel=0.05)
 
 
