@@ -54,7 +54,7 @@ def test_a_small_corpus_is_counted(tmp_path: Path) -> None:
     )
     (corpus,) = found.corpora
     assert [(bad.reason, bad.rows, bad.share) for bad in corpus.sounding.bad] == [("no characters", 1, 1 / 22)]
-    assert corpus.source == {"reader": "jsonl", "paths": [str(tmp_path)], "on_bad_row": "skip"}
+    assert corpus.source == {"reader": "jsonl", "paths": [str(tmp_path)]}, "what is empty is dropped anyway"
     assert len(corpus.sounding.samples) == 10
 
 
@@ -118,6 +118,7 @@ def test_bad_rows_are_counted_by_reason_with_places(tmp_path: Path) -> None:
     assert (number.reason, number.rows, number.share) == ("text of another type", 4, 0.04)
     assert number.places[0].startswith(f"{tmp_path}/a.jsonl, line 97: column 'body' is a number")
     assert (len(number.places), broken.reason) == (3, "not a JSON object")
+    assert corpus.source["on_bad_row"] == "skip"
     assert broken.places[0].startswith(f"{tmp_path}/a.jsonl, line 51: ")
 
 
@@ -130,6 +131,7 @@ def test_a_damaged_file_is_a_bad_row_and_the_others_are_read(tmp_path: Path) -> 
     assert corpus.sounding.documents.looked_at >= 50
     (bad,) = corpus.sounding.bad
     assert (bad.reason, bad.rows) == ("damaged file", 1)
+    assert "on_bad_row" not in corpus.source, "that would not help"
     assert bad.places[0].startswith(f"{tmp_path}/a.jsonl.gz: is truncated or damaged")
 
 
