@@ -15,6 +15,7 @@ from fsspec.core import split_protocol, url_to_fs
 SCHEMES = ("file", "gs", "hf", "http", "https", "memory", "s3")
 # What stores say about the content of a file, best first: S3, Google and HTTP; the Hub; the time of its last change.
 _TAGS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "updated", "created")
+_NO_FILE = "no such file; give an address, a pattern or a folder that has files"
 _PATTERN = frozenset("*?[")
 
 LocalTag = Callable[[Path], str]
@@ -61,12 +62,12 @@ def _matching(pattern: str, local_tag: LocalTag) -> Iterator[File]:
     try:
         store, path = url_to_fs(pattern)
         infos = _infos(store, path)
-    except FileNotFoundError:
-        infos = {}
-    except Exception as error:  # every store has errors of its own
+    except Exception as error:  # every store has errors of its own; HTTP finds no file where no server answers
+        if scheme == "file" and isinstance(error, FileNotFoundError):
+            raise ListingError(f"{pattern}: {_NO_FILE}") from error
         raise ListingError(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
     if not infos:
-        raise ListingError(f"{pattern}: no such file; give an address, a pattern or a folder that has files")
+        raise ListingError(f"{pattern}: {_NO_FILE}")
     for name, info in infos.items():
         address = name if scheme == "file" else str(store.unstrip_protocol(name))
         size = info.get("size")

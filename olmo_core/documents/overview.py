@@ -60,7 +60,7 @@ class Corpus(msgspec.Struct, frozen=True):
         columns = {"text": self.sounding.text, "id": self.sounding.id}
         named = {role: name for role, name in columns.items() if name not in (None, role)}
         source = {"reader": self.reader, "paths": list(self.paths)} | ({"columns": named} if named else {})
-        return source | ({"on_bad_row": "skip"} if self.sounding.bad else {})
+        return source | ({"on_bad_row": "skip"} if self.sounding.bad_rows else {})
 
 
 class Overview(msgspec.Struct, frozen=True):

@@ -12,7 +12,7 @@ from olmo_core.documents.languages import languages
 from olmo_core.documents.listing import File
 from olmo_core.documents.sources.files import FileSource
 from olmo_core.documents.spread import spread
-from olmo_core.documents.tally import BadRows, Documents, Tally
+from olmo_core.documents.tally import EMPTY, BadRows, Documents, Tally
 
 SAMPLES = 10
 SAMPLE_CHARACTERS = 200
@@ -50,6 +50,11 @@ class Sounding(msgspec.Struct, frozen=True):
     bad: tuple[BadRows, ...]
     languages: dict[str, float]
     samples: tuple[Sample, ...]
+
+    @property
+    def bad_rows(self) -> int:
+        """Number of rows that a corpus fails on unless it skips bad rows."""
+        return sum(each.rows for each in self.bad if each.reason != EMPTY)
 
     @property
     def problem(self) -> str:

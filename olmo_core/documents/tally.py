@@ -17,6 +17,7 @@ from olmo_core.documents.sources.files import BadRow, FileSource
 from olmo_core.documents.spread import Thinned, inflation
 
 TEXTS = 2000  # whose beginning is kept; a share of them is right to two points
+EMPTY = "no characters"  # the reason for which a reader has no bad row
 _PLACES = 3
 
 
@@ -89,7 +90,7 @@ class Tally:
     def add(self, document: Document) -> int:
         """Count a document; return its bytes of text."""
         if not document.text:
-            self.drop("no characters", f"{document.source}, document {document.id}: it has no characters")
+            self.drop(EMPTY, f"{document.source}, document {document.id}: it has no characters")
             return 0
         size = document.bytes
         self.sizes.append(size)
@@ -165,4 +166,4 @@ def _until_damage(source: FileSource, piece: Piece) -> Iterator[Document | BadRo
     try:
         yield from source.rows(piece)
     except DamagedFileError as error:
-        yield BadRow(piece.address, "damaged file", str(error).removeprefix(piece.address).strip())
+        yield BadRow(piece.address, "damaged file", str(error))

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from olmo_core.documents.listing import list_files, time_of_change
 from olmo_core.documents.overview import Corpus, Overview
 from olmo_core.hub.identifiers import check_language
 from olmo_core.recipe.overrides import ConfigError
@@ -83,7 +84,7 @@ def write_draft(path: Path, corpora: Mapping[str, Corpus]) -> None:
     """Write a recipe that trains on these corpora.
 
     Raises:
-        ConfigError: the file exists, cannot be written, or has a name that no recipe can have.
+        ConfigError: the file exists, cannot be written, has a name that no recipe can have, or would be read as text.
     """
     check_free(path)
     try:
@@ -93,9 +94,17 @@ def write_draft(path: Path, corpora: Mapping[str, Corpus]) -> None:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         load_recipe(str(path.absolute()))
+        if any(str(path.absolute()) in _listed(corpus) for corpus in corpora.values()):
+            raise ConfigError(f"{path}: would be one of the files of the corpus; write it to another folder")
     except ConfigError:
         path.unlink()
         raise
+
+
+def _listed(corpus: Corpus) -> set[str]:
+    """Return the addresses of the local files of a corpus, as they are now."""
+    own = [path for path in corpus.paths if "://" not in path]
+    return {file.address for file in list_files(own, time_of_change)}
 
 
 def check_free(path: Path) -> None:
@@ -161,7 +170,7 @@ def _name(path: str) -> str:
 def _remark(corpus: Corpus, field: str) -> str:
     found = corpus.sounding
     if field == "on_bad_row":
-        return f"  # {sum(each.rows for each in found.bad):,} rows of those looked at are no documents"
+        return f"  # {found.bad_rows:,} rows of those looked at are no documents"
     return "  # the text column is a guess" if field == "columns" and found.text_guessed else ""
 
 

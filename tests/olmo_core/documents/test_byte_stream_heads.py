@@ -40,11 +40,12 @@ def test_half_of_a_compressed_file_is_half_of_its_rows(suffix: str, tmp_path: Pa
 
 def test_a_head_loses_no_more_than_the_last_kilobytes(tmp_path: Path) -> None:
     path = tmp_path / "a.gz"
-    path.write_bytes(PACKED[".gz"])
-    size = path.stat().st_size
-    whole = zlib.decompressobj(31).decompress(PACKED[".gz"][: size // 3])
-    with opened(Piece(str(path), size, "t", 0, size // 3)) as file:
-        assert 0 <= len(whole) - len(file.read()) < 10_000
+    packed = gzip.compress(random.Random(1).randbytes(1_500_000).hex(chr(10), 32).encode(), 1)
+    path.write_bytes(packed)
+    size = len(packed)
+    whole = zlib.decompressobj(31).decompress(packed[: size * 2 // 3])
+    with opened(Piece(str(path), size, "t", 0, size * 2 // 3)) as file:
+        assert 0 <= len(whole) - sum(map(len, file)) < 10_000
 
 
 def test_a_damaged_head_is_named(tmp_path: Path) -> None:

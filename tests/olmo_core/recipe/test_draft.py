@@ -1,5 +1,6 @@
 """A recipe drafted from text plans, whatever the text is called and however little there is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,11 @@ def found(path: str, *corpora: Corpus) -> Overview:
 
 
 def planned(tmp_path: Path, corpora: dict[str, Corpus], monkeypatch: pytest.MonkeyPatch) -> Plan:
-    monkeypatch.setattr("olmo_core.recipe.layout.list_files", lambda paths, _: [File(paths[0], 10**9, "t")])
+    def listed(paths: Sequence[str], _: object) -> list[File]:
+        return [File(path, 10**9, "t") for path in paths]
+
+    for module in ("draft", "layout"):
+        monkeypatch.setattr(f"olmo_core.recipe.{module}.list_files", listed)
     write_draft(tmp_path / "mine.yaml", corpora)
     return lay_out(load_recipe(str(tmp_path / "mine.yaml")))
 
@@ -109,6 +114,15 @@ def test_a_guess_and_bad_rows_are_remarked_on() -> None:
 def test_few_documents_hold_out_more(count: int, share: float) -> None:
     assert heldout(corpus(count=count)) == share
     assert ("heldout" in section({"web": corpus(count=count)})) == (share > 0.02)
+
+
+@pytest.mark.parametrize("path", ["", "/*", "/**/*.yaml"])
+def test_a_draft_is_not_written_among_its_own_text(path: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("text")
+    with pytest.raises(ConfigError, match="would be one of the files of the corpus"):
+        write_draft(tmp_path / "mine.yaml", {"web": corpus(f"{tmp_path}{path}")})
+    assert [each.name for each in tmp_path.iterdir()] == ["a.yaml"]
+    write_draft(tmp_path / "mine.yaml", {"web": corpus(f"{tmp_path}/a*")})
 
 
 def test_no_file_is_overwritten(tmp_path: Path) -> None:
