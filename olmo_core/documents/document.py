@@ -12,6 +12,7 @@ from types import TracebackType
 
 import msgspec
 import numpy as np
+from isal import igzip
 from numpy.typing import NDArray
 
 # Defined here and not in `corpus`, so that code that reads this file does not import the readers of sources.
@@ -123,7 +124,7 @@ def read_documents(path: Path, rows: NDArray[np.bool_] | None = None) -> Iterato
     decode = msgspec.json.Decoder(Document).decode
     wanted = None if rows is None else rows.tobytes()
     number = 0
-    with gzip.open(path, "rb") as lines:
+    with igzip.open(path, "rb") as lines:  # type: ignore[no-untyped-call]
         for number, line in enumerate(lines, start=1):
             if wanted is not None and wanted[number - 1 : number] != b"\x01":
                 continue

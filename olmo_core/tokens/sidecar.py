@@ -9,6 +9,7 @@ with metadata or spans; it exists only if there are such documents.
 import csv
 import gzip
 import io
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -40,19 +41,27 @@ class SidecarWriter:
         self._stem = folder / f"part-{shard:05d}"
         self._files = ExitStack()
         text = io.TextIOWrapper(self._open(".csv.gz"), encoding="utf-8", newline="")
-        self._row = csv.writer(self._files.enter_context(text), lineterminator="\n").writerow
+        self._write_rows = csv.writer(self._files.enter_context(text), lineterminator="\n").writerows
         self._attributes: gzip.GzipFile | None = None
         self._encode = msgspec.json.Encoder(order="deterministic").encode
         self._rows = 0
 
-    def write(self, start: int, end: int, document: Document) -> None:
-        """Append a document with the tokens from `start` to `end` (exclusive)."""
-        self._row((start, end, document.id, document.source) if document.source else (start, end, document.id))
-        if document.metadata or document.spans:
+    def write(self, start: int, ends: Sequence[int], documents: Sequence[Document]) -> None:
+        """Append documents that follow each other: the first from token `start`, each up to its end (exclusive)."""
+        places = zip([start, *ends], ends, documents, strict=False)
+        self._write_rows(
+            (begin, end, each.id, each.source) if each.source else (begin, end, each.id) for begin, end, each in places
+        )
+        lines = [
+            self._encode(Attributes(row, each.metadata, each.spans)) + b"\n"
+            for row, each in enumerate(documents, start=self._rows)
+            if each.metadata or each.spans
+        ]
+        if lines:
             if self._attributes is None:
                 self._attributes = self._open(".attributes.jsonl.gz")
-            self._attributes.write(self._encode(Attributes(self._rows, document.metadata, document.spans)) + b"\n")
-        self._rows += 1
+            self._attributes.write(b"".join(lines))
+        self._rows += len(documents)
 
     def __enter__(self) -> Self:
         """Return the writer."""

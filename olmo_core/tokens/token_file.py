@@ -6,7 +6,6 @@ them into instances.
 """
 
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,17 @@ from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
 from olmo_core.documents.corpus import read_kept, shards_of
 from olmo_core.documents.document import Document
+from olmo_core.tokens.engine import Engine, run_encoder
 from olmo_core.tokens.ranges import is_remote
 from olmo_core.tokens.sidecar import SidecarWriter
+from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.tokenizer import load_tokenizer
 
 TOKENS_VERSION = 2
 TOKENS_FILE = "tokens.json"
 ENDS_DTYPE = np.dtype("<u8")
-_BATCH_DOCUMENTS = 256
+# Large enough that the work per batch does not count, small enough for progress and memory.
+_BATCH_CHARACTERS = 1_000_000
 
 
 class TokenFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -72,25 +74,31 @@ def tokens_step(corpus: Step, shard: int, tokenizer: Step) -> Step:
 
 def make_tokens(job: Job) -> dict[str, Any]:
     """Write the token file, its sidecars and `tokens.json`; return the contents of `tokens.json`."""
-    shard = int(job.fields["shard"])
     tokenizer, special = load_tokenizer(job.inputs["tokenizer"].path)
+    about = run_encoder(
+        tokenizer, special.vocab_size, job.placement.threads, lambda encode: _write_shard(job, special, encode)
+    )
+    (job.out / TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
+    return msgspec.structs.asdict(about)
+
+
+def _write_shard(job: Job, special: SpecialTokens, encode: Engine) -> TokenFile:
+    """Write the token file and its sidecars; files that an earlier call wrote are replaced."""
+    shard = int(job.fields["shard"])
     dtype = np.dtype(np.uint16 if special.vocab_size <= 2**16 else np.uint32)
     kept = read_kept(job.inputs["corpus"].path, job.inputs["documents"].path, shard)
     name = f"part-{shard:05d}.npy"
     tokens = documents = 0
     with (job.out / name).open("wb") as ids, SidecarWriter(job.out, shard) as rows:
         for batch in _batches(kept):
-            encodings = tokenizer.encode_batch_fast([document.text for document in batch], add_special_tokens=False)
-            for document, encoding in zip(batch, encodings, strict=True):
-                encoded = np.array([*encoding.ids, special.eos_id], dtype=dtype)
-                encoded.tofile(ids)
-                rows.write(tokens, tokens + len(encoded), document)
-                tokens += len(encoded)
+            encoded = encode([document.text for document in batch])
+            np.insert(encoded.ids.astype(dtype), encoded.ends, special.eos_id).tofile(ids)
+            ends = encoded.ends + np.arange(tokens + 1, tokens + 1 + len(batch))
+            rows.write(tokens, ends.tolist(), batch)
+            tokens = int(ends[-1])
             documents += len(batch)
             job.progress(documents, documents, "documents", tokens=tokens)
-    about = TokenFile(name, dtype.name, tokens, documents, special.vocab_size, special.eos_id)
-    (job.out / TOKENS_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(about), indent=2) + b"\n")
-    return msgspec.structs.asdict(about)
+    return TokenFile(name, dtype.name, tokens, documents, special.vocab_size, special.eos_id)
 
 
 def read_token_files(folder: Path) -> list[TokenFile]:
@@ -122,5 +130,12 @@ def _check_size(folder: Path, name: str, tokens: int, dtype: np.dtype[Any]) -> N
 
 
 def _batches(documents: Iterator[Document]) -> Iterator[list[Document]]:
-    while batch := list(islice(documents, _BATCH_DOCUMENTS)):
+    batch, size = [], 0
+    for document in documents:
+        batch.append(document)
+        size += len(document.text)
+        if size >= _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

@@ -17,7 +17,7 @@ from olmo_core.tokens.sidecar import Attributes, SidecarWriter
 def written(folder: Path, documents: list[Document]) -> dict[str, bytes]:
     with SidecarWriter(folder, 3) as writer:
         for number, document in enumerate(documents):
-            writer.write(10 * number, 10 * number + 10, document)
+            writer.write(10 * number, [10 * number + 10], [document])
     return {path.name: gzip.decompress(path.read_bytes()) for path in folder.iterdir()}
 
 
