@@ -21,6 +21,7 @@ from olmo_core.artifact.job import Artifact, Job
 from olmo_core.documents.digests import read_digests
 from olmo_core.documents.document import HELDOUT_FILE, Document, DocumentWriter, read_documents
 from olmo_core.documents.filters.filter import Limits
+from olmo_core.documents.kept import read_kept, write_kept
 from olmo_core.documents.listing import File
 from olmo_core.documents.minhash import MinHashConfig
 from olmo_core.documents.selection import select
@@ -65,11 +66,6 @@ class CorpusConfig(DocumentsConfig):
     def _filters_are_known(self) -> Self:
         resolved(self.filters)
         return self
-
-
-def kept_file(shard: int) -> str:
-    """Return the name of the file that marks which documents of a shard are trained on: one bit each, highest first."""
-    return f"kept-{shard:05d}.bits"
 
 
 def corpus_step(name: str, config: CorpusConfig, packages: Mapping[str, Step], files: Sequence[File] = ()) -> Step:
@@ -127,7 +123,7 @@ def make_corpus(job: Job) -> dict[str, Any]:
     with DocumentWriter(job.out / HELDOUT_FILE) as heldout:
         of_shards = zip(folders, digests, np.split(chosen.kept, bounds), np.split(chosen.heldout, bounds), strict=True)
         for shard, (folder, rows, own_kept, own_apart) in enumerate(of_shards):
-            np.packbits(own_kept).tofile(job.out / kept_file(shard))
+            write_kept(job.out, shard, own_kept)
             train.append({"documents": int(own_kept.sum()), "bytes": int(rows["bytes"][own_kept].sum())})
             if own_apart.any():
                 for document in read_documents(folder / DOCUMENTS_FILE, own_apart):
@@ -152,21 +148,6 @@ def make_corpus(job: Job) -> dict[str, Any]:
     )
     (job.out / REPORT_FILE).write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
     return whole
-
-
-def read_kept(corpus: Path, documents: Path, shard: int) -> Iterator[Document]:
-    """Yield the training documents of one shard.
-
-    Args:
-        corpus: folder of the corpus.
-        documents: folder of the shard.
-        shard: number of the shard.
-
-    Raises:
-        ValueError: the two folders do not belong together.
-    """
-    kept = _kept(corpus / kept_file(shard), read_report(documents)["documents"])
-    return read_documents(documents / DOCUMENTS_FILE, kept)
 
 
 def training_inputs(role: str, corpus: Step) -> dict[str, Step]:
@@ -210,13 +191,6 @@ def _signatures(job: Job) -> NDArray[np.uint64] | None:
     if config is None:
         return None
     return np.concatenate([read_signatures(folder, config["bands"]) for folder in _folders(job, "signatures")])
-
-
-def _kept(path: Path, documents: int) -> NDArray[np.bool_]:
-    bits, size = np.fromfile(path, dtype=np.uint8), -(-documents // 8)
-    if len(bits) != size:
-        raise ValueError(f"{path} has {len(bits)} bytes, {documents} documents need {size}; make the corpus again")
-    return np.unpackbits(bits, count=documents).view(bool)
 
 
 def _check_accounts(label: str, report: Mapping[str, Any]) -> None:

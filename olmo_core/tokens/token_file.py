@@ -14,8 +14,9 @@ import numpy as np
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.documents.corpus import read_kept, shards_of
+from olmo_core.documents.corpus import shards_of
 from olmo_core.documents.document import Document
+from olmo_core.documents.kept import read_kept
 from olmo_core.tokens.engine import Engine, run_encoder
 from olmo_core.tokens.ranges import is_remote
 from olmo_core.tokens.sidecar import SidecarWriter

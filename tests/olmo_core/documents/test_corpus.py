@@ -23,13 +23,13 @@ from olmo_core.documents.corpus import (
     corpus_step,
     make_corpus,
     read_heldout,
-    read_kept,
     read_training,
     shards_of,
     training_inputs,
 )
 from olmo_core.documents.digests import digest
 from olmo_core.documents.document import Document, read_documents
+from olmo_core.documents.kept import read_kept
 from olmo_core.documents.shard import make_documents, read_report, write_shard
 
 PACKAGE = Step("package", "kit", 1, {"filename": "kit.tar.gz"})

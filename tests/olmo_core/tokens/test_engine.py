@@ -18,8 +18,9 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job, Placement
-from olmo_core.documents.corpus import CorpusConfig, corpus_step, kept_file
+from olmo_core.documents.corpus import CorpusConfig, corpus_step
 from olmo_core.documents.document import Document
+from olmo_core.documents.kept import kept_file
 from olmo_core.documents.shard import write_shard
 from olmo_core.tokens import engine, token_file
 from olmo_core.tokens.engine import Checked, Encoded, EngineError, Fast, Reference, run_encoder

@@ -11,8 +11,9 @@ from tokenizers import Tokenizer
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Artifact, Job
-from olmo_core.documents.corpus import CorpusConfig, corpus_step, kept_file, read_kept
+from olmo_core.documents.corpus import CorpusConfig, corpus_step
 from olmo_core.documents.document import Document
+from olmo_core.documents.kept import kept_file, read_kept
 from olmo_core.documents.shard import write_shard
 from olmo_core.tokens.special_tokens import SpecialTokens
 from olmo_core.tokens.token_file import make_tokens, read_token_files, tokens_step
