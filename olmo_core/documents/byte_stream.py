@@ -4,60 +4,101 @@ import bz2
 import io
 import lzma
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any, cast
 
 import zstandard
-from fsspec.core import url_to_fs
-from isal import igzip
+from isal import isal_zlib
+from isal.igzip_lib import IsalError
 
 from olmo_core.artifact.files import refuse_pointer
-from olmo_core.documents.listing import ListingError, tag_of
+from olmo_core.documents.file_digests import FileDigests
+from olmo_core.documents.frames import Frames
+from olmo_core.documents.listing import ListingError, store_of, tag_of
 from olmo_core.documents.pieces import Piece
 
-# igzip and zstandard read two to three times as fast as the standard library.
-_DECOMPRESS: dict[str, Callable[[IO[bytes]], IO[bytes]]] = {
-    ".gz": lambda file: cast(IO[bytes], igzip.GzipFile(fileobj=file, mode="rb")),  # type: ignore[no-untyped-call]
-    ".zst": lambda file: cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)),
-    ".bz2": lambda file: cast(IO[bytes], bz2.BZ2File(file)),
-    ".xz": lambda file: cast(IO[bytes], lzma.LZMAFile(file)),  # noqa: SIM115 (the reader of the stream closes it)
+# isal and zstandard read two to three times as fast as the standard library.
+_DECOMPRESSORS: dict[str, Callable[[], Any]] = {
+    ".gz": lambda: isal_zlib.decompressobj(16 + zlib.MAX_WBITS),
+    ".zst": lambda: zstandard.ZstdDecompressor().decompressobj(),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
 }
-COMPRESSED = tuple(_DECOMPRESS)
+COMPRESSED = tuple(_DECOMPRESSORS)
 # Text in logs reaches 1:100; below the smallest size, a bomb does no harm.
 MAX_RATIO = 1000
 _BUFFER_BYTES = 1 << 20
+_POINTER_BYTES = 256
 _HARMLESS_BYTES = 100_000_000
 # What the libraries raise for damaged or truncated bytes; OSError only without a number, all others are of the disk.
-_DAMAGE = (EOFError, zlib.error, lzma.LZMAError, zstandard.ZstdError, igzip.BadGzipFile)
+_DAMAGE = (
+    EOFError,
+    zlib.error,
+    cast(type[Exception], IsalError),  # its stub declares an exception, not a class
+    lzma.LZMAError,
+    zstandard.ZstdError,
+    OSError,
+)
+# Files are read by whichever process makes a shard; one that makes several shards of a file reads its digest once.
+_DIGESTS = FileDigests()
 
 
 class DamagedFileError(ValueError):
-    """A file that cannot be decompressed to its end, or that grows beyond all measure."""
+    """A file that cannot be decompressed to its end, or that grows beyond all measure; says why, without its name."""
 
 
 @contextmanager
-def opened(piece: Piece) -> Iterator[IO[bytes]]:
-    """Open the file of a piece at its first byte, decompressed; the caller stops at the end of the piece.
+def opened(piece: Piece, start: int = 0) -> Iterator[IO[bytes]]:
+    """Open the file of a piece, decompressed; the caller stops at the end of the piece.
+
+    Args:
+        piece: which file.
+        start: byte of the file to begin at; 0 for a compressed file.
 
     Raises:
-        ListingError: the file has changed since the release was planned; names it.
-        DamagedFileError: raised while reading; names the file and the remedy.
+        ListingError: the file has changed since the release was planned, or its server sends whole files only; names
+            it.
+        LfsPointerError: it is a Git LFS pointer.
+        DamagedFileError: raised while reading.
     """
-    store, path = url_to_fs(piece.address)
-    _check_unchanged(piece, store.info(path))
-    with store.open(path, "rb") as raw:
-        head = raw.read(256)
-        refuse_pointer(piece.address, head)
-        raw.seek(piece.start)
-        suffix = next((each for each in COMPRESSED if piece.address.endswith(each)), None)
-        stream = raw if suffix is None else _Bounded(raw, piece, suffix)
-        with io.BufferedReader(cast(io.RawIOBase, stream), _BUFFER_BYTES) as file:
-            yield file
+    store, path = store_of(piece.address)
+    _check_unchanged(piece, store, path)
+    # fsspec asks a server for a file in ranges of 5 MB, one after the other, and not every server sends ranges.
+    options = {"block_size": 0} if not start and piece.address.startswith(("http://", "https://")) else {}
+    with store.open(path, "rb", **options) as raw:
+        if start:
+            _seek(raw, start, piece)
+        with io.BufferedReader(cast(io.RawIOBase, raw), _BUFFER_BYTES) as plain:
+            if not start:
+                refuse_pointer(piece.address, plain.peek(_POINTER_BYTES)[:_POINTER_BYTES])
+            suffix = next((each for each in COMPRESSED if piece.address.endswith(each)), None)
+            if suffix is None:
+                yield plain
+            else:
+                bounded = cast(io.RawIOBase, _Bounded(plain, piece, suffix))
+                with io.BufferedReader(bounded, _BUFFER_BYTES) as file:
+                    yield file
 
 
-def _check_unchanged(piece: Piece, info: Mapping[str, Any]) -> None:
-    now = info["size"], tag_of(piece.address, info) if "://" in piece.address else piece.tag
+def _seek(raw: IO[bytes], start: int, piece: Piece) -> None:
+    try:
+        raw.seek(start)
+        raw.read(1)  # a server refuses only now
+        raw.seek(start)
+    except ValueError as error:  # fsspec, of HTTP without ranges
+        raise ListingError(
+            f"{piece.address}: its server does not send parts of a file; give a larger shard_bytes than the "
+            f"{piece.bytes} bytes it has, or copy it to a disk or a bucket"
+        ) from error
+
+
+def _check_unchanged(piece: Piece, store: Any, path: str) -> None:
+    try:
+        now = _state(piece, store, path)
+    except FileNotFoundError as error:
+        raise ListingError(f"{piece.address} was there when the release was planned, and is not now") from error
     if now != (piece.bytes, piece.tag):
         raise ListingError(
             f"{piece.address} has changed since the release was planned: it had {piece.bytes} bytes, {piece.tag}, and "
@@ -65,13 +106,24 @@ def _check_unchanged(piece: Piece, info: Mapping[str, Any]) -> None:
         )
 
 
+def _state(piece: Piece, store: Any, path: str) -> tuple[int, str]:
+    """Return size and tag of a file as it is now.
+
+    Of a local file that is cut, only the size is looked at: each of its shards would read all of it.
+    """
+    if "://" in piece.address:
+        info = store.info(path)
+        return info["size"], tag_of(piece.address, info)
+    whole = piece.end - piece.start == piece.bytes
+    return Path(path).stat().st_size, _DIGESTS.of(Path(path)) if whole else piece.tag
+
+
 class _Bounded(io.RawIOBase):
     """Decompressed bytes, counted against the size of the file."""
 
-    def __init__(self, raw: IO[bytes], piece: Piece, suffix: str) -> None:
+    def __init__(self, file: IO[bytes], piece: Piece, suffix: str) -> None:
         super().__init__()
-        self._file = _DECOMPRESS[suffix](raw)
-        self._piece = piece
+        self._file = Frames(file, _DECOMPRESSORS[suffix])
         self._left = max(_HARMLESS_BYTES, MAX_RATIO * piece.bytes)
 
     def readable(self) -> bool:
@@ -82,17 +134,12 @@ class _Bounded(io.RawIOBase):
         """Fill the buffer; return the number of bytes."""
         try:
             data = self._file.read(len(buffer))
-        except (*_DAMAGE, OSError) as error:
+        except _DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
-            raise self._damaged(f"is truncated or damaged: {error}") from error
+            raise DamagedFileError(f"it is truncated or damaged: {error}") from error
         self._left -= len(data)
         if self._left < 0:
-            raise self._damaged(f"decompresses to more than {MAX_RATIO} times its size")
+            raise DamagedFileError(f"it decompresses to more than {MAX_RATIO} times its size")
         buffer[: len(data)] = data
         return len(data)
-
-    def _damaged(self, why: str) -> DamagedFileError:
-        return DamagedFileError(
-            f"{self._piece.address} {why}; copy it again, or leave it out of the paths of its corpus"
-        )

@@ -4,21 +4,34 @@ The listing bears the identity of what is read: a file that changes gets another
 The tag is the sha256 of a local file, and what the store says about a remote one. `pieces` cuts files into shards.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+from fsspec import filesystem
 from fsspec.core import split_protocol, url_to_fs
+from fsspec.implementations.local import LocalFileSystem
 
 from olmo_core.documents.file_digests import FileDigests
 
 SCHEMES = ("file", "gs", "hf", "http", "https", "memory", "s3")
-# What stores say about the content of a file, best first: S3, Google and HTTP; the Hub; the time of its last change.
-_TAGS = ("ETag", "etag", "md5Hash", "blob_id", "LastModified", "mtime", "updated", "created")
+# What stores say about the content of a file, best first: S3 and HTTP; Google, whose etag changes with metadata too;
+# the Hub; the time of its last change.
+_TAGS = (
+    "ETag",
+    "md5Hash",
+    "blob_id",
+    "etag",
+    "Content-MD5",
+    "LastModified",
+    "Last-Modified",
+    "mtime",
+    "updated",
+    "created",
+)
 _PATTERN = frozenset("*?[")
-
-Look = Callable[[str, int], None]
 
 
 class ListingError(ValueError):
@@ -45,29 +58,64 @@ def list_files(patterns: Sequence[str], digests: FileDigests) -> list[File]:
         ListingError: nothing matches, or a file cannot be read or told from its older versions; names the address.
     """
     found: dict[str, File] = {}
-    for pattern in patterns:
-        found |= {file.address: file for file in _matching(pattern, digests)}
-    digests.save()
+    try:
+        for pattern in patterns:
+            found |= {file.address: file for file in _matching(pattern, digests)}
+    finally:
+        digests.save()
     return [found[address] for address in sorted(found)]
 
 
+def store_of(address: str) -> tuple[Any, str]:
+    """Return the file system of an address, without listings from before, and the path in it."""
+    if "://" not in address:
+        return filesystem("file"), address  # fsspec would take `::` in a name for a chain of file systems
+    store, path = url_to_fs(address)
+    store.invalidate_cache()
+    return store, str(path)
+
+
+def one_line(error: Exception) -> str:
+    """Return the type and message of an error on one line; fsspec takes a refused address for a missing one."""
+    first = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+    return " ".join(f"{type(first).__name__}: {first}".split())
+
+
 def _matching(pattern: str, digests: FileDigests) -> Iterator[File]:
-    scheme = split_protocol(pattern)[0] or "file"
+    scheme = split_protocol(pattern)[0] if "://" in pattern else "file"
     if scheme not in SCHEMES:
         raise ListingError(f"{pattern}: {scheme}:// is not read from; there are {', '.join(SCHEMES)}")
     try:
-        store, path = url_to_fs(pattern)
-        infos = _infos(store, path)
+        store, path = store_of(pattern)
+        infos = _infos(store, _without_dots(path) if scheme == "file" else path)
+    except ListingError:
+        raise
     except Exception as error:  # every store has errors of its own
-        raise ListingError(f"{pattern} cannot be listed: {type(error).__name__}: {error}") from error
+        raise ListingError(f"{pattern} cannot be listed: {one_line(error)}") from error
     if not infos:
         raise ListingError(f"{pattern}: no such file; give an address, a pattern or a folder that has files")
     for name, info in infos.items():
-        address = name if scheme == "file" else str(store.unstrip_protocol(name))
-        size = info.get("size")
-        if size is None:
-            raise ListingError(f"{address}: its server does not say how large it is; copy it to a disk or a bucket")
-        yield File(address, int(size), digests.of(Path(name)) if scheme == "file" else tag_of(address, info))
+        if scheme == "file":
+            yield _local(name, digests)
+        else:
+            address = str(store.unstrip_protocol(name))
+            size = info.get("size")
+            if size is None:
+                raise ListingError(f"{address}: its server does not say how large it is; copy it to a disk or a bucket")
+            yield File(address, int(size), tag_of(address, info))
+
+
+def _local(name: str, digests: FileDigests) -> File:
+    try:
+        return File(name, Path(name).stat().st_size, digests.of(Path(name)))
+    except OSError as error:
+        raise ListingError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def _without_dots(path: str) -> str:
+    """Return a local path without `..`, so that a file has one address."""
+    head, dots, rest = path.rpartition("/../")
+    return f"{os.path.realpath(head + '/..').rstrip('/')}/{rest}" if dots else path
 
 
 def _infos(store: Any, path: str) -> Mapping[str, Mapping[str, Any]]:
@@ -76,11 +124,25 @@ def _infos(store: Any, path: str) -> Mapping[str, Mapping[str, Any]]:
         info = store.info(path)
         if info["type"] != "directory":
             return {path: info}
-        found, root = store.find(path, detail=True), path
+        found, start, begun = store.find(path, detail=True), len(path), ""
+        for name in found:
+            if _is_data(name[start:]) and _is_link(store, name) and Path(name).is_dir():
+                raise ListingError(f"{name} is a link to a folder, which is not followed; list that folder by its path")
     else:
-        found = store.glob(path, detail=True)
-        root = path[: min(path.index(each) for each in _PATTERN if each in path)].rpartition("/")[0]
-    return {name: info for name, info in found.items() if info["type"] == "file" and _is_data(name[len(root) :])}
+        found, start = store.glob(path, detail=True), min(path.index(each) for each in _PATTERN if each in path)
+        begun = path[:start].rpartition("/")[2] and "x"  # `data/_a*` asks for a name with an underscore
+    return {
+        name: info for name, info in found.items() if _is_file(store, name, info) and _is_data(begun + name[start:])
+    }
+
+
+def _is_link(store: Any, name: str) -> bool:
+    return isinstance(store, LocalFileSystem) and Path(name).is_symlink()
+
+
+def _is_file(store: Any, name: str, info: Mapping[str, Any]) -> bool:
+    """Return whether a name is a file; a link to no file is listed too, and refused when it is read."""
+    return info["type"] == "file" or (_is_link(store, name) and not Path(name).is_dir())
 
 
 def _is_data(name: str) -> bool:
