@@ -66,7 +66,8 @@ def sanitise(text: str) -> str:
 def clean(document: Document) -> Document:
     """Return a document as it is stored in a corpus: its text sanitised, its spans moved to match.
 
-    The id and the source are put on one line, because they are columns of a table.
+    The id and the source are put on one line, because they are columns of a table. A lone surrogate in the group or in
+    a value of the metadata becomes U+FFFD, as in the text.
 
     Raises:
         ValueError: a span is outside the text, or JSON cannot express a number; names document and field.
@@ -78,6 +79,8 @@ def clean(document: Document) -> Document:
         document,
         id=_one_line(document.id),
         text=sanitise(document.text),
+        group=_SURROGATE.sub("\ufffd", document.group),
+        metadata={name: _whole(value) for name, value in document.metadata.items()},
         source=_one_line(document.source),
         spans=spans,
     )
@@ -142,6 +145,10 @@ def read_documents(path: Path, rows: NDArray[np.bool_] | None = None) -> Iterato
 
 def _safe(text: str) -> str:
     return _SURROGATE.sub("\ufffd", _CONTROL.sub("", _LINE_END.sub("\n", text)))
+
+
+def _whole(value: Value) -> Value:
+    return _SURROGATE.sub("\ufffd", value) if isinstance(value, str) else value
 
 
 def _one_line(text: str) -> str:

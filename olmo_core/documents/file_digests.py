@@ -30,18 +30,20 @@ class FileDigests:
         if cache is not None and cache.is_file():
             try:
                 self._seen = msgspec.json.decode(cache.read_bytes(), type=dict[str, _Seen])
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 self._changed = True
 
     def of(self, path: Path) -> str:
         """Return `sha256:<hex>` of a file; it is read only if it may have changed since it was last read."""
-        stat = path.stat()
-        state = (stat.st_size, stat.st_mtime_ns, stat.st_ino)
+        now, stat = time.time_ns(), path.stat()
+        # A copy that keeps the time of its original (`rsync -t`) has changed now, in the eyes of the disk.
+        changed_ns = max(stat.st_mtime_ns, stat.st_ctime_ns)
+        state = (stat.st_size, changed_ns, stat.st_ino)
         known = self._seen.get(str(path))
         if known is not None and (known.bytes, known.changed_ns, known.inode) == state:
             return f"sha256:{known.sha256}"
         read = _Seen(*state, sha256_file(path))
-        if time.time_ns() - stat.st_mtime_ns > _SETTLED_NS:
+        if now - changed_ns > _SETTLED_NS:
             self._seen[str(path)] = read
             self._changed = True
         return f"sha256:{read.sha256}"

@@ -20,11 +20,6 @@ class Piece(msgspec.Struct, frozen=True):
     start: int
     end: int
 
-    @property
-    def name(self) -> str:
-        """The last part of the address."""
-        return self.address.rpartition("/")[2]
-
 
 def shards_of_files(
     files: Sequence[File], shard_bytes: int, can_be_cut: Callable[[str], bool]

@@ -91,7 +91,8 @@ def _listed(name: str, config: CorpusConfig, digests: FileDigests) -> list[File]
         listed = list_files(config.source.paths, digests.of)
     except ListingError as error:
         raise ListingError(f"corpora.{name}.source.paths: {error}") from error
-    digests.save()
+    finally:
+        digests.save()
     return listed
 
 

@@ -56,36 +56,39 @@ class FileSource(DocumentSource):
         return shards_of_files(files, self.shard_bytes, self.can_be_cut)
 
     def documents(self, pieces: Iterable[Piece]) -> Iterator[Document | BadRow]:
-        """Yield the documents of a shard, and the rows that are left out.
+        """Yield the documents of a shard, and the rows that are left out: those that repeat an id among them.
+
+        Takes about 80 bytes of memory per document, for its id.
 
         Raises:
             BadRowError: a row is no document, and none may be skipped; names file, row and remedy.
         """
-        for row in self._with_unique_ids(pieces):
-            if isinstance(row, BadRow) and self.on_bad_row == "fail":
-                raise BadRowError(f"{row.where}: {row.detail}; correct it, or set on_bad_row: skip to leave it out")
-            yield row
+        ids: set[bytes] = set()
+        for piece in pieces:
+            for row in self._all_rows(piece):
+                if isinstance(row, Document):
+                    digest = blake2b(row.id.encode(errors="surrogatepass"), digest_size=8).digest()
+                    if digest not in ids:
+                        ids.add(digest)
+                        yield row
+                        continue
+                    row = BadRow(piece.address, "duplicate id", f"id {row.id!r} occurs twice")
+                if self.on_bad_row == "fail":
+                    raise BadRowError(f"{row.where}: {row.detail}; correct it, or set on_bad_row: skip to leave it out")
+                yield row
 
-    def _with_unique_ids(self, pieces: Iterable[Piece]) -> Iterator[Document | BadRow]:
-        """Yield the rows of a shard; a document whose id another one of the shard has is a `BadRow`."""
-        seen: set[bytes] = set()
-        for row in (row for piece in pieces for row in self._readable(piece)):
-            if isinstance(row, Document):
-                name = blake2b(row.id.encode(errors="surrogatepass"), digest_size=8).digest()
-                if name in seen:
-                    row = BadRow(f"{row.source}, id {row.id!r}", "repeated id", "another document has this id")
-                seen.add(name)
-            yield row
-
-    def _readable(self, piece: Piece) -> Iterator[Document | BadRow]:
-        """Yield the rows of a piece; what is behind damage, or an empty file, is one `BadRow`."""
-        if not piece.bytes:
-            yield BadRow(piece.address, "empty file", "the file has no bytes")
-            return
+    def _all_rows(self, piece: Piece) -> Iterator[Document | BadRow]:
+        """Yield the rows of a piece; a damaged file is one bad row after those before the damage, an empty one too."""
+        number = 0
         try:
-            yield from self.rows(piece)
+            for row in self.rows(piece):
+                number += 1
+                yield row
         except DamagedFileError as error:
             yield BadRow(piece.address, "damaged file", str(error))
+        else:
+            if not number and piece.end - piece.start == piece.bytes:
+                yield BadRow(piece.address, "empty file", "it has no rows")
 
     @classmethod
     @abstractmethod

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar, Literal
 
-from fsspec.core import url_to_fs
 from pydantic import Field
 
 from olmo_core.documents.byte_stream import DamagedFileError, check_unchanged
 from olmo_core.documents.document import Document
+from olmo_core.documents.listing import store_of
 from olmo_core.documents.pieces import Piece
 from olmo_core.documents.sources.files import BadRow, FileSource
 from olmo_core.documents.sources.row import Columns
@@ -43,7 +43,7 @@ class ParquetSource(FileSource):
                 yield BadRow(piece.address, "no text", detail)
                 return
             for number, row in _rows(file, piece, wanted):
-                yield self.columns.document(row, f"{piece.address}, row {number}", f"{piece.name}:{number}")
+                yield self.columns.document(row, f"{piece.address}, row {number}", piece.address, number)
 
     def raw_rows(self, piece: Piece) -> Iterator[Mapping[str, Any]]:
         """Yield the rows of the row groups that begin in the piece, with all columns."""
@@ -57,8 +57,8 @@ def _opened(piece: Piece) -> Iterator[Any]:
     import pyarrow
     from pyarrow import parquet
 
-    store, path = url_to_fs(piece.address)
-    check_unchanged(piece, store.info(path))
+    store, path = store_of(piece.address)
+    check_unchanged(piece, store, path)
     with store.open(path, "rb") as raw:
         try:
             yield parquet.ParquetFile(raw)

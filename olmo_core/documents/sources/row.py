@@ -1,5 +1,6 @@
 """Turns one row of a file, a mapping of column names to values, into a document or a `BadRow`."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,13 +28,14 @@ class Columns(BaseModel):
         names = (self.text, self.id, *([self.group] if self.group else []), *self.metadata)
         return tuple(dict.fromkeys(name.partition(".")[0] for name in names))
 
-    def document(self, row: Mapping[str, Any], where: str, source: str) -> Document | BadRow:
+    def document(self, row: Mapping[str, Any], where: str, address: str, at: int) -> Document | BadRow:
         """Return the document of a row.
 
         Args:
             row: column -> value.
             where: file and row, for messages.
-            source: `file:row`, the id of a document that has none.
+            address: of the file.
+            at: byte or row of the file that the row begins at; a document without an id is `address:at`.
         """
         text = _at(row, self.text)
         if text is None:
@@ -44,24 +46,35 @@ class Columns(BaseModel):
         if not isinstance(name, str | int | None) or isinstance(name, bool):
             return BadRow(where, "id of another type", f"column {self.id!r} is {_kind(name)}, not a string or integer")
         group = _at(row, self.group) if self.group else None
+        if not isinstance(group, str | int | None) or isinstance(group, bool):
+            return BadRow(
+                where, "group of another type", f"column {self.group!r} is {_kind(group)}, not a string or integer"
+            )
         metadata: dict[str, Value] = {}
         for column in self.metadata:
             value = _at(row, column)
             if not isinstance(value, str | int | float | bool | None):
                 return BadRow(where, "metadata of another type", f"column {column!r} is {_kind(value)}, not one value")
+            if not _fits(value):
+                return BadRow(
+                    where, "metadata out of range", f"column {column!r} is {str(value)[:40]}, which JSON cannot hold"
+                )
             if value is not None:
                 metadata[column] = value
-        identity = source if name is None or name == "" else str(name)
-        return Document(identity, text, "" if group is None else str(group), source.rpartition(":")[0], metadata)
+        identity = f"{address}:{at}" if name is None or name == "" else str(name)
+        return Document(identity, text, "" if group is None else str(group), address, metadata)
 
 
 def _at(row: Mapping[str, Any], column: str) -> Any:
-    if column in row:
-        return row[column]
     value: Any = row
     for part in column.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+def _fits(value: Value) -> bool:
+    """Return whether a number can be written as JSON: finite, and of 64 bits if it is an integer."""
+    return math.isfinite(value) if isinstance(value, float) else not isinstance(value, int) or -(2**63) <= value < 2**64
 
 
 def _kind(value: object) -> str:

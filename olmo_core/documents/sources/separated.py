@@ -46,7 +46,7 @@ class SeparatedSource(FileSource):
                     where = f"{piece.address}, line {table.line_num}"
                     if len(values) == len(names):
                         row = dict(zip(names, values, strict=True))
-                        yield self.columns.document(row, where, f"{piece.name}:{number}")
+                        yield self.columns.document(row, where, piece.address, number)
                     elif values:
                         detail = f"it has {len(values)} values, the header has {len(names)}"
                         yield BadRow(where, "wrong number of values", detail)

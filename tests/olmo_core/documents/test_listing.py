@@ -1,184 +1,243 @@
-"""Files are listed sorted, once, with a tag that changes with their content; what cannot be listed is named."""
-
-import os
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import hashlib
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 import fsspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from remote_files import Web
 
-from olmo_core.artifact import files as artifact_files
-from olmo_core.documents import file_digests
 from olmo_core.documents.file_digests import FileDigests
-from olmo_core.documents.listing import File, ListingError, list_files
-from olmo_core.documents.pieces import by_address, pieces_of, shards_of_files
+from olmo_core.documents.listing import File, ListingError, list_files, tag_of
 
 
-def names(*patterns: str) -> list[str]:
-    return [file.address.rpartition("/")[2] for file in list_files(patterns, FileDigests().of)]
+def listed(*patterns: str | Path) -> list[File]:
+    return list_files([str(pattern) for pattern in patterns], FileDigests().of)
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("b.jsonl", "a.jsonl", "c.txt", "deep/d.jsonl", ".hidden.jsonl", "_SUCCESS", "deep/.x/e.jsonl"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(name)
-    return tmp_path
+def names(*patterns: str | Path) -> list[str]:
+    return [file.address.rpartition("/")[2] for file in listed(*patterns)]
 
 
-def test_pattern_and_folder_list_their_files_sorted_and_once(folder: Path) -> None:
-    assert names(f"{folder}/*.jsonl") == ["a.jsonl", "b.jsonl"]
-    assert names(f"{folder}/**/*.jsonl") == ["a.jsonl", "b.jsonl", "d.jsonl"]
-    assert names(str(folder)) == ["a.jsonl", "b.jsonl", "c.txt", "d.jsonl"]
-    assert names(f"{folder}/b.jsonl", f"{folder}/*.jsonl", f"file://{folder}/c.txt") == ["a.jsonl", "b.jsonl", "c.txt"]
+def write(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
 
 
-@pytest.mark.parametrize("name", ["a [1].jsonl", "what?.jsonl", "#1 %20.jsonl", "naïve.jsonl"])
-def test_name_that_exists_is_no_pattern(tmp_path: Path, name: str) -> None:
-    (tmp_path / name).write_text("x")
-    (tmp_path / "a 1.jsonl").write_text("x")
-    assert names(str(tmp_path / name)) == [name]
+def put(address: str, content: bytes) -> None:
+    with fsspec.open(address, "wb") as file:
+        file.write(content)
 
 
-def test_link_to_a_file_is_that_file(tmp_path: Path) -> None:
-    (tmp_path / "store").write_text("content")
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.jsonl").symlink_to(tmp_path / "store")
-    (found,) = list_files([str(tmp_path / "data" / "*.jsonl")], FileDigests().of)
-    assert found.bytes == 7 and found.tag == FileDigests().of(tmp_path / "store")
+def refusal(*patterns: str | Path) -> str:
+    with pytest.raises(ListingError) as error:
+        listed(*patterns)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
-def test_tag_is_the_digest_of_the_content(folder: Path) -> None:
-    (first,) = list_files([f"{folder}/a.jsonl"], FileDigests().of)
-    os.utime(folder / "a.jsonl", (1, 1))
-    assert list_files([f"{folder}/a.jsonl"], FileDigests().of) == [first]
-    (folder / "a.jsonl").write_text("A.JSONL")
-    (other,) = list_files([f"{folder}/a.jsonl"], FileDigests().of)
-    assert other.bytes == first.bytes and other.tag != first.tag
-
-
-@pytest.mark.parametrize(
-    ("address", "why"),
-    [
-        ("/nowhere/*.jsonl", "no such file; give an address"),
-        ("/nowhere/a.jsonl", "no such file; give an address"),
-        ("ftp://host/a.jsonl", "ftp:// is not read from; there are file, gs"),
-        ("memory://nothing/*.jsonl", "no such file"),
-    ],
-)
-def test_what_cannot_be_listed_is_named_in_one_line(address: str, why: str) -> None:
-    with pytest.raises(ListingError, match=why) as error:
-        list_files([address], FileDigests().of)
-    assert address in str(error.value) and "\n" not in str(error.value)
-
-
-def test_file_in_a_store_has_the_tag_of_the_store() -> None:
-    store = fsspec.filesystem("memory")
-    store.pipe("/listing/b.jsonl", b"one")
-    store.pipe("/listing/a.jsonl", b"three")
-    found = list_files(["memory://listing/*.jsonl"], FileDigests().of)
-    assert [(file.address, file.bytes) for file in found] == [
-        ("memory:///listing/a.jsonl", 5),
-        ("memory:///listing/b.jsonl", 3),
+def test_files_are_sorted_and_each_is_listed_once(tmp_path: Path) -> None:
+    write(tmp_path, "b.jsonl", "a.jsonl", "c.txt")
+    assert names(tmp_path / "*.txt", tmp_path / "*.jsonl", tmp_path / "a*", tmp_path / "a.jsonl") == [
+        "a.jsonl",
+        "b.jsonl",
+        "c.txt",
     ]
-    store.pipe("/listing/a.jsonl", b"other")
-    assert list_files(["memory:///listing/a.jsonl"], FileDigests().of)[0].tag != found[0].tag
-    store.rm("/listing", recursive=True)
+    assert listed(tmp_path / "a.jsonl") == [
+        File(str(tmp_path / "a.jsonl"), 7, f"sha256:{hashlib.sha256(b'a.jsonl').hexdigest()}")
+    ]
 
 
-class Web(BaseHTTPRequestHandler):
-    headers_sent: ClassVar[dict[str, str]] = {}
-
-    def do_HEAD(self) -> None:
-        self.send_response(200)
-        for name, value in {"Content-Length": "12", **self.headers_sent}.items():
-            self.send_header(name, value)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(b"x" * 12)
-
-    def log_message(self, *_: object) -> None:
-        return
+def test_one_file_has_one_address_by_any_path(tmp_path: Path) -> None:
+    write(tmp_path, "data/a.jsonl", "recipes/r.yaml")
+    around = tmp_path / "recipes" / ".." / "data"
+    assert listed(around / "*.jsonl", around / "a.jsonl", around, tmp_path / "data") == listed(
+        tmp_path / "data/a.jsonl"
+    )
 
 
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setattr(Web, "headers_sent", {})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/a.jsonl"
-    server.shutdown()
-    server.server_close()
+def test_folder_is_all_files_in_it(tmp_path: Path) -> None:
+    write(tmp_path, "z.jsonl", "one/a.jsonl", "one/two/b.gz")
+    for folder in (tmp_path, f"{tmp_path}/", f"file://{tmp_path}", f"{tmp_path}/**"):
+        assert names(folder) == ["a.jsonl", "b.gz", "z.jsonl"]
 
 
-def test_page_of_the_web_has_its_etag(web: str) -> None:
-    Web.headers_sent = {"ETag": '"v1"', "Accept-Ranges": "bytes"}
-    assert list_files([web], FileDigests().of) == [File(web, 12, "ETag:v1")]
+def test_hidden_and_underscore_names_are_left_out(tmp_path: Path) -> None:
+    root = write(tmp_path / ".cache" / "_in", "a", ".b", "_SUCCESS", "_tmp/c", "x/.git/d", "x/e", "x/f_1")
+    assert names(root) == names(f"{root}/**") == ["a", "e", "f_1"]
+    assert names(f"{root}/*") == ["a"]
+    assert names(f"{root}/x/f*") == ["f_1"]
+    assert names(f"{root}/?", f"{root}/x/?_1") == ["a", "f_1"]
 
 
-def test_page_without_a_tag_is_refused(web: str) -> None:
-    with pytest.raises(ListingError, match="gives neither an ETag nor a time of change"):
-        list_files([web], FileDigests().of)
+def test_hidden_name_is_listed_where_it_is_asked_for(tmp_path: Path) -> None:
+    write(tmp_path, "_part_1", "_part_2", "part_3", "_tmp/part_4", "_tmp/_part_5")
+    assert names(tmp_path / "_part_1") == ["_part_1"]
+    assert names(tmp_path / "_part*") == ["_part_1", "_part_2"]
+    assert names(tmp_path / "_tmp" / "*") == names(tmp_path / "_t*" / "*") == ["part_4"]
 
 
-def test_unchanged_file_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Path] = []
-    sha256_file = artifact_files.sha256_file
-    monkeypatch.setattr(file_digests, "sha256_file", lambda path: read.append(path) or sha256_file(path))  # type: ignore[func-returns-value]
-    path, cache = tmp_path / "a.jsonl", tmp_path / "home" / "digests.json"
-    path.write_text("one")
-    os.utime(path, (1, 1))
-    for _ in range(2):
-        digests = FileDigests(cache)
-        tag = digests.of(path)
-        digests.save()
-    assert len(read) == 1
-    path.write_text("two")
-    os.utime(path, (2, 2))
-    assert FileDigests(cache).of(path) != tag and len(read) == 2
-    assert [each.name for each in cache.parent.iterdir()] == ["digests.json"]
+@pytest.mark.parametrize("name", ["a[1].jsonl", "what?.jsonl", "a b.jsonl", "a#b.jsonl", "50%20.jsonl", "a::b", "*"])
+def test_name_with_special_characters_is_itself_if_it_exists(tmp_path: Path, name: str) -> None:
+    write(tmp_path, name, "a1.jsonl", "whats.jsonl")
+    assert names(tmp_path / name) == [name]
+    assert name in names(tmp_path)
 
 
-def test_file_that_may_still_change_is_not_remembered(tmp_path: Path) -> None:
-    path, cache = tmp_path / "a.jsonl", tmp_path / "digests.json"
-    path.write_text("one")
-    digests = FileDigests(cache)
-    digests.of(path)
-    digests.save()
-    assert not cache.exists()
+@pytest.mark.parametrize("name", ["a[1].jsonl", "a b.jsonl", "a#b.jsonl", "50%20.jsonl"])
+def test_remote_name_with_special_characters_is_itself(bucket: str, memory: str, name: str) -> None:
+    for root in (f"{bucket}/special", memory):
+        put(f"{root}/{name}", b"x")
+        put(f"{root}/a1.jsonl", b"x")
+        assert names(f"{root}/{name}") == [name]
+        assert name in names(root)
 
 
-def test_damaged_cache_is_as_good_as_none(tmp_path: Path) -> None:
-    path, cache = tmp_path / "a.jsonl", tmp_path / "digests.json"
-    path.write_text("one")
-    cache.write_text("{")
-    assert FileDigests(cache).of(path) == FileDigests().of(path)
+def test_question_mark_and_brackets_are_patterns(tmp_path: Path) -> None:
+    write(tmp_path, "a1.jsonl", "a2.jsonl", "a3.jsonl")
+    assert names(tmp_path / "a[12].jsonl") == ["a1.jsonl", "a2.jsonl"]
+    assert names(tmp_path / "a?.jsonl") == ["a1.jsonl", "a2.jsonl", "a3.jsonl"]
 
 
-files = st.lists(st.integers(0, 40), max_size=12).map(
-    lambda sizes: [File(f"/{n:02d}" + (".gz" if size % 3 == 0 else ""), size, "t") for n, size in enumerate(sizes)]
-)
+def test_links_to_files_are_read_by_the_name_of_the_link(tmp_path: Path) -> None:
+    write(tmp_path, "blobs/3f", "snapshot/b.jsonl")
+    (tmp_path / "snapshot/a.jsonl").symlink_to(tmp_path / "blobs/3f")
+    for pattern in ("snapshot", "snapshot/*", "snapshot/**/*.jsonl"):
+        assert names(tmp_path / pattern) == ["a.jsonl", "b.jsonl"]
+    (link,) = listed(tmp_path / "snapshot/a.jsonl")
+    assert (link.bytes, link.tag) == (8, listed(tmp_path / "blobs/3f")[0].tag)
 
 
-@given(files, st.integers(1, 50))
-def test_every_byte_is_in_one_piece_of_one_shard(files: list[File], most: int) -> None:
-    shards = shards_of_files(files, most, lambda name: not name.endswith(".gz"))
-    pieces = [piece for shard in shards for piece in shard]
-    for file in files:
-        own = [(piece.start, piece.end) for piece in pieces if piece.address == file.address]
-        assert own[0][0] == 0 and own[-1][1] == file.bytes
-        assert [end for _, end in own[:-1]] == [start for start, _ in own[1:]]
-        assert len(own) == 1 or not file.address.endswith(".gz")
-    assert [piece.address for piece in pieces] == sorted(piece.address for piece in pieces)
-    for shard in shards:
-        assert len(shard) == 1 or sum(piece.end - piece.start for piece in shard) <= most
-        assert len({piece.address for piece in shard}) == len(shard)
-        assert pieces_of(by_address(shard)) == list(shard)
+def test_link_to_no_file_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "b.jsonl")
+    (tmp_path / "a.jsonl").symlink_to(tmp_path / "gone")
+    for pattern in ("", "*.jsonl", "a.jsonl"):
+        assert str(tmp_path / "a.jsonl") in refusal(tmp_path / pattern)
+
+
+def test_link_to_a_folder_is_not_left_out_silently(tmp_path: Path) -> None:
+    write(tmp_path, "other/b.jsonl", "data/a.jsonl")
+    (tmp_path / "data/more").symlink_to(tmp_path / "other")
+    assert refusal(tmp_path / "data") == (
+        f"{tmp_path}/data/more is a link to a folder, which is not followed; list that folder by its path"
+    )
+    assert names(tmp_path / "data/more") == ["b.jsonl"]
+    assert names(tmp_path / "data/*") == ["a.jsonl"]
+
+
+def test_unknown_scheme_is_refused() -> None:
+    for address in ("ftp://host/a", "zip://a.jsonl::/data/a.zip", "simplecache::s3://bucket/a"):
+        message = refusal(address)
+        assert message.startswith(address) and message.endswith(
+            "is not read from; there are file, gs, hf, http, https, memory, s3"
+        )
+
+
+def test_address_that_matches_nothing_is_named(tmp_path: Path, memory: str, bucket: str, web: Web) -> None:
+    (tmp_path / "empty").mkdir()
+    for root in (str(tmp_path), f"file://{tmp_path}", memory, bucket, web.url):
+        for address in (f"{root}/none.jsonl", f"{root}/none*.jsonl"):
+            assert refusal(address).startswith(address)
+    assert refusal(tmp_path / "empty") == (
+        f"{tmp_path}/empty: no such file; give an address, a pattern or a folder that has files"
+    )
+
+
+def test_bucket_that_does_not_exist_is_named(bucket: str) -> None:
+    for address in ("s3://no-such-bucket/a.jsonl", "s3://no-such-bucket/*.jsonl", "s3://no-such-bucket"):
+        assert refusal(address).startswith(address)
+
+
+def test_missing_access_is_refused_with_the_address(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.files["/a.jsonl"], web.status = b"x", 403
+    message = refusal(f"{web.url}/a.jsonl")
+    assert message.startswith(f"{web.url}/a.jsonl cannot be listed: ") and "403" in message
+
+    def closed(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    digests = FileDigests()
+    monkeypatch.setattr(digests, "of", closed)
+    write(tmp_path, "a")
+    with pytest.raises(ListingError, match=rf"^{re.escape(str(tmp_path))}/a cannot be read: Permission denied$"):
+        list_files([str(tmp_path)], digests.of)
+
+
+def test_error_of_several_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, memory: str) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise PermissionError("Forbidden:\n  you may not\n  list this")
+
+    monkeypatch.setattr("fsspec.implementations.memory.MemoryFileSystem.info", fail)
+    address = f"{memory}/a"
+    assert refusal(address) == f"{address} cannot be listed: PermissionError: Forbidden: you may not list this"
+
+
+@pytest.mark.parametrize("store", ["local", "file", "memory", "s3", "web"])
+def test_changed_file_gets_another_tag(store: str, tmp_path: Path, memory: str, bucket: str, web: Web) -> None:
+    def put_web(content: bytes) -> None:
+        web.files["/a.jsonl"] = content
+
+    address, change = {
+        "local": (f"{tmp_path}/a.jsonl", (tmp_path / "a.jsonl").write_bytes),
+        "file": (f"file://{tmp_path}/a.jsonl", (tmp_path / "a.jsonl").write_bytes),
+        "memory": (f"{memory}/a.jsonl", lambda content: put(f"{memory}/a.jsonl", content)),
+        "s3": (f"{bucket}/tags/a.jsonl", lambda content: put(f"{bucket}/tags/a.jsonl", content)),
+        "web": (f"{web.url}/a.jsonl", put_web),
+    }[store]
+    changing: Callable[[bytes], object] = change
+    changing(b"one")
+    before = listed(address)
+    assert listed(address) == before
+    assert [file.bytes for file in before] == [3]
+    assert before[0].address.endswith("/a.jsonl")
+    changing(b"two")
+    after = listed(address)
+    assert after[0].tag != before[0].tag and after[0].address == before[0].address
+    assert listed(after[0].address) == after, "the address of a file can be listed again"
+
+
+def test_change_by_another_machine_is_seen_in_a_bucket(bucket: str) -> None:
+    put(f"{bucket}/other/a.jsonl", b"one")
+    before = listed(f"{bucket}/other"), listed(f"{bucket}/other/*")
+    elsewhere = fsspec.filesystem("s3", skip_instance_cache=True)
+    elsewhere.pipe_file(f"{bucket}/other/a.jsonl".removeprefix("s3://"), b"two")
+    elsewhere.pipe_file(f"{bucket}/other/b.jsonl".removeprefix("s3://"), b"two")
+    after = listed(f"{bucket}/other"), listed(f"{bucket}/other/*")
+    assert [len(files) for files in (*before, *after)] == [1, 1, 2, 2]
+    assert before[0][0].tag != after[0][0].tag == after[1][0].tag
+
+
+def test_files_in_a_bucket_are_found_by_folder_and_pattern(bucket: str) -> None:
+    for name in ("b.jsonl", "a.jsonl", "_SUCCESS", "x/c.jsonl"):
+        put(f"{bucket}/many/{name}", name.encode())
+    assert [file.address for file in listed(f"{bucket}/many")] == [
+        f"{bucket}/many/{name}" for name in ("a.jsonl", "b.jsonl", "x/c.jsonl")
+    ]
+    assert names(f"{bucket}/many/*.jsonl", f"{bucket}/many/**/c*") == ["a.jsonl", "b.jsonl", "c.jsonl"]
+    content = hashlib.md5(b"a.jsonl").hexdigest()
+    assert listed(f"{bucket}/many/a.jsonl")[0].tag == f"ETag:{content}", "without the quotes that S3 sends"
+
+
+def test_server_with_only_a_time_of_change_is_listed(web: Web) -> None:
+    web.files["/a.jsonl"] = b"x"
+    web.tags = lambda _: {"Last-Modified": "Sat, 28 Nov 2026 06:00:00 GMT"}
+    assert listed(f"{web.url}/a.jsonl")[0].tag == "Last-Modified:Sat, 28 Nov 2026 06:00:00 GMT"
+
+
+def test_server_without_a_tag_is_refused_with_the_remedy(web: Web) -> None:
+    web.files["/a.jsonl"], web.tags = b"x", lambda _: {}
+    assert refusal(f"{web.url}/a.jsonl") == (
+        f"{web.url}/a.jsonl: its server gives neither an ETag nor a time of change, so a changed file would not be "
+        "noticed; copy it to a disk or a bucket"
+    )
+
+
+def test_address_with_a_query_is_itself(web: Web) -> None:
+    web.files["/a.jsonl?download=1"] = b"x"
+    assert [file.address for file in listed(f"{web.url}/a.jsonl?download=1")] == [f"{web.url}/a.jsonl?download=1"]
+
+
+def test_tag_of_google_does_not_change_with_metadata() -> None:
+    assert tag_of("gs://b/a", {"etag": "CJ=", "md5Hash": "abc", "updated": "2026"}) == "md5Hash:abc"
