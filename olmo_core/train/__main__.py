@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
         with _stoppable():
             return _train(given, overrides_of(words))
     except StoppedError as stopped:
-        print("interrupted: what was committed is kept; run the same command to go on", file=sys.stderr)
+        sys.stderr.write("interrupted: what was committed is kept; run the same command to go on\n")
         return SIGNALED + stopped.number
     except (ConfigError, ValueError, LookupError, MemoryError, RangeError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -110,7 +110,8 @@ def _train(given: argparse.Namespace, overrides: list[str]) -> int:
             try:
                 make_run(run.step, store, placement, **({"progress": Shown(run.step.name)} if rank == 0 else {}))
             except PreemptedError as error:
-                print(f"interrupted: {error}; run the same command to go on", file=sys.stderr)
+                # One write: ranks share the terminal, and `print` may write the end of the line apart.
+                sys.stderr.write(f"interrupted: {error}; run the same command to go on\n")
                 return SIGNALED + error.number
             if rank == 0:
                 print(f"{run.step.label}: complete in {store.root}/{run.step.folder}")
