@@ -1,9 +1,9 @@
 """A corpus: which documents of its shards are trained on, held out, duplicates, or dropped by a filter.
 
 Digests and tags of the documents decide this over all shards at once; only held-out documents are read as text, and a
-few of those that filters drop, as examples. A document's
-own digest decides whether it is held out, so the decision is the same on every machine and in every corpus with the
-same salt: a passage held out of one corpus is held out of all. `shard` reads and cleans the documents.
+few of those that filters drop, as examples. A document's own digest decides whether it is held out, so the decision is
+the same on every machine and in every corpus with the same salt: a passage held out of one corpus is held out of all.
+`shard` reads and cleans the documents.
 """
 
 import json

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from olmo_core.documents.document import Document
+from olmo_core.documents.rows import read_rows
 
 # `high` and `low` are the first 16 bytes of the text's digest: two of 10^10 texts collide with probability 10^-19.
 # `place` is a hash from 0 to 2^64 of the group, or of the text if there is no group; `bytes` is the text's UTF-8 size.
@@ -43,10 +44,7 @@ def read_digests(path: Path) -> NDArray[Any]:
     Raises:
         ValueError: the file ends in the middle of a row.
     """
-    size = path.stat().st_size
-    if size % DIGEST.itemsize:
-        raise ValueError(f"{path} has {size} bytes, not a multiple of {DIGEST.itemsize}; make the step again")
-    return np.memmap(path, dtype=DIGEST, mode="r") if size else np.empty(0, dtype=DIGEST)
+    return read_rows(path, DIGEST, 1)[:, 0]
 
 
 def repeated(shards: Sequence[NDArray[Any]]) -> NDArray[np.bool_]:

@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.documents.document import read_documents
+from olmo_core.documents.measurement import measured
 from olmo_core.documents.minhash import MinHashConfig, band_hashes
-from olmo_core.documents.shard import DOCUMENTS_FILE, read_report
+from olmo_core.documents.rows import read_rows
 
 SIGNATURES_VERSION = 1
 SIGNATURES_FILE = "signatures.bin"
-_PROGRESS_DOCUMENTS = 1000
 
 
 def signatures_step(documents: Step, config: MinHashConfig) -> Step:
@@ -35,16 +34,9 @@ def signatures_step(documents: Step, config: MinHashConfig) -> Step:
 def make_signatures(job: Job) -> dict[str, Any]:
     """Write `signatures.bin`; return the number of documents."""
     config = MinHashConfig.model_validate(job.fields)
-    folder = job.inputs["documents"].path
-    total = read_report(folder)["documents"]
-    found = np.empty((total, config.bands), dtype=np.uint64)
-    for row, document in enumerate(read_documents(folder / DOCUMENTS_FILE)):
-        found[row] = band_hashes(document.text, config)
-        if row % _PROGRESS_DOCUMENTS == 0:
-            job.progress(row, total, "documents")
-    job.progress(total, total, "documents")
+    found = measured(job, config.bands, np.uint64, lambda text: band_hashes(text, config))
     found.tofile(job.out / SIGNATURES_FILE)
-    return {"documents": total}
+    return {"documents": len(found)}
 
 
 def read_signatures(folder: Path, bands: int) -> NDArray[np.uint64]:
@@ -53,9 +45,4 @@ def read_signatures(folder: Path, bands: int) -> NDArray[np.uint64]:
     Raises:
         ValueError: the file ends in the middle of a row.
     """
-    path = folder / SIGNATURES_FILE
-    size, row = path.stat().st_size, 8 * bands
-    if size % row:
-        raise ValueError(f"{path} has {size} bytes, not a multiple of {row}; make the step again")
-    found = np.memmap(path, dtype=np.uint64, mode="r") if size else np.empty(0, dtype=np.uint64)
-    return found.reshape(-1, bands)
+    return read_rows(folder / SIGNATURES_FILE, np.uint64, bands)

@@ -37,7 +37,7 @@ class Sounding(msgspec.Struct, frozen=True):
         text_guessed: whether it was guessed.
         id: column with the id, if one is in every row and never repeats.
         documents: how many documents, and how large.
-        bad: rows that are no documents, by reason, the most frequent first.
+        bad: rows that are not documents, by reason, the most frequent first.
         languages: ISO 639 code -> share of documents, the most frequent first.
         samples: some documents, spread over the files.
     """
@@ -58,7 +58,7 @@ class Sounding(msgspec.Struct, frozen=True):
 
     @property
     def problem(self) -> str:
-        """Why there is no document; empty if there is one."""
+        """Why no document was found; empty if one was."""
         if self.documents.looked_at:
             return ""
         if self.columns and self.text not in {each.name for each in self.columns}:

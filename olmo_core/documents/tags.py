@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from olmo_core.artifact.identity import Step
 from olmo_core.artifact.job import Job
-from olmo_core.documents.document import read_documents
 from olmo_core.documents.filters.table import FILTERS
-from olmo_core.documents.shard import DOCUMENTS_FILE, REPORT_FILE, read_report
+from olmo_core.documents.measurement import measured
+from olmo_core.documents.rows import read_rows
+from olmo_core.documents.shard import REPORT_FILE
 
 TAGS_VERSION = 1
 TAGS_FILE = "tags.bin"
-_PROGRESS_DOCUMENTS = 1000
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 
@@ -38,17 +38,10 @@ def tags_step(documents: Step, name: str) -> Step:
 def make_tags(job: Job) -> dict[str, Any]:
     """Write `tags.bin` and `report.json`; return the report: the spread of every value."""
     found = FILTERS[job.fields["filter"]]
-    folder = job.inputs["documents"].path
-    total = read_report(folder)["documents"]
-    values = np.empty((total, len(found.limits)))
-    for row, document in enumerate(read_documents(folder / DOCUMENTS_FILE)):
-        values[row] = found.measure(document.text)
-        if row % _PROGRESS_DOCUMENTS == 0:
-            job.progress(row, total, "documents")
-    job.progress(total, total, "documents")
+    values = measured(job, len(found.limits), np.float64, found.measure)
     values.tofile(job.out / TAGS_FILE)
     report = {
-        "documents": total,
+        "documents": len(values),
         "quantiles": {name: _spread(own) for name, own in zip(found.limits, values.T, strict=True)},
     }
     (job.out / REPORT_FILE).write_text(json.dumps(report, indent=2, sort_keys=True) + "\n")
@@ -61,12 +54,7 @@ def read_tags(folder: Path, values: int) -> NDArray[np.float64]:
     Raises:
         ValueError: the file ends in the middle of a row.
     """
-    path = folder / TAGS_FILE
-    size, row = path.stat().st_size, 8 * values
-    if size % row:
-        raise ValueError(f"{path} has {size} bytes, not a multiple of {row}; make the step again")
-    found = np.memmap(path, dtype=np.float64, mode="r") if size else np.empty(0)
-    return found.reshape(-1, values)
+    return read_rows(folder / TAGS_FILE, np.float64, values)
 
 
 def _spread(values: NDArray[np.float64]) -> dict[str, float]:

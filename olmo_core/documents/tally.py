@@ -22,7 +22,7 @@ _PLACES = 3
 
 
 class BadRows(msgspec.Struct, frozen=True):
-    """Rows that are no documents for one reason: their share of the rows looked at, and the first places."""
+    """Rows that are not documents for one reason: their share of the rows looked at, and the first places."""
 
     reason: str
     rows: int
@@ -57,7 +57,7 @@ class Documents(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Counts documents and the rows that are none."""
+    """Counts documents and the rows that are not documents."""
 
     def __init__(self) -> None:
         self.sizes = array("Q")
@@ -99,7 +99,7 @@ class Tally:
         return size
 
     def drop(self, reason: str, place: str) -> None:
-        """Count a row that is no document."""
+        """Count a row that is not a document."""
         self.reasons[reason] += 1
         if self.reasons[reason] <= _PLACES:
             self.places.setdefault(reason, []).append(place)
@@ -140,7 +140,7 @@ class Tally:
         )
 
     def bad(self) -> tuple[BadRows, ...]:
-        """Return the rows that are no documents, the most frequent reason first."""
+        """Return the rows that are not documents, the most frequent reason first."""
         rows = self.reasons.total() + len(self.sizes)
         return tuple(
             BadRows(reason, count, count / rows, tuple(self.places[reason]))

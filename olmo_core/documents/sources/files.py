@@ -1,4 +1,4 @@
-"""What the readers of files share: which files, how large a shard is, and what happens to a row that is no document."""
+"""What the readers of files share: which files, the size of a shard, and what happens to a bad row."""
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +16,7 @@ from olmo_core.documents.sources.source import DocumentSource
 
 
 class BadRow(msgspec.Struct, frozen=True):
-    """A row that is no document.
+    """A row that is not a document.
 
     Attributes:
         where: file and line, or row.
@@ -30,7 +30,7 @@ class BadRow(msgspec.Struct, frozen=True):
 
 
 class BadRowError(ValueError):
-    """A row that is no document, in a corpus that must have none."""
+    """A row that is not a document, in a corpus that must have none."""
 
 
 class FileSource(DocumentSource):
@@ -43,7 +43,7 @@ class FileSource(DocumentSource):
         256_000_000, ge=1, description="Most bytes of the files in one shard; a file that cannot be cut is whole."
     )
     on_bad_row: Literal["fail", "skip"] = Field(
-        "fail", description="`skip` drops rows that are no documents, and counts them by reason."
+        "fail", description="`skip` drops rows that are not documents, and counts them by reason."
     )
 
     # Ends of the names of its files, without that of a compression; files of other names are read by an explicit path.
@@ -61,7 +61,7 @@ class FileSource(DocumentSource):
         Takes about 80 bytes of memory per document, for its id.
 
         Raises:
-            BadRowError: a row is no document, and none may be skipped; names file, row and remedy.
+            BadRowError: a row is not a document, and none may be skipped; names file, row and remedy.
         """
         ids: set[bytes] = set()
         for piece in pieces:
@@ -97,7 +97,7 @@ class FileSource(DocumentSource):
 
     @abstractmethod
     def rows(self, piece: Piece) -> Iterator[Document | BadRow]:
-        """Yield the documents that begin in a piece of a file, in order; what is none is a `BadRow`."""
+        """Yield the documents that begin in a piece of a file, in order, and a `BadRow` for every other row."""
 
     def raw_rows(self, piece: Piece) -> Iterator[Mapping[str, Any]]:
         """Yield the rows that begin in a piece with all of their columns, for a look at files that have no recipe yet.

@@ -32,7 +32,7 @@ class JsonlSource(FileSource):
         return not name.endswith(COMPRESSED)
 
     def rows(self, piece: Piece) -> Iterator[Document | BadRow]:
-        """Yield the documents of the lines that begin in the piece; blank lines are no rows.
+        """Yield the documents of the lines that begin in the piece; blank lines are skipped.
 
         A document without an id is named by its file and the byte its line begins at.
         """

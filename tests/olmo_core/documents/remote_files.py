@@ -5,7 +5,7 @@ import re
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -71,20 +71,27 @@ def web() -> Iterator[Web]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
+    with s3_bucket("files") as address:
+        yield address
+
+
+@contextmanager
+def s3_bucket(name: str) -> Iterator[str]:
+    """Serve S3 while the block runs, with an empty bucket whose name begins so; yield its address."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
+        for setting, value in {
             "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
             "AWS_ACCESS_KEY_ID": "x",
             "AWS_SECRET_ACCESS_KEY": "x",
             "AWS_DEFAULT_REGION": "us-east-1",
         }.items():
-            patch.setenv(name, value)
+            patch.setenv(setting, value)
         fsspec.get_filesystem_class("s3").clear_instance_cache()
-        name = f"files-{uuid.uuid4().hex}"  # moto keeps buckets after its server has stopped
-        fsspec.filesystem("s3").mkdir(name)
-        yield f"s3://{name}"
+        bucket = f"{name}-{uuid.uuid4().hex}"  # moto keeps buckets after its server has stopped
+        fsspec.filesystem("s3").mkdir(bucket)
+        yield f"s3://{bucket}"
         fsspec.get_filesystem_class("s3").clear_instance_cache()
     server.stop()
 

@@ -2,14 +2,13 @@
 
 import re
 import threading
-import uuid
 from collections.abc import Iterator
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
+from remote_files import s3_bucket
 
 STORED = bytes(range(200))
 
@@ -61,21 +60,6 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": "http://{}:{}".format(*server.get_host_and_port()),
-            "AWS_ACCESS_KEY_ID": "x",
-            "AWS_SECRET_ACCESS_KEY": "x",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-        store = fsspec.filesystem("s3")
-        name = f"tokens-{uuid.uuid4().hex}"  # moto keeps buckets after its server has stopped
-        store.mkdir(name)
-        store.pipe_file(f"{name}/x.npy", STORED)
-        yield f"s3://{name}"
-        fsspec.get_filesystem_class("s3").clear_instance_cache()
-    server.stop()
+    with s3_bucket("tokens") as address:
+        fsspec.filesystem("s3").pipe_file(f"{address}/x.npy", STORED)
+        yield address

@@ -1,53 +1,24 @@
 """Both engines find the same ids; a missing, failing or wrong fast engine never changes a byte of a token file."""
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from archives import SHIPPED_SHA256
+from engine_samples import ADVERSARIAL, steps
 from executor import Make
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from olmo_core.artifact.identity import Step
-from olmo_core.artifact.job import Artifact, Job, Placement
-from olmo_core.documents.corpus import CorpusConfig, corpus_step
 from olmo_core.documents.document import Document
-from olmo_core.documents.kept import kept_file
-from olmo_core.documents.shard import write_shard
 from olmo_core.tokens import engine, token_file
 from olmo_core.tokens.engine import Checked, Encoded, EngineError, Fast, Reference, run_encoder
-from olmo_core.tokens.token_file import make_tokens, tokens_step
-from olmo_core.tokens.tokenizer import BpeConfig, load_tokenizer, tokenizer_step
+from olmo_core.tokens.tokenizer import load_tokenizer
 
-ADVERSARIAL = [
-    "",
-    " ",
-    "\0",
-    "a\0b",
-    "<|endoftext|>",
-    "a<|endoftext|><|pad|> b<|endoftext|",
-    "|||IP_ADDRESS||| and |||IP_ADDRESS||",
-    "e\u0301 cafe\u0301 \u1112\u1161\u11ab \u0041\u030a\u0323 \u0344\u212b",
-    "\u0301\u0301\u0301 combining first",
-    "漢字かな交じり文。中文文本没有空格",
-    "\U0001f469\u200d\U0001f469\u200d\U0001f467\u200d\U0001f466\U0001f1e9\U0001f1ea \U0001f44d\U0001f3fd",
-    "don't DON'T we'LL \u017f'\u017f I'M they'Re",
-    "1234567890 12 \u0663\u0664\u0665 \u00bd \u2167",
-    "a  b   c\t\td \n\n \r\n \r e\u00a0f\u3000g\u2003h\x0b\x0c\x85i ",
-    "a" * 3000,
-    " " * 3000 + "x",
-    "\n" * 500,
-    "ab" * 2000 + "!?" * 2000,
-    "\ufeff\ufffe\U0010ffff\ue000\u202eabc",
-]
 WORDS = st.sampled_from([*ADVERSARIAL[:14], "the ", "kingdom", "'s", "        ", "\u0301", "\u200d", "<|", "|||"])
 TEXTS = st.lists(st.text() | st.lists(WORDS | st.text(max_size=4), max_size=8).map("".join), max_size=6)
 
@@ -74,13 +45,6 @@ def neox(make: Make) -> Tokenizer:
     tokenizer.add_tokens([AddedToken("|||IP_ADDRESS|||", normalized=False)])
     tokenizer.encode_special_tokens = True
     return tokenizer
-
-
-def steps() -> Step:
-    source = {"reader": "shipped", "file": "micro.jsonl.gz", "sha256": SHIPPED_SHA256, "books": ["proverbs"]}
-    config = CorpusConfig.model_validate({"source": source, "licence": "CC0-1.0", "heldout": 0.1})
-    corpus = corpus_step("wisdom", config, {})
-    return tokens_step(corpus, 0, tokenizer_step("t", BpeConfig(kind="bpe", vocab_size=400), {"wisdom": corpus}))
 
 
 def documents(make: Make) -> list[Document]:
@@ -183,129 +147,6 @@ def test_comparison_ends_with_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     checked(["\u00e9\u00e9", "wrong"])  # four bytes
     with pytest.raises(EngineError):
         Checked(fixed("wrong"), fixed(), 100, [])(["\u00e9a", "wrong"])
-
-
-class Broken:
-    """A fast engine with the right ids until a call, in which it fails in some way."""
-
-    how = "id"
-    call = 0
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        if self.how == "tokenizer":
-            raise EngineError("gigatoken cannot read this tokenizer")
-        self._reference = Reference(tokenizer, 1)
-        self._calls = 0
-
-    def __call__(self, texts: Sequence[str]) -> Encoded:
-        found = self._reference(texts)
-        self._calls += 1
-        if self._calls <= self.call:
-            return found
-        if self.how == "raises":
-            raise EngineError("gigatoken failed: out of words")
-        if self.how == "id":  # of the third document
-            found.ids[found.ends[1]] ^= 1
-        if self.how == "vocabulary":
-            found.ids[-1] = 2**16 + 5  # as 16 bits, a fine id
-        if self.how == "rows":
-            return Encoded(found.ids, found.ends[:-1])
-        if self.how == "shifted":  # the same ids in all, cut in another place
-            found.ends[1] += 1
-        return found
-
-
-@pytest.fixture
-def tokens(make: Make, tmp_path: Path) -> Callable[[str], dict[str, bytes]]:
-    """Return a function that makes token files of documents of all kinds, and returns their bytes."""
-    step = steps()
-    texts = ["the fear of the LORD", *(text for text in ADVERSARIAL if text.strip()), "my son, hear " * 20] * 3
-    folders = {role: tmp_path / role for role in ("corpus", "documents")}
-    for folder in folders.values():
-        folder.mkdir()
-    report = write_shard(
-        folders["documents"],
-        [Document(f"{n}", text, metadata={"n": n} if n % 3 else {}) for n, text in enumerate(texts)],
-    )
-    (folders["corpus"] / kept_file(0)).write_bytes(b"\xff" * (report["documents"] // 8 + 1))
-    inputs = {role: Artifact(step.inputs[role], None, folder) for role, folder in folders.items()}  # type: ignore[arg-type]
-    inputs["tokenizer"] = make(step.inputs["tokenizer"])
-
-    def run(name: str, threads: int = 2) -> dict[str, bytes]:
-        out = tmp_path / name
-        out.mkdir()
-        result = make_tokens(Job(step=step, inputs=inputs, out=out, placement=Placement(threads=threads)))
-        files = {path.name: path.read_bytes() for path in out.iterdir()}
-        assert len(files) == 4 and result["documents"] > 50
-        return {**files, "result": repr(result).encode()}
-
-    return run
-
-
-@pytest.fixture
-def right(tokens: Callable[[str], dict[str, bytes]]) -> dict[str, bytes]:
-    """Return the bytes that the reference alone gives."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "gigatoken", None)
-        return tokens("right")
-
-
-def test_without_the_library_a_warning_and_the_same_bytes(
-    right: dict[str, bytes], tokens: Callable[[str], dict[str, bytes]], caplog: pytest.LogCaptureFixture
-) -> None:
-    [warning] = [record.getMessage() for record in caplog.get_records("setup")]
-    assert "gigatoken cannot be imported" in warning and "tokenizers encodes the whole shard" in warning
-    pytest.importorskip("gigatoken")
-    assert tokens("fast") == right
-    assert not caplog.get_records("call")
-
-
-@pytest.mark.parametrize(
-    ("how", "call", "message"),
-    [
-        ("id", 0, "find other ids for the text"),
-        ("shifted", 0, "find other ids for the text"),
-        ("raises", 0, "out of words"),
-        ("raises", 4, "out of words"),
-        ("vocabulary", 4, "outside the vocabulary"),
-        ("rows", 4, "another number of texts"),
-        ("tokenizer", 0, "cannot read this tokenizer"),
-    ],
-)
-def test_a_broken_engine_is_replaced_and_the_bytes_are_right(
-    right: dict[str, bytes],
-    tokens: Callable[[str], dict[str, bytes]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    how: str,
-    call: int,
-    message: str,
-) -> None:
-    monkeypatch.setattr(engine, "Fast", type("Stub", (Broken,), {"how": how, "call": call}))
-    monkeypatch.setattr(token_file, "_BATCH_CHARACTERS", 500)
-    assert tokens("broken") == right
-    [warning] = [record for record in caplog.get_records("call") if record.levelname == "WARNING"]
-    assert message in warning.getMessage()
-
-
-@pytest.mark.parametrize("characters", [1, 700, 10**9])
-@pytest.mark.parametrize("library", [True, False], ids=["fast", "reference"])
-def test_batches_and_threads_do_not_change_a_byte(
-    right: dict[str, bytes],
-    tokens: Callable[..., dict[str, bytes]],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    characters: int,
-    library: bool,
-) -> None:
-    if library:
-        pytest.importorskip("gigatoken")
-    else:
-        monkeypatch.setitem(sys.modules, "gigatoken", None)
-    monkeypatch.setattr(token_file, "_BATCH_CHARACTERS", characters)
-    assert tokens("one", threads=1) == right
-    assert tokens("three", threads=3) == right
-    assert len(caplog.get_records("call")) == (0 if library else 2)
 
 
 def test_panics_fall_back_and_interruptions_do_not(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:

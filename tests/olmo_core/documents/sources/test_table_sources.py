@@ -1,4 +1,4 @@
-"""Parquet, separated values and text: every row once, cut or not, and what is no document is named or counted."""
+"""Parquet, separated values and text: every row once, cut or not, and what is not a document is named or counted."""
 
 import csv
 import gzip
